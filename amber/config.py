@@ -1,0 +1,250 @@
+"""Every configuration key, its default and its meaning; YAML files and `--set` overrides read into them.
+
+Every key has a default, so a file may hold one section or be left out. Unknown keys are refused with the nearest
+known one. A key that is `None` here is decided by the dataset (see `amber.labels` and `amber.splits`) or by the
+machine, and the decision is written into each run's `config.yaml`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from amber.errors import UserError, nearest
+
+M = TypeVar("M", bound=BaseModel)
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+Divergence = Literal["kl", "reverse-kl", "js", "bhattacharyya", "hellinger"]
+Weighting = Literal["adaptive", "uniform", "confidence"]
+HeadName = Literal["speech", "text", "fusion"]
+Scheme = Literal[
+    "official", "leave-one-session-out", "leave-one-speaker-out", "speaker-folds", "actor-ranges", "column"
+]
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, and strict about its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class CorpusOptions(Section):
+    """Which corpus, and where it lies."""
+
+    dataset: str = "demo"
+    name: str | None = None  # the corpus's folder in the cache; the dataset where absent
+    root: str | None = None
+    options: dict[str, Any] = {}
+
+
+class FeatureOptions(Section):
+    """Which features are extracted into which cache, and how."""
+
+    cache: str = "cache/"
+    speech: str = "logmel"
+    text: str = "minilm"
+    level: Literal["pooled"] = "pooled"
+    layers: str = "all"
+    pooling: Literal["mean"] = "mean"
+    dtype: Literal["float16", "float32"] = "float16"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    device: str = "auto"
+    max_seconds: Annotated[float, Field(ge=1.0)] = 30.0
+    max_failures: Share = 0.01
+
+
+class LabelOptions(Section):
+    """How votes become label distributions; `amber.labels` gives each option its meaning."""
+
+    preset: str | None = None
+    classes: dict[str, list[str]] | None = None
+    other: Literal["drop", "keep"] | None = None
+    raters: Literal["external", "all"] = "external"
+    multiple: Literal["each", "split", "first"] = "each"
+    secondary: Share = 0.0
+    min_votes: Annotated[int, Field(ge=0)] = 1
+    subset: Literal["consensus", "any", "majority"] | None = None
+    smoothing: Share = 0.0
+
+
+class SplitOptions(Section):
+    """Which utterances train, steer and test; `amber.splits` gives each scheme its meaning."""
+
+    scheme: Scheme | None = None
+    k: Annotated[int, Field(ge=3)] = 5
+    column: str = "fold"
+
+
+class Objective(Section):
+    """The training objective; `docs/paper.md` derives it and says which choices are the paper's."""
+
+    target: Literal["hard", "soft"] = "soft"
+    divergence: Divergence = "kl"
+    rater: NotNegative = 1.0
+    modality: NotNegative = 0.5
+    experts: NotNegative = 1.0
+    weighting: Weighting = "adaptive"
+    temperature: Positive = 0.5
+    student: HeadName = "fusion"
+
+
+class Training(Section):
+    """How one run trains. Everything here can differ between variants."""
+
+    layer: str = "last"
+    hidden: Count = 256
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
+    batch_size: Count = 128
+    epochs: Count = 40
+    patience: Count = 6
+    lr: Positive = 1.0e-3
+    weight_decay: NotNegative = 1.0e-2
+
+
+class TrainOptions(Training):
+    """Which runs there are, beside how one trains."""
+
+    variants: list[str] = ["ce", "soft", "amber2"]
+    seeds: list[Annotated[int, Field(ge=0)]] = [0, 1, 2]
+    folds: Literal["all"] | list[Count] = "all"
+    device: str = "auto"
+    runs: str = "runs/"
+
+
+class VariantOptions(Section):
+    """A named change of the objective or the training, on top of another variant."""
+
+    base: str | None = None
+    objective: dict[str, Any] = {}
+    train: dict[str, Any] = {}
+
+
+class EvaluateOptions(Section):
+    """How results are judged."""
+
+    resamples: Annotated[int, Field(ge=100)] = 10_000
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class Config(Section):
+    """The whole pipeline."""
+
+    experiment: str | None = None
+    corpus: CorpusOptions = CorpusOptions()
+    features: FeatureOptions = FeatureOptions()
+    labels: LabelOptions = LabelOptions()
+    splits: SplitOptions = SplitOptions()
+    train: TrainOptions = TrainOptions()
+    objective: Objective = Objective()
+    variants: dict[str, VariantOptions] = {}
+    grid: dict[str, list[Any]] = {}
+    evaluate: EvaluateOptions = EvaluateOptions()
+
+
+def load(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration.
+
+    Parameters
+    ----------
+    path
+        A YAML file; None for the defaults.
+    overrides
+        `a.b=c` strings, applied in order; values are YAML.
+
+    Raises
+    ------
+    UserError
+        For a file that can't be read, an unknown key (with the nearest known one) or a value that does not fit.
+    """
+    data = _read_yaml(path) if path else {}
+    for override in overrides:
+        _set(data, override)
+    return validated(Config, data, where=str(path) if path else "--set")
+
+
+def validated(model: type[M], data: Any, where: str) -> M:
+    """Validate `data` as `model`; say the first mistake as a `UserError` that starts with `where`."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_explain(model, error)}") from None
+
+
+def dump(section: Section) -> str:
+    """Return a section as YAML, every key written out."""
+    return yaml.safe_dump(section.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key given twice is a mistake rather than a silent overwrite."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [key for key in keys if keys.count(key) > 1]
+        if twice:
+            raise yaml.MarkedYAMLError(problem=f"key {twice[0]!r} is given twice", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 (a SafeLoader)
+    except OSError as error:
+        raise UserError(f"{path}: can't be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not UTF-8 text") from None
+    except yaml.MarkedYAMLError as error:
+        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{path}: not valid YAML{line}: {error.problem}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: expected sections such as `train:`, found {type(data).__name__}")
+    return data
+
+
+def _set(data: dict[str, Any], override: str) -> None:
+    key, sign, value = override.partition("=")
+    parts = key.strip().split(".")
+    if not sign or not all(parts):
+        raise UserError(f"--set {override}: write it as section.key=value")
+    for part in parts[:-1]:
+        below = data.setdefault(part, {})
+        if not isinstance(below, dict):
+            raise UserError(f"--set {override}: {part!r} is a value, not a section")
+        data = below
+    try:
+        data[parts[-1]] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override}: {value!r} is not valid YAML") from None
+
+
+def _explain(model: type[BaseModel], error: ValidationError) -> str:
+    errors = error.errors()
+    # A typo is the likelier cause than what follows from it.
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+    path = ".".join(str(part) for part in first["loc"])
+    more = f" (and {len(errors) - 1} more mistakes)" if len(errors) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _keys(model, first["loc"][:-1])
+        return f"unknown key {path!r}{nearest(str(first['loc'][-1]), known) or '; known: ' + ', '.join(known)}{more}"
+    return f"{path or 'the file'}: {first['msg']}, got {first['input']!r}{more}"
+
+
+def _keys(model: type[BaseModel], location: Iterable[int | str]) -> list[str]:
+    for part in location:
+        known = model.model_fields.get(str(part))
+        if known is None:  # a name of the user's own, such as a variant's
+            continue
+        candidates = [known.annotation, *get_args(known.annotation)]
+        sections = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        model = sections[0] if sections else model
+    return list(model.model_fields)

@@ -1,0 +1,98 @@
+"""What a command says while it works: progress on a terminal, plain lines elsewhere, nothing when quiet.
+
+Everything here goes to standard error, so that standard output holds results alone.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+PLAIN_INTERVAL = 5.0  # seconds between two plain progress lines, so that a log file stays short
+
+
+class Advance(Protocol):
+    """Report `n` more steps done, with an optional note shown beside the bar."""
+
+    def __call__(self, n: int = 1, note: str = "") -> None: ...
+
+
+class Console:
+    """Where a command's progress and remarks go.
+
+    Parameters
+    ----------
+    quiet
+        Say nothing but warnings and errors.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self._rich = RichConsole(stderr=True, highlight=False, soft_wrap=True)
+
+    def say(self, line: str) -> None:
+        """Print one remark."""
+        if not self.quiet:
+            self._print(line)
+
+    def warn(self, line: str) -> None:
+        """Print one warning, also when quiet."""
+        self._print(f"warning: {line}")
+
+    @contextmanager
+    def progress(self, label: str, total: int, done: int = 0) -> Iterator[Advance]:
+        """Show `total` steps, of which `done` are behind us already, until the context ends."""
+        if self.quiet:
+            yield lambda n=1, note="": None
+        elif self._rich.is_terminal:
+            with self._bar(label, total, done) as advance:
+                yield advance
+        else:
+            yield self._plain(label, total, done)
+
+    def _print(self, line: str) -> None:
+        self._rich.print(line, markup=False)
+
+    @contextmanager
+    def _bar(self, label: str, total: int, done: int) -> Iterator[Advance]:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=self._rich) as bar:
+            task = bar.add_task(label, total=total, completed=done, note="")
+
+            def advance(n: int = 1, note: str = "") -> None:
+                bar.update(task, advance=n, note=note)
+
+            yield advance
+
+    def _plain(self, label: str, total: int, done: int) -> Advance:
+        started = last = time.monotonic()
+        count = done
+
+        def advance(n: int = 1, note: str = "") -> None:
+            nonlocal count, last
+            count += n
+            now = time.monotonic()
+            if count < total and now - last < PLAIN_INTERVAL:
+                return
+            last = now
+            tail = f"  {note}" if note else ""
+            self._print(f"{label}: {count}/{total}  {now - started:.0f} s{tail}")
+
+        return advance
+
+
+def print_result(text: str) -> None:
+    """Print a command's result on standard output."""
+    sys.stdout.write(text.rstrip("\n") + "\n")

@@ -1,0 +1,279 @@
+"""From raw votes to label distributions, in one place and by configuration.
+
+`LabelSpace.count` turns votes into counts, `distribution` turns counts into y = n / sum n. Nothing else in the
+project decides what a label is.
+
+How a rater who names several labels counts (`labels.multiple`), w being 1 for labels and `labels.secondary` for
+secondary labels that the rater did not also name as a label:
+
+- `each`: w in every class that the rater named, once a class, so happiness and excitement merged are one vote
+- `repeat`: as `each`, but labels that merge into one class all count
+- `split`: one vote a rater, shared by the labels in proportion to w
+- `first`: the label named first alone (secondary labels as in `each`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amber.config import LabelOptions
+from amber.corpus import Corpus, Votes
+from amber.errors import UserError, nearest, some
+
+Floats = NDArray[np.float64]
+
+OTHER = "other"
+
+_IEMOCAP_4 = {
+    "neutral": ["neutral"],
+    "happy": ["happiness", "excited"],
+    "sad": ["sadness"],
+    "angry": ["anger"],
+}
+_IEMOCAP_9 = {
+    "neutral": ["neutral"],
+    "happy": ["happiness"],
+    "excited": ["excited"],
+    "sad": ["sadness"],
+    "angry": ["anger"],
+    "frustrated": ["frustration"],
+    "surprised": ["surprise"],
+    "fear": ["fear"],
+    "disgust": ["disgust"],
+}
+_MSP_4 = {"neutral": ["neutral"], "happy": ["happy"], "sad": ["sad"], "angry": ["angry"]}
+_MSP_8 = {
+    **_MSP_4,
+    "surprise": ["surprise"],
+    "fear": ["fear"],
+    "disgust": ["disgust"],
+    "contempt": ["contempt"],
+}
+_CREMA_4 = {"neutral": ["N"], "happy": ["H"], "sad": ["S"], "angry": ["A"]}
+
+PRESETS: dict[str, LabelOptions] = {
+    "iemocap-4": LabelOptions(classes=_IEMOCAP_4, other="drop", subset="consensus"),
+    "iemocap-5": LabelOptions(classes=_IEMOCAP_4, other="keep", subset="any"),
+    "iemocap-9": LabelOptions(classes=_IEMOCAP_9, other="drop", subset="any"),
+    "msp-4": LabelOptions(classes=_MSP_4, other="drop", subset="any"),
+    "msp-8": LabelOptions(classes=_MSP_8, other="drop", subset="any"),
+    "msp-9": LabelOptions(classes=_MSP_8, other="keep", subset="any"),
+    "crema-6": LabelOptions(classes={**_CREMA_4, "fear": ["F"], "disgust": ["D"]}, other="drop", subset="any"),
+    "crema-4": LabelOptions(classes=_CREMA_4, other="drop", subset="any"),
+}
+DATASET_PRESETS = {"demo": "iemocap-4", "iemocap": "iemocap-4", "msp-podcast": "msp-4", "crema-d": "crema-6"}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What N utterances were called: `inside` (N, C) votes a class, `outside` (N,) votes for none, `raters` (N,).
+
+    `raters` counts those who voted for at least one of the classes.
+    """
+
+    inside: Floats
+    outside: Floats
+    raters: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The utterances that an experiment is about: their rows in the corpus, (n, C) counts and why others are not in.
+
+    `truth` (n, C) is the generating distribution over the classes, where it is known.
+    """
+
+    rows: NDArray[np.int64]
+    counts: Floats
+    truth: Floats | None
+    left_out: dict[str, int]
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """The classes of an experiment and the rules by which votes count.
+
+    `options` has every key resolved; `classes` are the names in order, `other` last where it is kept.
+    """
+
+    options: LabelOptions
+    classes: tuple[str, ...]
+
+    @classmethod
+    def resolve(cls, options: LabelOptions, corpus: Corpus) -> LabelSpace:
+        """Fill in what the options leave open: from the preset, else from the dataset, else from the votes.
+
+        Raises
+        ------
+        UserError
+            For an unknown preset, a label in two classes, or `subset: consensus` on a corpus without consensus labels.
+        """
+        classes, base = _classes(options, corpus)
+        has_consensus = any(label is not None for label in corpus.column("consensus"))
+        subset = options.subset or base.subset or ("consensus" if has_consensus else "any")
+        if subset == "consensus" and not has_consensus:
+            if options.subset:
+                raise UserError(f"labels.subset: {corpus.name} has no consensus labels; use `any` or `majority`")
+            subset = "any"
+        owner: dict[str, str] = {}
+        for name, labels in classes.items():
+            for label in labels:
+                if owner.setdefault(label.strip().lower(), name) != name:
+                    raise UserError(f"labels.classes: {label!r} is in two classes, {owner[label.lower()]} and {name}")
+        other = options.other or base.other or "drop"
+        if other == "keep" and OTHER in classes:
+            raise UserError("labels.classes: there is a class `other` already; with `other: keep` name it differently")
+        names = (*classes, OTHER) if other == "keep" else tuple(classes)
+        if len(names) < 2:
+            raise UserError(f"labels.classes: an experiment needs at least two classes, found {some(names) or 'none'}")
+        resolved = options.model_copy(update={"classes": classes, "other": other, "subset": subset})
+        return cls(resolved, names)
+
+    def count(self, votes: Votes) -> Counts:
+        """Count the votes of N utterances by class.
+
+        Returns
+        -------
+        Counts
+            Independent of the order of raters. A rater adds at most 1 to a class (and under `split` at most 1 in all)
+            unless `multiple` is `repeat`.
+        """
+        size = len(self.classes) + 1  # the last column is for labels outside all classes
+        vote, label, weight = self._weighted_labels(votes)
+        cls = self._class_of(votes.names)[label]
+        cell = vote * size + cls
+        if self.options.multiple in ("each", "first"):
+            # The strongest mention counts: a class named twice by one rater is one vote.
+            order = np.lexsort((-weight, cell))
+            first = np.unique(cell[order], return_index=True)[1]
+            vote, cls, weight, cell = (a[order][first] for a in (vote, cls, weight, cell))
+        where = votes.utterance[vote] * size + cls
+        table = np.bincount(where, weight, minlength=votes.size * size).reshape(votes.size, size)  # (N, C + 1)
+        voted_inside = np.unique(vote[cls < size - 1])
+        raters = np.bincount(votes.utterance[voted_inside], minlength=votes.size)
+        return Counts(table[:, :-1], table[:, -1], raters)
+
+    def label(self, corpus: Corpus) -> Labelled:
+        """Choose the utterances of the experiment and count their votes.
+
+        Raises
+        ------
+        UserError
+            If no utterance is left.
+        """
+        votes = corpus.votes()
+        counts = self.count(votes)
+        subset = self._subset(corpus, counts)
+        enough = counts.raters >= max(1, self.options.min_votes)
+        keep = subset & enough
+        left_out = {
+            f"not in the subset `{self.options.subset}`": int(np.sum(~subset)),
+            f"fewer than {max(1, self.options.min_votes)} raters in the classes": int(np.sum(subset & ~enough)),
+        }
+        if not keep.any():
+            found = some(sorted(set(votes.names)), 8)
+            raise UserError(
+                f"labels: no utterance of {corpus.name} is left with classes {some(self.classes, 9)}\n"
+                f"the votes say: {found or 'nothing'}; set labels.classes or labels.subset"
+            )
+        rows = np.flatnonzero(keep)
+        return Labelled(rows, counts.inside[rows], self._truth(corpus, rows), left_out)
+
+    def _weighted_labels(self, votes: Votes) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+        """Return (vote, label, weight) of all labels that count, one row per distinct label of a vote."""
+        codes, same = np.unique([name.strip().lower() for name in votes.names] or [""], return_inverse=True)
+        vote, label = votes.label_vote, same[votes.labels] if len(votes.labels) else votes.labels
+        if self.options.multiple == "first":
+            first = np.unique(vote, return_index=True)[1]
+            vote, label = vote[first], label[first]
+        weight = np.ones(len(vote))
+        if self.options.secondary > 0 and len(votes.secondary):
+            vote = np.concatenate([vote, votes.secondary_vote])
+            label = np.concatenate([label, same[votes.secondary]])
+            weight = np.concatenate([weight, np.full(len(votes.secondary), self.options.secondary)])
+        # Primary labels come first, so the first row of a (vote, label) pair is the one that counts.
+        distinct = np.sort(np.unique(vote * len(codes) + label, return_index=True)[1])
+        if self.options.raters == "external":
+            distinct = distinct[~votes.is_self[vote[distinct]]]
+        vote, label, weight = vote[distinct], label[distinct], weight[distinct]
+        if self.options.multiple == "split" and len(vote):
+            weight = weight / np.bincount(vote, weight)[vote]
+        spelled = np.full(len(codes), 0)
+        spelled[same] = np.arange(len(same))  # any spelling of the label will do
+        return vote, spelled[label], weight
+
+    def _class_of(self, names: Iterable[str]) -> NDArray[np.int64]:
+        """Return the class of each label name; one past the last class for labels outside all classes."""
+        options = self.options.classes or {}
+        known = {label.strip().lower(): i for i, labels in enumerate(options.values()) for label in labels}
+        outside = len(options)  # the class `other` where it is kept, else the column of no class
+        return np.array([known.get(name.strip().lower(), outside) for name in names], dtype=np.int64)
+
+    def _subset(self, corpus: Corpus, counts: Counts) -> NDArray[np.bool_]:
+        inside = counts.inside.sum(axis=1)
+        match self.options.subset:
+            case "any":
+                return inside > 0
+            case "majority":
+                # The tolerance forgives the rounding of thirds that add up to a half.
+                return (inside > 0) & (inside >= counts.outside - 1e-9)
+            case _:
+                labels = corpus.column("consensus")
+                named = [corpus.consensus_names.get(label, label) if label else None for label in labels]
+                classes = self._class_of([label or "" for label in named])
+                given = np.array([label is not None for label in named])
+                return given & (classes < len(self.classes))
+
+    def _truth(self, corpus: Corpus, rows: NDArray[np.int64]) -> Floats | None:
+        column = corpus.column("truth")
+        if not corpus.classes or any(column[row] is None for row in rows):
+            return None
+        truth = np.array([column[row] for row in rows])  # (n, corpus classes)
+        table = np.zeros((len(rows), len(self.classes) + 1))
+        for of, cls in enumerate(self._class_of(corpus.classes)):
+            table[:, cls] += truth[:, of]
+        inside = table[:, :-1]
+        mass = inside.sum(axis=1, keepdims=True)
+        return inside / mass if (mass > 0).all() else None
+
+
+def distribution(counts: Floats) -> Floats:
+    """Turn counts (N, C) into label distributions y = n / sum n, (N, C).
+
+    Raises
+    ------
+    ValueError
+        If a row has no votes: there is no distribution to speak of.
+    """
+    total = counts.sum(axis=-1, keepdims=True)
+    if not (total > 0).all():
+        raise ValueError("a row without votes has no distribution")
+    return np.asarray(counts / total)
+
+
+def smooth(y: Floats, epsilon: float) -> Floats:
+    """Smooth distributions as EMO-SUPERB does: y (1 - e) + (1 - y) e / (C - 1), which keeps the sum.
+
+    For training targets only; what is evaluated are the votes.
+    """
+    return np.asarray(y * (1 - epsilon) + (1 - y) * epsilon / (y.shape[-1] - 1))
+
+
+def _classes(options: LabelOptions, corpus: Corpus) -> tuple[dict[str, list[str]], LabelOptions]:
+    """Return the classes and the options that they come with."""
+    if options.preset and options.classes:
+        raise UserError("labels: give `preset` or `classes`, not both")
+    if options.classes:
+        return options.classes, options
+    preset = options.preset or DATASET_PRESETS.get(corpus.name)
+    if preset:
+        if preset not in PRESETS:
+            raise UserError(f"labels.preset: unknown {preset!r}{nearest(preset, PRESETS)}; known: {some(PRESETS, 9)}")
+        base = PRESETS[preset]
+        return base.classes or {}, base
+    named = corpus.classes or tuple(sorted({name.strip() for name in corpus.votes().names}, key=str.lower))
+    return {name: [name] for name in named if not name.lower().startswith(OTHER)}, options

@@ -1,0 +1,116 @@
+"""Contract 3: predictions, one Parquet file a run, a row per utterance, part and head.
+
+Columns: `id, dataset, variant, fold, seed, part (dev|test), head, speaker, n_votes`, then `y_<class>` (the raters'
+distribution, never smoothed), `p_<class>` (the prediction) and, where the generating distribution is known,
+`truth_<class>`. `head` is `student` for the student's rows, whichever head that is, and `speech`, `text` or `fusion`
+for the experts'.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from amber.errors import UserError
+
+FILE = "predictions.parquet"
+STUDENT = "student"
+_KEYS = {
+    "id": pa.string(),
+    "dataset": pa.string(),
+    "variant": pa.string(),
+    "fold": pa.int32(),
+    "seed": pa.int64(),
+    "part": pa.string(),
+    "head": pa.string(),
+    "speaker": pa.string(),
+    "n_votes": pa.float64(),
+}
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Rows of predictions, held in columns: `keys[name]` (n,), `y`, `p` and perhaps `truth` (n, C)."""
+
+    classes: tuple[str, ...]
+    keys: dict[str, NDArray[np.generic]]
+    y: NDArray[np.float64]
+    p: NDArray[np.float64]
+    truth: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def where(self, mask: NDArray[np.bool_]) -> Predictions:
+        """Return the rows for which `mask` (n,) is true."""
+        keys = {name: column[mask] for name, column in self.keys.items()}
+        truth = self.truth[mask] if self.truth is not None else None
+        return Predictions(self.classes, keys, self.y[mask], self.p[mask], truth)
+
+    def of(self, **values: object) -> Predictions:
+        """Return the rows whose keys equal `values`, such as `of(part="test", head="student")`."""
+        mask = np.ones(len(self), dtype=bool)
+        for name, value in values.items():
+            mask &= self.keys[name] == value
+        return self.where(mask)
+
+
+def concatenate(parts: list[Predictions]) -> Predictions:
+    """Join predictions over the same classes; the truth is kept where all parts have one.
+
+    Raises
+    ------
+    ValueError
+        If the parts are about different classes.
+    """
+    first = parts[0]
+    if any(part.classes != first.classes for part in parts):
+        raise ValueError("predictions over different classes can't be joined")
+    keys = {name: np.concatenate([part.keys[name] for part in parts]) for name in first.keys}
+    truths = [part.truth for part in parts if part.truth is not None]
+    return Predictions(
+        first.classes,
+        keys,
+        np.concatenate([part.y for part in parts]),
+        np.concatenate([part.p for part in parts]),
+        np.concatenate(truths) if len(truths) == len(parts) else None,
+    )
+
+
+def write(path: Path, predictions: Predictions) -> None:
+    """Write a predictions file."""
+    columns = {name: pa.array(predictions.keys[name], type) for name, type in _KEYS.items()}
+    for prefix, matrix in (("y", predictions.y), ("p", predictions.p), ("truth", predictions.truth)):
+        if matrix is not None:
+            columns |= {f"{prefix}_{c}": pa.array(matrix[:, i]) for i, c in enumerate(predictions.classes)}
+    pq.write_table(pa.table(columns), path)
+
+
+def read(path: Path) -> Predictions:
+    """Read a predictions file back.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, or lacks a column of the contract.
+    """
+    try:
+        table = pq.read_table(path)
+    except (FileNotFoundError, pa.ArrowInvalid) as error:
+        raise UserError(f"{path}: can't be read as predictions: {error}") from None
+    classes = tuple(n.removeprefix("y_") for n in table.column_names if n.startswith("y_"))
+    missing = [n for n in (*_KEYS, *(f"p_{c}" for c in classes)) if n not in table.column_names]
+    if missing or not classes:
+        raise UserError(f"{path}: not a predictions file, it lacks {', '.join(missing) or 'y_<class> columns'}")
+
+    def matrix(prefix: str) -> NDArray[np.float64]:
+        return np.column_stack([table[f"{prefix}_{c}"].to_numpy() for c in classes])
+
+    has_truth = all(f"truth_{c}" in table.column_names for c in classes)
+    keys = {name: table[name].to_numpy() for name in _KEYS}
+    return Predictions(classes, keys, matrix("y"), matrix("p"), matrix("truth") if has_truth else None)

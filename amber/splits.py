@@ -1,0 +1,217 @@
+"""Which utterances train, which steer (dev) and which test; and the checks that nothing leaks between them.
+
+| scheme | folds |
+|---|---|
+| `official` | one: the corpus's own partition |
+| `leave-one-session-out` | one a session: test it, dev = the next session (cyclic) |
+| `leave-one-speaker-out` | one a speaker: test it, dev = the session's other speaker where there are two, else the next |
+| `speaker-folds` | k groups of speakers of about equal size: test one, dev = the next (cyclic) |
+| `actor-ranges` | CREMA-D's five ranges of actors, as EMO-SUPERB uses them: test one, dev = the next (cyclic) |
+| `column` | values train, dev, test: one fold; any others: test one value, dev = the next (cyclic) |
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amber.config import SplitOptions
+from amber.corpus import Corpus
+from amber.errors import UserError, nearest, some
+
+Rows = NDArray[np.int64]
+Keys = list[str | None]
+
+ACTOR_RANGES = ((1001, 1018), (1019, 1036), (1037, 1054), (1055, 1072), (1073, 1091))
+DATASET_SCHEMES = {
+    "demo": "leave-one-session-out",
+    "iemocap": "leave-one-session-out",
+    "msp-podcast": "official",
+    "crema-d": "actor-ranges",
+}
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One division of the utterances, by row: `number` counts from 1, `name` says what is tested."""
+
+    number: int
+    name: str
+    train: Rows
+    dev: Rows
+    test: Rows
+
+    def parts(self) -> dict[str, Rows]:
+        """Return the rows by the part's name."""
+        return {"train": self.train, "dev": self.dev, "test": self.test}
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """What two parts of a fold share: transcripts (a count of test utterances) and, unproven, unknown speakers."""
+
+    transcripts: int
+    unknown_speakers: int
+
+
+def resolve(options: SplitOptions, corpus: Corpus) -> SplitOptions:
+    """Fill in the scheme where it is left open: the dataset's usual one, else what the columns allow."""
+    if options.scheme:
+        return options
+    scheme = DATASET_SCHEMES.get(corpus.name)
+    if not scheme:
+        if len({session for session in corpus.column("session") if session}) >= 3:
+            scheme = "leave-one-session-out"
+        elif options.column in corpus.columns():
+            scheme = "column"
+        else:
+            scheme = "speaker-folds"
+    return options.model_copy(update={"scheme": scheme})
+
+
+def make_folds(options: SplitOptions, corpus: Corpus, test: str = "test1") -> list[Fold]:
+    """Divide a corpus by the scheme of resolved options.
+
+    Parameters
+    ----------
+    options
+        With a scheme.
+    corpus
+        The utterances of the experiment; folds hold rows of this corpus.
+    test
+        For an official partition with several test sets: `test1`, `test2` or `both`.
+
+    Raises
+    ------
+    UserError
+        If the corpus lacks what the scheme needs, a part is empty, or a speaker stands in two parts of a fold.
+    """
+    speakers: Keys = corpus.column("speaker")
+    match options.scheme:
+        case "official":
+            folds = [_official(corpus.column("split"), test)]
+        case "leave-one-session-out":
+            folds = _rotate(corpus.column("session"), "session")
+        case "leave-one-speaker-out":
+            folds = _by_speaker(speakers, corpus.column("session"))
+        case "speaker-folds":
+            folds = _rotate(_balanced_groups(speakers, options.k), "speaker group")
+        case "actor-ranges":
+            folds = _rotate([_actor_range(s) for s in speakers], "actor range")
+        case "column":
+            folds = _by_column(corpus, options.column)
+        case _:
+            raise AssertionError("resolve the options first")
+    for fold in folds:
+        for part, rows in fold.parts().items():
+            if not len(rows):
+                raise UserError(f"splits: fold {fold.number} ({fold.name}) has no {part} utterances")
+        _check_speakers(fold, speakers, refuse_unknown=options.scheme not in ("official", "column"))
+    return folds
+
+
+def leaks(fold: Fold, corpus: Corpus) -> Leaks:
+    """Count what the checks can't refuse: test utterances whose exact transcript is in train, unknown speakers."""
+    texts: Keys = corpus.column("text")
+    speakers: Keys = corpus.column("speaker")
+    seen = {text for text in (texts[row] for row in fold.train) if text}
+    shared = sum(texts[row] in seen for row in fold.test)
+    unknown = sum(speakers[row] is None for rows in fold.parts().values() for row in rows)
+    return Leaks(transcripts=shared, unknown_speakers=unknown)
+
+
+def _natural(value: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key that puts 2 before 10."""
+    return tuple((0, int(t), "") if t.isdigit() else (1, 0, t) for t in re.findall(r"\d+|\D+", value))
+
+
+def _rows(keys: Keys, wanted: set[str]) -> Rows:
+    return np.array([row for row, key in enumerate(keys) if key in wanted], dtype=np.int64)
+
+
+def _rotate(keys: Keys, what: str) -> list[Fold]:
+    """Fold k tests the k-th key; dev is the next key, cyclic; train is the rest. Rows without a key only train."""
+    order = sorted({key for key in keys if key is not None}, key=_natural)
+    if len(order) < 3:
+        found = some(order) or "none"
+        raise UserError(f"splits: train, dev and test need at least 3 different values of {what}, found {found}")
+    return [_fold(k + 1, order[k], keys, {order[(k + 1) % len(order)]}, {order[k]}) for k in range(len(order))]
+
+
+def _fold(number: int, name: str, keys: Keys, dev: set[str], test: set[str]) -> Fold:
+    train = np.array([row for row, key in enumerate(keys) if key not in dev | test], dtype=np.int64)
+    return Fold(number, name, train, _rows(keys, dev), _rows(keys, test))
+
+
+def _official(split: Keys, test: str) -> Fold:
+    parts = {"test1": {"test", "test1"}, "test2": {"test2"}, "both": {"test", "test1", "test2"}}
+    if test not in parts:
+        raise UserError(f"corpus.options.test: unknown {test!r}{nearest(test, parts)}; known: {some(parts)}")
+    keys: Keys = [s.lower() if s else None for s in split]
+    if not any(keys):
+        raise UserError("splits.scheme: official, but the corpus has no partition of its own; choose another scheme")
+    return Fold(1, test, _rows(keys, {"train"}), _rows(keys, {"dev"}), _rows(keys, parts[test]))
+
+
+def _by_speaker(speakers: Keys, sessions: Keys) -> list[Fold]:
+    partners: dict[str, set[str]] = {}
+    for session in {s for s in sessions if s}:
+        pair = {sp for sp, se in zip(speakers, sessions, strict=True) if se == session and sp}
+        if len(pair) == 2:
+            partners |= {speaker: pair - {speaker} for speaker in pair}
+    folds = _rotate(speakers, "speaker")
+    return [_fold(f.number, f.name, speakers, partners.get(f.name) or _next(f, speakers), {f.name}) for f in folds]
+
+
+def _next(fold: Fold, keys: Keys) -> set[str]:
+    return {key for key in (keys[row] for row in fold.dev) if key}
+
+
+def _balanced_groups(speakers: Keys, k: int) -> Keys:
+    """Give every speaker a group from 1 to k: the largest first, each into the smallest group so far."""
+    sizes = Counter(s for s in speakers if s is not None)
+    if len(sizes) < k:
+        raise UserError(f"splits.k: {k} groups need at least {k} speakers, found {len(sizes)}")
+    load = [0] * k
+    group: dict[str, str] = {}
+    for speaker in sorted(sizes, key=lambda s: (-sizes[s], _natural(s))):
+        smallest = load.index(min(load))
+        load[smallest] += sizes[speaker]
+        group[speaker] = str(smallest + 1)
+    return [group[s] if s is not None else None for s in speakers]
+
+
+def _actor_range(speaker: str | None) -> str | None:
+    number = int(speaker) if speaker and speaker.isdigit() else -1
+    return next((f"{low}-{high}" for low, high in ACTOR_RANGES if low <= number <= high), None)
+
+
+def _by_column(corpus: Corpus, column: str) -> list[Fold]:
+    if column not in corpus.columns():
+        raise UserError(f"splits.column: the corpus has no column {column!r}; it has {some(corpus.columns(), 20)}")
+    values: Keys = [str(v) if v is not None else None for v in corpus.column(column)]
+    lowered: Keys = [v.lower() if v else None for v in values]
+    if set(lowered) - {None} <= {"train", "dev", "test"}:
+        return [Fold(1, "test", _rows(lowered, {"train"}), _rows(lowered, {"dev"}), _rows(lowered, {"test"}))]
+    return _rotate(values, column)
+
+
+def _check_speakers(fold: Fold, speakers: Sequence[str | None], refuse_unknown: bool) -> None:
+    of = {part: {speakers[row] for row in rows} for part, rows in fold.parts().items()}
+    for a, b in (("train", "dev"), ("train", "test"), ("dev", "test")):
+        both = sorted(s for s in of[a] & of[b] if s is not None)
+        if both:
+            raise UserError(
+                f"splits: fold {fold.number} ({fold.name}): {len(both)} speakers are in {a} and in {b}: {some(both)}\n"
+                "choose a scheme that keeps speakers apart, such as speaker-folds"
+            )
+    if refuse_unknown and None in of["dev"] | of["test"]:
+        raise UserError(
+            f"splits: fold {fold.number} ({fold.name}) has utterances of unknown speakers in dev or test\n"
+            "give every utterance a speaker, or use the official partition"
+        )

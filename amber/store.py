@@ -1,0 +1,266 @@
+"""Contract 2: feature sets in Zarr, written unit by unit and believed only where committed.
+
+A feature set is its `FeatureSpec`: the name of its folder carries a hash of it, the whole of it lies in the Zarr
+attributes. Utterances are divided into units of consecutive rows; a unit owns whole chunks of every array, is
+written by one process, and counts as done once its checksum stands in `commits`, which is written last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import Crc32cCodec
+
+from amber.config import Section
+from amber.corpus import MODALITIES, Modality
+from amber.errors import RunFailure, UserError
+
+SCHEMA_VERSION = 1
+UNIT_BYTES = 2 << 20  # what a unit's features come to: one chunk, large enough to read fast, small enough to lose
+UNIT_ROWS = (64, 1024)  # least and most utterances in a unit
+UNITS_WANTED = 16  # a small corpus is cut finer than UNIT_BYTES asks, so that a killed run keeps most of its work
+
+
+class Status(IntEnum):
+    """What became of one utterance in a feature set."""
+
+    ABSENT = 0  # the corpus has no audio, or no transcript, for it
+    OK = 1
+    FAILED = 2  # `errors` says why
+    TRUNCATED = 3  # longer than the encoder can take: features of its beginning
+
+
+class FeatureSpec(Section):
+    """Everything that a feature set depends on. Two sets with one spec are the same set."""
+
+    corpus: str
+    release: str
+    inputs: str  # hash of the ids with their audio spans, or their texts
+    size: int  # utterances
+    modality: Modality
+    encoder: str
+    revision: str
+    layers: tuple[int, ...]
+    dim: int
+    level: Literal["pooled"]
+    pooling: str
+    sample_rate: int | None
+    max_seconds: float | None  # longer audio is cut into windows of this length
+    dtype: Literal["float16", "float32"]
+    precision: str
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def key(self) -> str:
+        """Return the short hash of the spec."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:8]
+
+    @property
+    def name(self) -> str:
+        """Return the set's folder name, such as `speech-wav2vec2-base-1a2b3c4d.zarr`."""
+        return f"{self.modality}-{slug(self.encoder)}-{self.key}.zarr"
+
+    @property
+    def unit_rows(self) -> int:
+        """Return how many utterances a unit holds."""
+        row_bytes = len(self.layers) * self.dim * np.dtype(self.dtype).itemsize
+        least, most = UNIT_ROWS
+        by_bytes = min(max(UNIT_BYTES // row_bytes, least), most)
+        return min(by_bytes, max(least, -(-self.size // UNITS_WANTED)))
+
+
+class FeatureStore:
+    """One feature set: `pooled` (N, L, D), `status` (N,), `errors` (N,), in the order of `ids` (N,).
+
+    Use `create` to write and `open` to read.
+    """
+
+    def __init__(self, location: str, group: zarr.Group, spec: FeatureSpec) -> None:
+        self.location = location
+        self.spec = spec
+        self._group = group
+
+    @classmethod
+    def create(cls, folder: str | Path, spec: FeatureSpec, ids: Sequence[str]) -> FeatureStore:
+        """Create the set in a dataset's cache folder, or go on with what an earlier run left there.
+
+        Raises
+        ------
+        UserError
+            If a set of that name holds another spec or other ids.
+        """
+        location = f"{str(folder).rstrip('/')}/{spec.name}"
+        _remove_partial_writes(Path(location))
+        try:
+            store = cls.open(location)
+        except UserError:
+            # Nothing there, or a run was killed while laying it out: the spec is written last.
+            return cls._lay_out(location, spec, ids)
+        store.check(spec)
+        if store.ids() != tuple(ids):
+            raise UserError(f"{location}: holds other utterances than the corpus; move it away and extract again")
+        return store
+
+    @classmethod
+    def open(cls, location: str | Path) -> FeatureStore:
+        """Open a set.
+
+        Raises
+        ------
+        UserError
+            If there is no complete layout at that place, or this version can't read it.
+        """
+        try:
+            group = zarr.open_group(store=str(location), mode="r+", zarr_format=3)
+        except FileNotFoundError:
+            raise UserError(f"{location}: no feature set there") from None
+        raw = group.attrs.get("spec")
+        if raw is None:
+            raise UserError(f"{location}: not a complete feature set; run `amber extract` again")
+        if not isinstance(raw, dict) or raw.get("schema_version") != SCHEMA_VERSION:
+            raise UserError(f"{location}: written by another version of amber; extract again into a new cache")
+        return cls(str(location), group, FeatureSpec.model_validate(raw))
+
+    @classmethod
+    def _lay_out(cls, location: str, spec: FeatureSpec, ids: Sequence[str]) -> FeatureStore:
+        group = zarr.open_group(store=location, mode="w", zarr_format=3)
+        n, rows = len(ids), spec.unit_rows
+        check = {"compressors": [Crc32cCodec()]}  # float16 features do not compress; the codec finds bit rot
+        shape = (n, len(spec.layers), spec.dim)
+        group.create_array("pooled", shape=shape, chunks=(rows, *shape[1:]), dtype=spec.dtype, fill_value=0, **check)
+        group.create_array("status", shape=(n,), chunks=(rows,), dtype="uint8", fill_value=0, **check)
+        group.create_array("errors", shape=(n,), chunks=(rows,), dtype=str, fill_value="")
+        group.create_array("commits", shape=(-(-n // rows),), chunks=(1,), dtype="uint64", fill_value=0)
+        names = group.create_array("ids", shape=(n,), chunks=(n,), dtype=str, fill_value="")
+        names[:] = np.array(ids, dtype=object)
+        group.attrs["spec"] = spec.model_dump(mode="json")
+        return cls(location, group, spec)
+
+    def check(self, spec: FeatureSpec) -> None:
+        """Refuse another spec than this set's, and name what differs."""
+        here, there = self.spec.model_dump(), spec.model_dump()
+        differing = [f"{key}: {here[key]!r} here, {there[key]!r} wanted" for key in here if here[key] != there[key]]
+        if differing:
+            raise UserError(f"{self.location}: holds other features than asked for\n" + "; ".join(differing))
+
+    def ids(self) -> tuple[str, ...]:
+        """Return the utterance ids, in row order."""
+        return tuple(str(name) for name in self._read("ids"))
+
+    def unit(self, number: int) -> range:
+        """Return the rows of a unit."""
+        rows = self.spec.unit_rows
+        return range(number * rows, min((number + 1) * rows, self.spec.size))
+
+    def committed(self) -> NDArray[np.bool_]:
+        """Return which units are committed, (U,)."""
+        return self._read("commits") != 0
+
+    def complete(self) -> bool:
+        """Return whether every unit is committed."""
+        return bool(self.committed().all())
+
+    def status(self) -> NDArray[np.uint8]:
+        """Return the `Status` of every utterance, (N,)."""
+        return self._read("status")
+
+    def errors(self) -> dict[str, str]:
+        """Return why utterances failed, by id."""
+        failed = np.flatnonzero(self.status() == Status.FAILED)
+        if not len(failed):
+            return {}
+        ids, reasons = self.ids(), self._read("errors")
+        return {ids[row]: str(reasons[row]) for row in failed}
+
+    def commit(
+        self, number: int, pooled: NDArray[Any], status: NDArray[np.uint8], errors: Sequence[str]
+    ) -> None:
+        """Write one unit: features (n, L, D), status (n,) and errors (n,), then its commit.
+
+        Raises
+        ------
+        ValueError
+            If the shapes are not the unit's, or a feature is not finite in the set's dtype.
+        """
+        rows = self.unit(number)
+        shape = (len(rows), len(self.spec.layers), self.spec.dim)
+        if pooled.shape != shape or status.shape != shape[:1] or len(errors) != len(rows):
+            raise ValueError(f"unit {number} is of shape {shape}, got {pooled.shape}")
+        stored = np.ascontiguousarray(pooled, dtype=self.spec.dtype)
+        if not np.isfinite(stored).all():
+            raise ValueError(f"unit {number} holds features that are not finite in {self.spec.dtype}")
+        here = slice(rows.start, rows.stop)
+        self._array("pooled")[here] = stored
+        self._array("status")[here] = status
+        self._array("errors")[here] = np.array(errors, dtype=object)
+        self._array("commits")[number] = checksum(stored, status, errors)
+
+    def layer(self, index: int) -> NDArray[Any]:
+        """Read one stored layer of all utterances, (N, D), in the set's dtype; rows without features are zero.
+
+        Raises
+        ------
+        RunFailure
+            If a chunk's content is not what was written.
+        """
+        return self._read("pooled", (slice(None), index))
+
+    def mean_of_layers(self) -> NDArray[np.float32]:
+        """Read the mean over the stored layers, (N, D)."""
+        parts = [self._read("pooled", slice(u.start, u.stop)) for u in self._units()]
+        return np.concatenate([part.astype(np.float32).mean(axis=1) for part in parts])
+
+    def _units(self) -> Iterator[range]:
+        return (self.unit(number) for number in range(len(self._read("commits"))))
+
+    def _array(self, name: str) -> zarr.Array[Any]:
+        array = self._group[name]
+        assert isinstance(array, zarr.Array)  # noqa: S101 (the layout is ours)
+        return array
+
+    def _read(self, name: str, selection: Any = slice(None)) -> NDArray[Any]:
+        try:
+            return np.asarray(self._array(name)[selection])
+        except ValueError as error:  # the codec's word for a wrong checksum
+            raise RunFailure(f"{self.location}/{name}: a chunk is damaged ({error})") from error
+
+
+def feature_sets(cache: str | Path, dataset: str) -> list[FeatureStore]:
+    """Return every feature set of a dataset in a cache, by name; half laid-out ones are left out."""
+    found = []
+    for path in sorted(Path(cache, dataset).glob("*.zarr")):
+        if path.name.startswith(MODALITIES):
+            try:
+                found.append(FeatureStore.open(path))
+            except UserError:
+                continue
+    return found
+
+
+def checksum(pooled: NDArray[Any], status: NDArray[np.uint8], errors: Sequence[str]) -> int:
+    """Return the 64-bit checksum of a unit's data; never 0, which means not committed."""
+    digest = hashlib.blake2b(digest_size=8)
+    for part in (pooled.tobytes(), status.tobytes(), json.dumps(list(errors)).encode()):
+        digest.update(part)
+    return int.from_bytes(digest.digest(), "little") or 1
+
+
+def slug(name: str) -> str:
+    """Return a name as part of a file name: the last part of a path, unusual characters replaced."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", name.rstrip("/").rsplit("/", 1)[-1]).strip("-.") or "encoder"
+
+
+def _remove_partial_writes(location: Path) -> None:
+    """Remove what a killed process was just writing: Zarr writes beside the chunk, then renames."""
+    for partial in location.rglob("*.partial") if location.is_dir() else ():
+        partial.unlink(missing_ok=True)
