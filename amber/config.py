@@ -24,6 +24,7 @@ Count = Annotated[int, Field(ge=1)]
 
 Divergence = Literal["kl", "reverse-kl", "js", "bhattacharyya", "hellinger"]
 Weighting = Literal["adaptive", "uniform", "confidence"]
+Layer = Literal["last", "mean"] | Annotated[int, Field(ge=0)]
 HeadName = Literal["speech", "text", "fusion"]
 Scheme = Literal[
     "official", "leave-one-session-out", "leave-one-speaker-out", "speaker-folds", "actor-ranges", "column"
@@ -99,7 +100,7 @@ class Objective(Section):
 class Training(Section):
     """How one run trains. Everything here can differ between variants."""
 
-    layer: str = "last"
+    layer: Layer | dict[Literal["speech", "text"], Layer] = "last"  # one choice for both, or one for each
     hidden: Count = 256
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
     batch_size: Count = 128
@@ -163,6 +164,7 @@ def load(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
     ------
     UserError
         For a file that can't be read, an unknown key (with the nearest known one) or a value that does not fit.
+
     """
     data = _read_yaml(path) if path else {}
     for override in overrides:

@@ -20,7 +20,8 @@ PLAIN_INTERVAL = 5.0  # seconds between two plain progress lines, so that a log 
 class Advance(Protocol):
     """Report `n` more steps done, with an optional note shown beside the bar."""
 
-    def __call__(self, n: int = 1, note: str = "") -> None: ...
+    def __call__(self, n: int = 1, note: str = "") -> None:
+        """Report progress."""
 
 
 class Console:
@@ -30,6 +31,7 @@ class Console:
     ----------
     quiet
         Say nothing but warnings and errors.
+
     """
 
     def __init__(self, quiet: bool = False) -> None:

@@ -150,6 +150,7 @@ class Corpus:
         The class names that `truth` refers to, where there is a truth.
     consensus_names
         For corpora that write their consensus in codes: code to label name (`{"hap": "Happiness"}`).
+
     """
 
     def __init__(
@@ -195,6 +196,10 @@ class Corpus:
     def take(self, rows: NDArray[np.int64]) -> Corpus:
         """Return the corpus of the given rows, in their order."""
         return Corpus(self.table.take(pa.array(rows)), **self._about())
+
+    def same_as(self, other: Corpus) -> bool:
+        """Return whether both hold the same utterances and the same facts about the corpus."""
+        return self._about() == other._about() and bool(self.table.equals(other.table))
 
     def votes(self) -> Votes:
         """Return all votes in columns."""
@@ -246,6 +251,7 @@ class Corpus:
         ------
         UserError
             If there is no such file, or it was not written by this schema version.
+
         """
         if not path.is_file():
             raise UserError(f"no utterances at {path}: run `amber extract` for this dataset first")

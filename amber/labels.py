@@ -111,6 +111,7 @@ class LabelSpace:
         ------
         UserError
             For an unknown preset, a label in two classes, or `subset: consensus` on a corpus without consensus labels.
+
         """
         classes, base = _classes(options, corpus)
         has_consensus = any(label is not None for label in corpus.column("consensus"))
@@ -141,6 +142,7 @@ class LabelSpace:
         Counts
             Independent of the order of raters. A rater adds at most 1 to a class (and under `split` at most 1 in all)
             unless `multiple` is `repeat`.
+
         """
         size = len(self.classes) + 1  # the last column is for labels outside all classes
         vote, label, weight = self._weighted_labels(votes)
@@ -150,9 +152,11 @@ class LabelSpace:
             # The strongest mention counts: a class named twice by one rater is one vote.
             order = np.lexsort((-weight, cell))
             first = np.unique(cell[order], return_index=True)[1]
-            vote, cls, weight, cell = (a[order][first] for a in (vote, cls, weight, cell))
+            kept = order[first]
+            vote, cls, weight = vote[kept], cls[kept], weight[kept]
         where = votes.utterance[vote] * size + cls
-        table = np.bincount(where, weight, minlength=votes.size * size).reshape(votes.size, size)  # (N, C + 1)
+        total = np.bincount(where, weight, minlength=votes.size * size).astype(np.float64)
+        table = total.reshape(votes.size, size)  # (N, C + 1)
         voted_inside = np.unique(vote[cls < size - 1])
         raters = np.bincount(votes.utterance[voted_inside], minlength=votes.size)
         return Counts(table[:, :-1], table[:, -1], raters)
@@ -164,6 +168,7 @@ class LabelSpace:
         ------
         UserError
             If no utterance is left.
+
         """
         votes = corpus.votes()
         counts = self.count(votes)
@@ -214,7 +219,7 @@ class LabelSpace:
         return np.array([known.get(name.strip().lower(), outside) for name in names], dtype=np.int64)
 
     def _subset(self, corpus: Corpus, counts: Counts) -> NDArray[np.bool_]:
-        inside = counts.inside.sum(axis=1)
+        inside: Floats = counts.inside.sum(axis=1)
         match self.options.subset:
             case "any":
                 return inside > 0
@@ -248,6 +253,7 @@ def distribution(counts: Floats) -> Floats:
     ------
     ValueError
         If a row has no votes: there is no distribution to speak of.
+
     """
     total = counts.sum(axis=-1, keepdims=True)
     if not (total > 0).all():

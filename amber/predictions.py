@@ -46,11 +46,11 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.y)
 
-    def where(self, mask: NDArray[np.bool_]) -> Predictions:
-        """Return the rows for which `mask` (n,) is true."""
-        keys = {name: column[mask] for name, column in self.keys.items()}
-        truth = self.truth[mask] if self.truth is not None else None
-        return Predictions(self.classes, keys, self.y[mask], self.p[mask], truth)
+    def where(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Predictions:
+        """Return the rows for which a mask (n,) is true, or the rows of given numbers in their order."""
+        keys = {name: column[rows] for name, column in self.keys.items()}
+        truth = self.truth[rows] if self.truth is not None else None
+        return Predictions(self.classes, keys, self.y[rows], self.p[rows], truth)
 
     def of(self, **values: object) -> Predictions:
         """Return the rows whose keys equal `values`, such as `of(part="test", head="student")`."""
@@ -67,6 +67,7 @@ def concatenate(parts: list[Predictions]) -> Predictions:
     ------
     ValueError
         If the parts are about different classes.
+
     """
     first = parts[0]
     if any(part.classes != first.classes for part in parts):
@@ -84,7 +85,7 @@ def concatenate(parts: list[Predictions]) -> Predictions:
 
 def write(path: Path, predictions: Predictions) -> None:
     """Write a predictions file."""
-    columns = {name: pa.array(predictions.keys[name], type) for name, type in _KEYS.items()}
+    columns = {name: pa.array(predictions.keys[name], kind) for name, kind in _KEYS.items()}
     for prefix, matrix in (("y", predictions.y), ("p", predictions.p), ("truth", predictions.truth)):
         if matrix is not None:
             columns |= {f"{prefix}_{c}": pa.array(matrix[:, i]) for i, c in enumerate(predictions.classes)}
@@ -98,6 +99,7 @@ def read(path: Path) -> Predictions:
     ------
     UserError
         If the file is missing, or lacks a column of the contract.
+
     """
     try:
         table = pq.read_table(path)

@@ -4,7 +4,7 @@
 |---|---|
 | `official` | one: the corpus's own partition |
 | `leave-one-session-out` | one a session: test it, dev = the next session (cyclic) |
-| `leave-one-speaker-out` | one a speaker: test it, dev = the session's other speaker where there are two, else the next |
+| `leave-one-speaker-out` | one a speaker: test it, dev = the other of a session of two, else the next (cyclic) |
 | `speaker-folds` | k groups of speakers of about equal size: test one, dev = the next (cyclic) |
 | `actor-ranges` | CREMA-D's five ranges of actors, as EMO-SUPERB uses them: test one, dev = the next (cyclic) |
 | `column` | values train, dev, test: one fold; any others: test one value, dev = the next (cyclic) |
@@ -90,6 +90,7 @@ def make_folds(options: SplitOptions, corpus: Corpus, test: str = "test1") -> li
     ------
     UserError
         If the corpus lacks what the scheme needs, a part is empty, or a speaker stands in two parts of a fold.
+
     """
     speakers: Keys = corpus.column("speaker")
     match options.scheme:

@@ -98,6 +98,7 @@ class FeatureStore:
         ------
         UserError
             If a set of that name holds another spec or other ids.
+
         """
         location = f"{str(folder).rstrip('/')}/{spec.name}"
         _remove_partial_writes(Path(location))
@@ -119,6 +120,7 @@ class FeatureStore:
         ------
         UserError
             If there is no complete layout at that place, or this version can't read it.
+
         """
         try:
             group = zarr.open_group(store=str(location), mode="r+", zarr_format=3)
@@ -135,10 +137,12 @@ class FeatureStore:
     def _lay_out(cls, location: str, spec: FeatureSpec, ids: Sequence[str]) -> FeatureStore:
         group = zarr.open_group(store=location, mode="w", zarr_format=3)
         n, rows = len(ids), spec.unit_rows
-        check = {"compressors": [Crc32cCodec()]}  # float16 features do not compress; the codec finds bit rot
+        check = [Crc32cCodec()]  # float16 features do not compress; the codec finds bit rot
         shape = (n, len(spec.layers), spec.dim)
-        group.create_array("pooled", shape=shape, chunks=(rows, *shape[1:]), dtype=spec.dtype, fill_value=0, **check)
-        group.create_array("status", shape=(n,), chunks=(rows,), dtype="uint8", fill_value=0, **check)
+        group.create_array(
+            "pooled", shape=shape, chunks=(rows, *shape[1:]), dtype=spec.dtype, fill_value=0, compressors=check
+        )
+        group.create_array("status", shape=(n,), chunks=(rows,), dtype="uint8", fill_value=0, compressors=check)
         group.create_array("errors", shape=(n,), chunks=(rows,), dtype=str, fill_value="")
         group.create_array("commits", shape=(-(-n // rows),), chunks=(1,), dtype="uint64", fill_value=0)
         names = group.create_array("ids", shape=(n,), chunks=(n,), dtype=str, fill_value="")
@@ -164,7 +168,7 @@ class FeatureStore:
 
     def committed(self) -> NDArray[np.bool_]:
         """Return which units are committed, (U,)."""
-        return self._read("commits") != 0
+        return np.asarray(self._read("commits") != 0)
 
     def complete(self) -> bool:
         """Return whether every unit is committed."""
@@ -182,15 +186,14 @@ class FeatureStore:
         ids, reasons = self.ids(), self._read("errors")
         return {ids[row]: str(reasons[row]) for row in failed}
 
-    def commit(
-        self, number: int, pooled: NDArray[Any], status: NDArray[np.uint8], errors: Sequence[str]
-    ) -> None:
+    def commit(self, number: int, pooled: NDArray[Any], status: NDArray[np.uint8], errors: Sequence[str]) -> None:
         """Write one unit: features (n, L, D), status (n,) and errors (n,), then its commit.
 
         Raises
         ------
         ValueError
             If the shapes are not the unit's, or a feature is not finite in the set's dtype.
+
         """
         rows = self.unit(number)
         shape = (len(rows), len(self.spec.layers), self.spec.dim)
@@ -212,6 +215,7 @@ class FeatureStore:
         ------
         RunFailure
             If a chunk's content is not what was written.
+
         """
         return self._read("pooled", (slice(None), index))
 

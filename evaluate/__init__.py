@@ -1,0 +1,1 @@
+"""Stage 3: predictions become metrics, tables and a report."""

@@ -1,0 +1,1 @@
+"""Stage 2: features and votes become models and predictions."""

@@ -6,11 +6,12 @@ A loader is a function `load(source) -> Loaded`. Adding one is a module here, a 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from amber.console import Console
 from amber.corpus import Corpus, Ledger
 from amber.errors import UserError, nearest, some
 
@@ -38,6 +39,7 @@ class Source:
         ------
         UserError
             If none is given, or it does not exist.
+
         """
         if self.root is None:
             raise UserError(f"dataset {self.dataset} needs its place on disk: give --root (or corpus.root)")
@@ -60,16 +62,18 @@ class Source:
         for name in self.options:
             if name not in known:
                 listed = some(known, 9) or "none"
-                raise UserError(f"corpus.options: {self.dataset} has no option {name!r}{nearest(name, known)}; "
-                                f"known: {listed}")
+                raise UserError(
+                    f"corpus.options: {self.dataset} has no option {name!r}{nearest(name, known)}; known: {listed}"
+                )
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A corpus and the account of how it was read."""
+    """A corpus and the account of how it was read; `prepare` makes its audio, for corpora that are made here."""
 
     corpus: Corpus
     ledger: Ledger
+    prepare: Callable[[Console], None] | None = None
 
 
 def names() -> tuple[str, ...]:
@@ -84,6 +88,7 @@ def load(source: Source) -> Loaded:
     ------
     UserError
         For an unknown dataset, and for whatever the loader refuses.
+
     """
     if source.dataset not in _LOADERS:
         raise UserError(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import soundfile
 
-from amber.corpus import Corpus
+from amber.corpus import Corpus, Ledger
 
 from .reading import is_lfs_stub
 
@@ -34,7 +34,7 @@ def expect(what: str, found: object, expected: object) -> Finding:
 
 
 def check_audio(corpus: Corpus, seconds: tuple[float, float], sample: int = SAMPLE) -> Iterator[Finding]:
-    """Open an even sample of the audio files: stubs and unreadable files are fatal, odd formats and lengths warned of."""
+    """Open an even sample of the audio: stubs and unreadable files are fatal, odd formats and lengths warned of."""
     paths: Sequence[str] = [path for path in corpus.column("audio") if path]
     chosen = paths[:: max(1, len(paths) // sample)][:sample]
     odd, unusual = [], []
@@ -58,3 +58,26 @@ def check_audio(corpus: Corpus, seconds: tuple[float, float], sample: int = SAMP
         yield Finding("warn", f"duration outside {seconds[0]:g} to {seconds[1]:g} s", tuple(unusual))
     if chosen and not odd and not unusual:
         yield Finding("ok", f"{len(chosen)} audio files sampled: 16 kHz mono, {seconds[0]:g} to {seconds[1]:g} s")
+
+
+def check_joined(ledger: Ledger, expected: Collection[str] = ()) -> Iterator[Finding]:
+    """Say how labels, audio and transcripts join, and what failed; `expected` names gaps that this corpus has."""
+    for name in ("labelled without audio", "audio without label", "without transcript"):
+        ids = tuple(ledger.entries.get(name, ()))
+        level: Level = "ok" if not ids else "info" if name in expected else "warn"
+        yield Finding(level, f"{name}: {len(ids)}", ids)
+    failed = ledger.entries.get("failed", [])
+    stubs = tuple(name for name in failed if name.lower().endswith((".wav", ".flac")))
+    if stubs:
+        yield Finding("fatal", f"{len(stubs)} Git LFS stubs, not audio: run `git lfs pull` in the corpus", stubs)
+    if len(failed) > len(stubs):
+        rest = tuple(name for name in failed if name not in stubs)
+        yield Finding("warn", f"{len(rest)} rows or lines that can't be read", rest)
+
+
+def inform(ledger: Ledger, categories: Sequence[str]) -> Iterator[Finding]:
+    """State how many ids the ledger has in each category, for those that it has."""
+    for name in categories:
+        ids = tuple(ledger.entries.get(name, ()))
+        if ids:
+            yield Finding("info", f"{name}: {len(ids)}", ids)

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from amber.corpus import Ledger
+from amber.corpus import Ledger, Utterance
+from amber.errors import UserError, some
 
 _LFS_HEAD = b"version https://git-lfs"
+_REPLACED = "\N{REPLACEMENT CHARACTER}"
+_REPLACED_FILES = "files with bytes that are not UTF-8 (replaced)"
+_LFS_MOST = 1024  # bytes; a stub is about 130
 
 
 def read_text(path: Path, ledger: Ledger) -> str:
     """Read a text file as UTF-8 with or without a byte-order mark, any line ends; file it where bytes did not fit."""
-    text = path.read_bytes().decode("utf-8-sig", errors="replace")
-    if "\N{REPLACEMENT CHARACTER}" in text:
-        ledger.add("files with bytes that are not UTF-8 (replaced)", path.name)
+    return decode(path.read_bytes(), path.name, ledger)
+
+
+def decode(raw: bytes, name: str, ledger: Ledger) -> str:
+    """Decode the content of the text file `name`, as `read_text` does."""
+    text = raw.decode("utf-8-sig", errors="replace")
+    if _REPLACED in text:
+        ledger.add(_REPLACED_FILES, name)
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def lines(path: Path, ledger: Ledger) -> Iterator[str]:
+    """Yield the lines of a text file one by one, decoded as `read_text` does: for files too large to hold."""
+    replaced = False
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        for line in file:
+            replaced = replaced or _REPLACED in line
+            yield line
+    if replaced:
+        ledger.add(_REPLACED_FILES, path.name)
 
 
 def files(folder: Path, pattern: str) -> Iterator[Path]:
@@ -28,7 +49,74 @@ def files(folder: Path, pattern: str) -> Iterator[Path]:
 
 def is_lfs_stub(path: Path) -> bool:
     """Return whether a file is the short text that Git LFS leaves where the content was not fetched."""
-    if path.stat().st_size >= 1024:
+    if path.stat().st_size >= _LFS_MOST:
         return False
     with path.open("rb") as file:
         return file.read(len(_LFS_HEAD)) == _LFS_HEAD
+
+
+def home(root: Path, holds: Callable[[Path], bool], depth: int = 2) -> Path | None:
+    """Return the folder that a corpus lies in: `root`, or the nearest below it, at most `depth` levels down.
+
+    Raises
+    ------
+    UserError
+        If there are several at the same depth.
+
+    """
+    level = [root]
+    for _ in range(depth + 1):
+        found = [folder for folder in level if holds(folder)]
+        if len(found) > 1:
+            raise UserError(
+                f"{root} holds {len(found)} copies: {some(p.name for p in found)}; give one of them as --root"
+            )
+        if found:
+            return found[0]
+        level = [below for folder in level for below in folders(folder)]
+    return None
+
+
+def folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder that may be read, by name; not hidden ones, nor the twins in `__MACOSX`."""
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return []
+    with os.scandir(folder) as entries:
+        names = [e.name for e in entries if e.is_dir() and not e.name.startswith(".") and e.name != "__MACOSX"]
+    return [folder / name for name in sorted(names)]
+
+
+def sounds(folder: Path, ledger: Ledger, suffixes: Sequence[str] = (".wav",)) -> dict[str, Path]:
+    """Return the audio files of a folder by lower-cased stem; of two with one stem, the one with the earlier suffix.
+
+    Git LFS stubs are filed as failed, by name, and left out. Nothing else is opened.
+    """
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as entries:
+        sized = [(Path(e.path), e.stat().st_size) for e in entries if _is_sound(e, suffixes)]
+    found: dict[str, Path] = {}
+    for path, size in sorted(sized, key=lambda item: (suffixes.index(item[0].suffix.lower()), item[0].name)):
+        if size < _LFS_MOST and is_lfs_stub(path):
+            ledger.add("failed", path.name)
+            ledger.note("some audio files are Git LFS stubs, not audio: run `git lfs pull` in the corpus")
+        else:
+            found.setdefault(path.stem.lower(), path)
+    return found
+
+
+def account(utterances: Iterable[Utterance], audio: Iterable[str], ledger: Ledger) -> None:
+    """File what every corpus reports: how labels, `audio` (ids of the files that are there) and transcripts join."""
+    rows = list(utterances)
+    labelled = {u.id.lower() for u in rows}
+    ledger.add("labelled with audio", *(u.id for u in rows if u.audio is not None))
+    ledger.add("labelled without audio", *(u.id for u in rows if u.audio is None))
+    ledger.add("audio without label", *(stem for stem in sorted(audio) if stem.lower() not in labelled))
+    ledger.add("without transcript", *(u.id for u in rows if u.text is None))
+    ledger.add("empty transcript", *(u.id for u in rows if u.text == ""))
+    ledger.add("failed")
+
+
+def _is_sound(entry: os.DirEntry[str], suffixes: Sequence[str]) -> bool:
+    suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 (no Path per file of a large folder)
+    return suffix in suffixes and not entry.name.startswith("._") and entry.is_file()

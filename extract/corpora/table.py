@@ -59,7 +59,7 @@ def find_table(root: Path) -> Path:
         return root
     tables = [path for path in sorted(root.iterdir()) if path.suffix.lower() in SUFFIXES]
     if len(tables) != 1:
-        raise UserError(f"{root}: expected one table in the folder, found {some((t.name for t in tables)) or 'none'}")
+        raise UserError(f"{root}: expected one table in the folder, found {some(t.name for t in tables) or 'none'}")
     return tables[0]
 
 
@@ -85,7 +85,7 @@ def read_rows(path: Path, ledger: Ledger) -> tuple[list[Row], list[str]]:
     for number, row in enumerate(listed, start=2):
         if None in row or None in row.values():
             raise UserError(f"{path}, row {number}: {'more' if None in row else 'fewer'} cells than the header has")
-    return listed, header
+    return list[Row](listed), header
 
 
 def _json_row(line: str, path: Path, number: int) -> Row:

@@ -1,0 +1,281 @@
+"""The command line. Stages are imported when their command runs, so that `amber --help` answers at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from amber import __version__
+from amber.console import Console, print_result
+from amber.errors import RunFailure, UserError
+
+if TYPE_CHECKING:
+    from amber.config import Config
+
+# Some releases of typer carry their own click, others use the installed one: this is the right class in both.
+_UsageError: Any = typer.BadParameter.__bases__[0]
+
+PAPER_ENCODERS = {"speech": "facebook/wav2vec2-base", "text": "bert-base-uncased"}
+
+app = typer.Typer(
+    name="amber",
+    help="Emotion in speech and text as a distribution over emotions: extract once, experiment in minutes.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@dataclass
+class State:
+    """The options that stand before the command."""
+
+    console: Console
+    debug: bool
+
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="A pipeline file; defaults where absent.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a configuration key.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Features = Annotated[str | None, typer.Option("--features", help="The feature cache (default: cache/).")]
+Dataset = Annotated[str | None, typer.Option("--dataset", help="The dataset's name in the cache.")]
+RunsFolder = Annotated[str | None, typer.Option("--runs", help="Where runs are kept (default: runs/).")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print_result(f"amber {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results, warnings, errors.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    context.obj = State(Console(quiet), debug)
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    pipeline: Annotated[Path | None, typer.Argument(help="Default: pipeline.yaml here, if there is one.")] = None,
+    overrides: Set = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; compute and write nothing.")] = False,
+) -> None:
+    """Run every stage of a pipeline, doing only what is missing."""
+    from amber.extract import stage as extraction
+
+    path = pipeline or (Path("pipeline.yaml") if Path("pipeline.yaml").exists() else None)
+    config = _load(path, overrides)
+    console = context.obj.console
+    dataset = config.corpus.name or config.corpus.dataset
+    if dry_run:
+        print_result("\n".join(_plan(config, dataset)))
+        return
+    _check_matrix(config)
+    extraction.run(config, console)
+    from amber.evaluate import stage as evaluation
+    from amber.train import stage as training
+
+    experiment = training.run(config, dataset, console)
+    result = evaluation.run([experiment.folder], config.evaluate, console)
+    print_result(result.text())
+
+
+@app.command()
+def extract(
+    context: typer.Context,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="demo, table, iemocap, msp-podcast, crema-d.")
+    ] = None,
+    root: Annotated[str | None, typer.Option("--root", help="Where the corpus lies.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Its name in the cache (default: the dataset).")] = None,
+    speech: Annotated[str | None, typer.Option("--speech", help="Encoder: a name, a folder or a hub model.")] = None,
+    text: Annotated[str | None, typer.Option("--text", help="Encoder: a name, a folder or a hub model.")] = None,
+    level: Annotated[str | None, typer.Option("--level", help="pooled")] = None,
+    layers: Annotated[str | None, typer.Option("--layers", help="all, last, or numbers such as 6,12.")] = None,
+    dtype: Annotated[str | None, typer.Option("--dtype", help="float16 or float32.")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, …")] = None,
+    precision: Annotated[str | None, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")] = None,
+    max_seconds: Annotated[float | None, typer.Option("--max-seconds", help="Longest window of audio.")] = None,
+    max_failures: Annotated[float | None, typer.Option("--max-failures", help="Share that may fail.")] = None,
+    features: Features = None,
+    config_file: ConfigFile = None,
+    overrides: Set = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; compute and write nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Extract frozen speech and text features of a corpus into the cache; only what it lacks."""
+    from amber.extract import stage
+
+    if not config_file and not dataset:
+        raise UserError("amber extract: say which corpus with --dataset (demo, table, …) or --config")
+    # Without a pipeline file, the encoders are the paper's.
+    defaults = {} if config_file else PAPER_ENCODERS
+    config = _load(
+        config_file,
+        overrides,
+        corpus={"dataset": dataset, "root": root, "name": name},
+        features={
+            "speech": speech or defaults.get("speech"),
+            "text": text or defaults.get("text"),
+            "level": level,
+            "layers": layers,
+            "dtype": dtype,
+            "device": device,
+            "precision": precision,
+            "max_seconds": max_seconds,
+            "max_failures": max_failures,
+            "cache": features,
+        },
+    )
+    if dry_run:
+        print_result("\n".join(stage.plan(config)))
+        return
+    outcomes = stage.run(config, context.obj.console)
+    if as_json:
+        print_result(json.dumps([outcome.as_json() for outcome in outcomes], indent=1))
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    features: Features = None,
+    dataset: Dataset = None,
+    config_file: ConfigFile = None,
+    variants: Annotated[str | None, typer.Option("--variants", help="Such as ce,soft,amber2.")] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", help="Such as 0,1,2.")] = None,
+    folds: Annotated[str | None, typer.Option("--folds", help="all, or numbers such as 1,2.")] = None,
+    runs: RunsFolder = None,
+    overrides: Set = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; compute and write nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train every variant, fold and seed that is not done, on cached features."""
+    config = _load(
+        config_file,
+        overrides,
+        features={"cache": features},
+        train={
+            "variants": _listed(variants),
+            "seeds": _listed(seeds),
+            "folds": folds if folds in (None, "all") else _listed(folds),
+            "runs": runs,
+        },
+    )
+    from amber.train import stage
+
+    if dry_run:
+        print_result("\n".join(stage.plan(config, _dataset(config, dataset))))
+        return
+    experiment = stage.run(config, _dataset(config, dataset), context.obj.console)
+    if as_json:
+        done = [str(experiment.folder / run.path) for run in experiment.runs]
+        print_result(json.dumps({"experiment": str(experiment.folder), "runs": done}, indent=1))
+
+
+@app.command()
+def evaluate(
+    context: typer.Context,
+    runs: Annotated[Path, typer.Option("--runs", help="An experiment's folder, such as runs/demo.")],
+    overrides: Set = None,
+    config_file: ConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """Turn an experiment's predictions into metrics, tables and a report."""
+    config = _load(config_file, overrides)
+    from amber.evaluate import stage
+
+    result = stage.run([runs], config.evaluate, context.obj.console)
+    print_result(json.dumps(result.metrics, indent=1) if as_json else result.text())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong use or configuration, 130 interrupted."""
+    arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        code = app(args=list(arguments), prog_name="amber", standalone_mode=False)
+    except _UsageError as error:
+        code = _fail(f"{error.format_message()} (see `{_command(error)} --help`)", 2)
+    except UserError as error:
+        code = _fail(str(error), 2, debug="--debug" in arguments)
+    except RunFailure as error:
+        code = _fail(str(error), 1, debug="--debug" in arguments)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _fail("interrupted; what was finished is kept, the same command goes on from there", 130)
+    except OSError as error:
+        code = _fail(f"{error.strerror or error}: {error.filename or ''}", 1, debug="--debug" in arguments)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int, debug: bool = False) -> int:
+    if debug:
+        traceback.print_exc()
+    sys.stderr.write(f"amber: {message}\n")
+    return code
+
+
+def _command(error: Exception) -> str:
+    context = getattr(error, "ctx", None)
+    return context.command_path if context else "amber"
+
+
+def _load(path: Path | None, overrides: Sequence[str] | None, **sections: dict[str, Any]) -> Config:
+    """Read the configuration; options that were given (are not None) come before `--set`, which has the last word."""
+    from amber import config
+
+    given = [
+        f"{section}.{key}={json.dumps(value)}"
+        for section, values in sections.items()
+        for key, value in values.items()
+        if value is not None
+    ]
+    return config.load(path, [*given, *(overrides or ())])
+
+
+def _listed(text: str | None) -> list[Any] | None:
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    return [int(part) if part.isdigit() else part for part in parts]
+
+
+def _dataset(config: Config, dataset: str | None) -> str | None:
+    """Return the dataset that was named, on the command line or by the configuration's corpus."""
+    if dataset or "corpus" not in config.model_fields_set:
+        return dataset
+    named = config.corpus.name or ("dataset" in config.corpus.model_fields_set and config.corpus.dataset)
+    return named or None
+
+
+def _check_matrix(config: Config) -> None:
+    """Refuse mistakes in the variants before hours of extraction."""
+    from amber.train import matrix
+
+    matrix.variants(config)
+
+
+def _plan(config: Config, dataset: str) -> list[str]:
+    """Return what `amber run` would do; training can be planned in full only once its features are there."""
+    from amber.extract import stage as extraction
+
+    _check_matrix(config)
+    lines: list[str] = extraction.plan(config)
+    from amber.train import matrix
+    from amber.train import stage as training
+
+    try:
+        return [*lines, *training.plan(config, dataset)]
+    except UserError:
+        names = ", ".join(variant.name for variant in matrix.variants(config))
+        return [*lines, f"train {names}, seeds {config.train.seeds}, folds {config.train.folds}: features come first"]

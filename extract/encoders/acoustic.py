@@ -1,0 +1,112 @@
+"""Acoustic functionals, one vector an utterance: log-mel statistics, and eGeMAPS by way of openSMILE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amber.corpus import Modality
+from amber.errors import UserError
+
+from . import Card, Encoded, choose_layers
+
+RATE = 16_000  # Hz
+WINDOW, HOP, FFT, BANDS = 400, 160, 512, 80  # 25 ms and 10 ms
+FLOOR = 1e-10  # power below which a band counts as silent
+
+Signal = NDArray[np.float32]
+Functionals = Callable[[Signal], NDArray[np.float32]]
+
+
+def card(name: str, modality: Modality, layers: str, max_seconds: float) -> Card:
+    """Return the card of `logmel` or `egemaps`; both have a single layer and take audio of any length."""
+    make, dim, revision = _KINDS[name]
+    return Card(
+        name=name,
+        revision=revision(),
+        modality="speech",
+        layers=choose_layers(layers, 1, name),
+        dim=dim,
+        sample_rate=RATE,
+        max_seconds=None,
+        budget=60 * RATE,
+        load=lambda device: _PerUtterance(make()),
+    )
+
+
+class _PerUtterance:
+    """An encoder that takes one utterance at a time, whatever the batch."""
+
+    def __init__(self, functionals: Functionals) -> None:
+        self._functionals = functionals
+
+    def encode(self, batch: Sequence[Signal]) -> Encoded:
+        """Encode signals at 16 kHz."""
+        vectors = [self._functionals(signal) for signal in batch]
+        return Encoded(np.stack(vectors)[:, None, :], np.zeros(len(batch), dtype=bool))  # (B, 1, D)
+
+
+def _log_mel() -> Functionals:
+    import torch
+    from transformers.audio_utils import mel_filter_bank
+
+    filters = torch.from_numpy(
+        mel_filter_bank(
+            num_frequency_bins=FFT // 2 + 1,
+            num_mel_filters=BANDS,
+            min_frequency=20.0,
+            max_frequency=RATE / 2,
+            sampling_rate=RATE,
+            norm="slaney",
+            mel_scale="slaney",
+        )
+    ).float()  # (FFT / 2 + 1, BANDS)
+    return partial(log_mel_statistics, filters=filters, window=torch.hann_window(WINDOW))
+
+
+def log_mel_statistics(signal: Signal, *, filters: Any, window: Any) -> NDArray[np.float32]:
+    """Return mean, standard deviation and standard deviation of the first difference of log-mel bands, (3 x 80,).
+
+    Frames of 25 ms every 10 ms, natural logarithm of power.
+    """
+    import torch
+
+    spectrum = torch.stft(
+        torch.from_numpy(signal), FFT, HOP, WINDOW, window=window, center=True, pad_mode="constant", return_complex=True
+    )  # (FFT / 2 + 1, frames)
+    mel = torch.log(torch.clamp(spectrum.abs().square().T @ filters, min=FLOOR))  # (frames, BANDS)
+    delta = torch.diff(mel, dim=0)
+    parts = [mel.mean(dim=0), mel.std(dim=0, correction=0), delta.std(dim=0, correction=0)]
+    return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
+
+
+def _egemaps() -> Functionals:
+    opensmile = _opensmile()
+    smile = opensmile.Smile(
+        feature_set=opensmile.FeatureSet.eGeMAPSv02, feature_level=opensmile.FeatureLevel.Functionals
+    )
+
+    def functionals(signal: Signal) -> NDArray[np.float32]:
+        return np.asarray(smile(signal, RATE).reshape(-1), dtype=np.float32)
+
+    return functionals
+
+
+def _opensmile() -> Any:
+    try:
+        import opensmile
+    except ImportError:
+        raise UserError(
+            "encoder egemaps needs the package opensmile (its licence is for research): pip install '.[egemaps]'"
+        ) from None
+    return opensmile
+
+
+_KINDS: dict[str, tuple[Callable[[], Functionals], int, Callable[[], str]]] = {
+    "logmel": (_log_mel, 3 * BANDS, lambda: "1"),
+    "egemaps": (_egemaps, 88, lambda: f"eGeMAPSv02 opensmile {_opensmile().__version__}"),
+}

@@ -1,0 +1,217 @@
+"""The extraction stage: corpus -> `utterances.parquet` and a feature set per modality, unit by unit.
+
+Run again, it does exactly the units that are not committed yet.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from amber import corpus as contract
+from amber.config import Config
+from amber.console import Console
+from amber.corpus import MODALITIES, Corpus, Modality
+from amber.errors import RunFailure, UserError, some
+from amber.machine import Device, choose
+from amber.store import FeatureSpec, FeatureStore, Status
+
+from . import audio, corpora, encoders, units
+from .encoders import Card
+
+READERS = 4  # threads that decode and resample audio
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a feature set holds after extraction: counts of utterances by status, and why utterances failed."""
+
+    location: str
+    modality: Modality
+    counts: dict[str, int]
+    errors: dict[str, str]
+    units: int
+    units_done_now: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the outcome as plain data."""
+        return self.__dict__.copy()
+
+    def line(self) -> str:
+        """Return the outcome in one line."""
+        counts = ", ".join(f"{n} {what}" for what, n in self.counts.items() if n)
+        return f"{self.location}: {counts} ({self.units_done_now} of {self.units} units done now)"
+
+
+@dataclass(frozen=True)
+class Work:
+    """One modality's part of the extraction, found out before anything is encoded."""
+
+    card: Card
+    device: Device
+    spec: FeatureSpec
+
+
+def load_corpus(config: Config) -> corpora.Loaded:
+    """Read the corpus that a configuration names."""
+    options = config.corpus
+    name = options.name or options.dataset
+    if Path(name).name != name or name.startswith("."):
+        raise UserError(f"corpus.name: {name!r} can't be the name of a folder in the cache")
+    source = corpora.Source(
+        dataset=options.dataset,
+        name=name,
+        cache=Path(config.features.cache, name),
+        root=Path(options.root) if options.root else None,
+        options=options.options,
+    )
+    return corpora.load(source)
+
+
+def survey(config: Config, corpus: Corpus) -> list[Work]:
+    """Find encoders, device and spec for each modality that the corpus has."""
+    work = []
+    for modality in MODALITIES:
+        if not any(value is not None for value in corpus.column("audio" if modality == "speech" else "text")):
+            continue
+        name = config.features.speech if modality == "speech" else config.features.text
+        card = encoders.find(name, modality, config.features.layers, config.features.max_seconds)
+        device = choose(config.features.device, config.features.precision)
+        work.append(Work(card, device, _spec(config, corpus, card, device)))
+    return work
+
+
+def run(config: Config, console: Console) -> list[Outcome]:
+    """Extract everything that a configuration asks for and the cache lacks.
+
+    Raises
+    ------
+    UserError
+        For mistakes in the configuration or the corpus, before anything is written.
+    RunFailure
+        If more utterances fail than `features.max_failures` allows.
+
+    """
+    loaded = load_corpus(config)
+    corpus, folder = loaded.corpus, Path(config.features.cache, loaded.corpus.name)
+    for line in loaded.ledger.lines():
+        console.say(f"{corpus.name}: {line}")
+    work = survey(config, corpus)
+    _write_corpus(corpus, folder, console)
+    (folder / "ledger.json").write_text(json.dumps(loaded.ledger.as_json(), indent=1, ensure_ascii=False))
+    if loaded.prepare:
+        loaded.prepare(console)
+    outcomes = [_extract(part, corpus, folder, config.features.max_failures, console) for part in work]
+    for outcome in outcomes:
+        console.say(outcome.line())
+        if outcome.errors:
+            listed = "; ".join(f"{uid}: {reason}" for uid, reason in list(outcome.errors.items())[:5])
+            console.warn(f"{len(outcome.errors)} failed in {outcome.modality}: {listed}")
+    return outcomes
+
+
+def plan(config: Config) -> list[str]:
+    """Say what `run` would do, in lines: utterances, hours, bytes, and what is cached already."""
+    loaded = load_corpus(config)
+    corpus, folder = loaded.corpus, Path(config.features.cache, loaded.corpus.name)
+    paths = [Path(corpus.root, path) for path in corpus.column("audio") if path]
+    duration = audio.hours(paths)
+    heard = f"about {duration:.2f} h of audio" if duration is not None else "audio not there yet"
+    lines = [f"extract {corpus.name}: {len(corpus)} utterances, {heard}"]
+    for part in survey(config, corpus):
+        size = len(corpus) * len(part.card.layers) * part.card.dim * np.dtype(part.spec.dtype).itemsize
+        total = -(-len(corpus) // part.spec.unit_rows)
+        done = _committed(folder / part.spec.name)
+        lines.append(
+            f"  {part.card.modality}: {part.card.name}, {len(part.card.layers)} layers, {size / 1e6:.1f} MB, "
+            f"{part.device.precision} on {part.device.name}: {done} of {total} units cached"
+        )
+    return lines
+
+
+def _committed(location: Path) -> int:
+    return int(FeatureStore.open(location).committed().sum()) if location.exists() else 0
+
+
+def _spec(config: Config, corpus: Corpus, card: Card, device: Device) -> FeatureSpec:
+    return FeatureSpec(
+        corpus=corpus.name,
+        release=corpus.release,
+        inputs=corpus.input_hash(card.modality),
+        size=len(corpus),
+        modality=card.modality,
+        encoder=card.name,
+        revision=card.revision,
+        layers=card.layers,
+        dim=card.dim,
+        level=config.features.level,
+        pooling=config.features.pooling,
+        sample_rate=card.sample_rate,
+        max_seconds=card.max_seconds,
+        dtype=config.features.dtype,
+        precision=device.precision,
+    )
+
+
+def _write_corpus(corpus: Corpus, folder: Path, console: Console) -> None:
+    path = folder / contract.FILE
+    former = _former(path)
+    if former and former.same_as(corpus):
+        return
+    if former:
+        gone, new = set(former.ids) - set(corpus.ids), set(corpus.ids) - set(former.ids)
+        console.say(f"{corpus.name}: the utterances changed ({len(new)} new, {len(gone)} gone); replacing {path}")
+    corpus.write(path)
+
+
+def _former(path: Path) -> Corpus | None:
+    """Return what an earlier run wrote, where this version can read it."""
+    try:
+        return Corpus.read(path)
+    except UserError:
+        return None
+
+
+def _extract(work: Work, corpus: Corpus, folder: Path, max_failures: float, console: Console) -> Outcome:
+    store = FeatureStore.create(folder, work.spec, corpus.ids)
+    missing = np.flatnonzero(~store.committed()).tolist()
+    total = len(store.committed())
+    card = work.card
+    if missing:
+        device = work.device
+        console.say(f"{card.modality}: {card.name}, {device.precision} on {device.name} ({device.reason})")
+        encoder = card.load(device)
+        read = units.readers(corpus, card)
+        allowed = max(1, int(max_failures * len(corpus)))
+        failed = len(store.errors())
+        with (
+            ThreadPoolExecutor(READERS) as pool,
+            console.progress(card.modality, total, total - len(missing)) as advance,
+        ):
+            # Decoding runs a unit ahead of the encoder.
+            rows = [row for number in missing for row in store.unit(number)]
+            inputs = units.ahead(lambda row: read[row](), rows, pool, depth=2 * work.spec.unit_rows)
+            for number in missing:
+                result = units.encode([next(inputs) for _ in store.unit(number)], card, encoder, work.spec.dtype)
+                store.commit(number, result.pooled, result.status, result.errors)
+                failed += int((result.status == Status.FAILED).sum())
+                if failed > allowed:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise _too_many(store, failed, max_failures)
+                advance()
+    counts = np.bincount(store.status(), minlength=len(Status))
+    by_name = {status.name.lower(): int(counts[status]) for status in Status}
+    return Outcome(store.location, card.modality, by_name, store.errors(), total, len(missing))
+
+
+def _too_many(store: FeatureStore, failed: int, share: float) -> RunFailure:
+    errors = store.errors()
+    first = some((f"{uid} ({reason})" for uid, reason in errors.items()), 3)
+    return RunFailure(
+        f"{failed} utterances failed, more than --max-failures {share:g} allows; what is done is kept\nfirst: {first}"
+    )

@@ -1,0 +1,140 @@
+"""The AmbER2 objective: rater ambiguity, guidance by modality experts, and the experts' own learning.
+
+For one utterance with rater distribution y, student prediction q and experts' predictions p_m:
+
+    w_m = softmax over m of ( -D(y, p_m) / temperature ), without gradient
+    L   = rater * D(y, q) + modality * sum_m w_m D(p_m, q) + experts * mean_m D(y, p_m)
+
+where p_m in the guidance carries no gradient: the student learns from its teachers, never the reverse. What the
+paper says of this and what we decided is in `docs/paper.md`. All tensors may have leading axes; the last is classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from amber.config import Divergence, Weighting
+
+Coefficient = Literal["rater", "modality", "experts", "temperature"]
+
+EPSILON = 1e-6  # floor of target probabilities where a logarithm of the target would diverge
+
+
+def kl(target: Tensor, log_q: Tensor) -> Tensor:
+    """Kullback-Leibler divergence KL(t || q), in nats; cross-entropy up to a constant. (..., C) -> (...)."""
+    return (torch.xlogy(target, target) - target * log_q).sum(dim=-1)
+
+
+def reverse_kl(target: Tensor, log_q: Tensor) -> Tensor:
+    """KL(q || t), in nats, the target floored at `EPSILON`. (..., C) -> (...)."""
+    return (log_q.exp() * (log_q - target.clamp_min(EPSILON).log())).sum(dim=-1)
+
+
+def js(target: Tensor, log_q: Tensor) -> Tensor:
+    """Jensen-Shannon divergence, in nats (Lin, 1991). (..., C) -> (...)."""
+    q = log_q.exp()
+    log_m = ((target + q) / 2).clamp_min(torch.finfo(q.dtype).tiny).log()
+    return (kl(target, log_m) + (q * (log_q - log_m)).sum(dim=-1)) / 2
+
+
+def coefficient(target: Tensor, log_q: Tensor) -> Tensor:
+    """Bhattacharyya coefficient, sum over c of sqrt(t_c q_c). (..., C) -> (...)."""
+    return (target.sqrt() * (log_q / 2).exp()).sum(dim=-1)
+
+
+def bhattacharyya(target: Tensor, log_q: Tensor) -> Tensor:
+    """Bhattacharyya distance, -log of the coefficient. (..., C) -> (...)."""
+    return -coefficient(target, log_q).clamp_min(torch.finfo(log_q.dtype).tiny).log()
+
+
+def hellinger(target: Tensor, log_q: Tensor) -> Tensor:
+    """Squared Hellinger distance, 1 - BC: the root's gradient is infinite where both agree. (..., C) -> (...)."""
+    return 1 - coefficient(target, log_q)
+
+
+DIVERGENCES: dict[Divergence, Callable[[Tensor, Tensor], Tensor]] = {
+    "kl": kl,
+    "reverse-kl": reverse_kl,
+    "js": js,
+    "bhattacharyya": bhattacharyya,
+    "hellinger": hellinger,
+}
+
+
+def expert_weights(
+    weighting: Weighting, divergence: Divergence, y: Tensor, experts: Tensor, temperature: Tensor
+) -> Tensor:
+    """Return how far each expert is trusted with each utterance.
+
+    Parameters
+    ----------
+    weighting
+        `adaptive`: by how well the expert reads the raters; `confidence`: by its entropy; `uniform`.
+    divergence
+        The D of the adaptive weighting.
+    y
+        Targets (..., C).
+    experts
+        Log-probabilities of M experts (M, ..., C).
+    temperature
+        Broadcast against (...); small values trust the best expert alone.
+
+    Returns
+    -------
+    Tensor
+        (M, ...), summing to one over M, without gradient.
+
+    """
+    experts = experts.detach()
+    if weighting == "uniform":
+        return torch.full_like(experts[..., 0], 1 / len(experts))
+    if weighting == "confidence":
+        penalty = -(experts.exp() * experts).sum(dim=-1)
+    else:
+        penalty = DIVERGENCES[divergence](y.expand_as(experts), experts)
+    return torch.softmax(-penalty / temperature, dim=0)
+
+
+def loss(
+    log_p: Mapping[str, Tensor],
+    y: Tensor,
+    *,
+    student: str,
+    divergence: Divergence,
+    weighting: Weighting,
+    weights: Mapping[Coefficient, Tensor],
+) -> Tensor:
+    """Return the objective of every utterance.
+
+    Parameters
+    ----------
+    log_p
+        Log-probabilities (R, B, C) by head; the heads beside `student` are its experts.
+    y
+        Targets (R, B, C).
+    student, divergence, weighting
+        As in the module's formula.
+    weights
+        The coefficients of each run, (R, 1), under their configuration names.
+
+    Returns
+    -------
+    Tensor
+        (R, B).
+
+    """
+    distance = DIVERGENCES[divergence]
+    q = log_p[student]
+    total = weights["rater"] * distance(y, q)  # (R, B)
+    names = [name for name in log_p if name != student]
+    if not names:
+        return total
+    experts = torch.stack([log_p[name] for name in names])  # (M, R, B, C)
+    trust = expert_weights(weighting, divergence, y, experts, weights["temperature"])  # (M, R, B)
+    guidance = (trust * distance(experts.detach().exp(), q.expand_as(experts))).sum(dim=0)
+    learning = distance(y.expand_as(experts), experts).mean(dim=0)
+    return total + weights["modality"] * guidance + weights["experts"] * learning
