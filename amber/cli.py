@@ -279,3 +279,7 @@ def _plan(config: Config, dataset: str) -> list[str]:
     except UserError:
         names = ", ".join(variant.name for variant in matrix.variants(config))
         return [*lines, f"train {names}, seeds {config.train.seeds}, folds {config.train.folds}: features come first"]
+
+
+if __name__ == "__main__":
+    main()

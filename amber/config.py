@@ -69,7 +69,7 @@ class LabelOptions(Section):
     classes: dict[str, list[str]] | None = None
     other: Literal["drop", "keep"] | None = None
     raters: Literal["external", "all"] = "external"
-    multiple: Literal["each", "split", "first"] = "each"
+    multiple: Literal["each", "repeat", "split", "first"] = "each"
     secondary: Share = 0.0
     min_votes: Annotated[int, Field(ge=0)] = 1
     subset: Literal["consensus", "any", "majority"] | None = None

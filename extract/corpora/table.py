@@ -52,12 +52,13 @@ def load(source: Source) -> Loaded:
 
 
 def find_table(root: Path) -> Path:
-    """Return the table that `root` is, or the only one in the folder that it is."""
+    """Return the table that `root` is; in a folder, the one named `table`, else the only one."""
     if root.is_file():
         if root.suffix.lower() not in SUFFIXES:
             raise UserError(f"{root}: not a table that amber reads; known: {some(SUFFIXES)}")
         return root
     tables = [path for path in sorted(root.iterdir()) if path.suffix.lower() in SUFFIXES]
+    tables = [path for path in tables if path.stem.lower() == "table"] or tables
     if len(tables) != 1:
         raise UserError(f"{root}: expected one table in the folder, found {some(t.name for t in tables) or 'none'}")
     return tables[0]

@@ -141,11 +141,11 @@ def windows(length: int, window: int, overlap: int) -> Iterator[tuple[int, int, 
         signal, each edge half an overlap away from its window's own edge.
 
     """
-    start = 0
+    start, half = 0, overlap // 2
     while True:
         stop = min(start + window, length)
-        first = start + overlap // 2 if start else 0
-        last = stop - overlap // 2 if stop < length else length
+        first = start + overlap - half if start else 0
+        last = stop - half if stop < length else length
         yield start, stop, first, last
         if stop == length:
             return

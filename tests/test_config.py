@@ -1,0 +1,66 @@
+"""The configuration: every key has a default, and a mistake is named with its mend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from amber.config import Config, dump, load
+from amber.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "p.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_file_may_hold_one_section(tmp_path: Path) -> None:
+    config = load(write(tmp_path, "labels: {preset: crema-6}"), ["train.seeds=[4]", "train.lr=1e-4"])
+    assert (config.labels.preset, config.train.seeds, config.train.lr) == ("crema-6", [4], 1e-4)
+    assert load(write(tmp_path, "")) == load() == Config()
+
+
+def test_a_dump_reads_back() -> None:
+    config = load(None, ["variants.mine={base: amber2, objective: {divergence: js}}", "grid={objective.rater: [1, 2]}"])
+    assert Config.model_validate(yaml.safe_load(dump(config))) == config
+
+
+@pytest.mark.parametrize("path", [ROOT / "pipeline.yaml", *sorted((ROOT / "pipelines").glob("*.yaml"))], ids=str)
+def test_the_pipelines_that_ship_are_valid(path: Path) -> None:
+    load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("labels: {presett: x}", "unknown key 'labels.presett'; did you mean 'preset'"),
+        ("trian: {}", "unknown key 'trian'; did you mean 'train'"),
+        ("variants: {mine: {objectiv: {}}}", "did you mean 'objective'"),
+        ("train: {lr: fast}", "train.lr"),
+        ("train: {epochs: 0}", "train.epochs"),
+        ("train: {lr: 1, lr: 2}", "'lr' is given twice"),
+        ("train: [", "not valid YAML in line 1"),
+        ("- train", "expected sections"),
+    ],
+)
+def test_mistakes_in_a_file(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(UserError, match=says) as error:
+        load(write(tmp_path, text))
+    assert str(error.value).startswith(str(tmp_path))
+    assert len(str(error.value).splitlines()) <= 3
+
+
+@pytest.mark.parametrize("override", ["train.lr", "=3", "train..lr=3", "train.lr.x=3", "train.lr=[", "train.lr=fast"])
+def test_mistakes_in_an_override(override: str) -> None:
+    with pytest.raises(UserError):
+        load(None, ["train.lr=0.1", override])
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="can't be read"):
+        load(tmp_path / "none.yaml")
