@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # Some releases of typer carry their own click, others use the installed one: this is the right class in both.
 _UsageError: Any = typer.BadParameter.__bases__[0]
 
+INTERRUPTED = 130  # typer turns the keyboard's interrupt into this exit code
 PAPER_ENCODERS = {"speech": "facebook/wav2vec2-base", "text": "bert-base-uncased"}
 
 app = typer.Typer(
@@ -212,9 +213,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except RunFailure as error:
         code = _fail(str(error), 1, debug="--debug" in arguments)
     except (KeyboardInterrupt, typer.Abort):
-        code = _fail("interrupted; what was finished is kept, the same command goes on from there", 130)
+        code = INTERRUPTED
     except OSError as error:
         code = _fail(f"{error.strerror or error}: {error.filename or ''}", 1, debug="--debug" in arguments)
+    if code == INTERRUPTED:
+        _fail("interrupted; what was finished is kept, the same command goes on from there", code)
     sys.exit(code if isinstance(code, int) else 0)
 
 

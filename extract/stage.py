@@ -99,9 +99,9 @@ def run(config: Config, console: Console) -> list[Outcome]:
     """
     loaded = load_corpus(config)
     corpus, folder = loaded.corpus, Path(config.features.cache, loaded.corpus.name)
+    work = survey(config, corpus)
     for line in loaded.ledger.lines():
         console.say(f"{corpus.name}: {line}")
-    work = survey(config, corpus)
     _write_corpus(corpus, folder, console)
     (folder / "ledger.json").write_text(json.dumps(loaded.ledger.as_json(), indent=1, ensure_ascii=False))
     if loaded.prepare:

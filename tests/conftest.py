@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+# The tensors here are tiny: threads would only wait for one another.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 from amber.config import Config, load
 from amber.console import Console
 

@@ -217,6 +217,7 @@ def test_a_csv_with_an_unknown_header_falls_back_and_is_named(release: Release) 
         (f"WORKER00000001; Sad; {ATTRIBUTES}", ("WORKER00000001", "Sad", "")),
         (f"WORKER1; Other-a; b: c; Sad; {ATTRIBUTES}", ("WORKER1", "Other-a; b: c", "Sad")),
         (f"WORKER1; Other-A:5; V:1; D:2; Happy; {ATTRIBUTES}", ("WORKER1", "Other-A:5; V:1; D:2", "Happy")),
+        (f"WORKER1; Other-x; V:3; {ATTRIBUTES}", ("WORKER1", "Other-x", "V:3")),
         ("WORKER1; Happy; Happy; A:5.0; V:; D:2.0;", ("WORKER1", "Happy", "Happy")),
         ("WORKER1; Happy; Happy; A:5; V:4; D:2", ("WORKER1", "Happy", "Happy")),
         ("WORKER1; Happy; Happy,Sad;", ("WORKER1", "Happy", "Happy,Sad")),
@@ -336,6 +337,7 @@ def test_spellings_of_folders_and_files(tmp_path: Path, labels: str, audio: str,
         f"{audio}/MSP-PODCAST_test3_0001.wav": wav(),
     }
     loaded = Release(tmp_path / "any name", files).load()
+    assert loaded.corpus.column("consensus") == ["S", None, "O"]
     assert loaded.corpus.column("audio") == [f"{audio}/{A}.wav", None, None]
     assert (Path(loaded.corpus.root) / audio / f"{A}.wav").is_file()
     assert loaded.ledger.entries["labelled with audio"] == [A]
@@ -515,6 +517,12 @@ def test_the_consensus_is_recomputed_from_the_votes(release: Release) -> None:
     wrong = contradictions(corpus, {A: "S", B: "X", C: "X"})
     assert (wrong.level, wrong.ids) == ("warn", (A, C))
     assert "1 of 3" in wrong.text
+
+
+def test_a_primary_field_with_two_names_is_half_a_vote_for_each_in_the_consensus(release: Release) -> None:
+    rows = [(A, "WORKER1", "Angry,Sad", ""), (A, "WORKER2", "Sad", ""), (A, "WORKER3", "Happy", "")]
+    release.files["Labels/labels_detailed.csv"] = detailed_csv(rows, "1.6")
+    assert contradictions(release.load().corpus, {A: "S"}).level == "ok"
 
 
 def findings(release: Release, loaded: Loaded) -> list[Finding]:

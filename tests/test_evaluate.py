@@ -1,0 +1,195 @@
+"""Evaluation from stored predictions alone: figures recomputed from outside, runs that can't be compared, the page."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from conftest import demo_config
+from sklearn import metrics as sk
+
+from amber import predictions
+from amber.config import EvaluateOptions
+from amber.console import Console
+from amber.errors import UserError
+from amber.evaluate import stage
+from amber.evaluate.aggregate import speaker_weights, summary, sums
+from amber.predictions import Predictions
+from amber.train import stage as training
+
+QUIET = Console(quiet=True)
+OPTIONS = EvaluateOptions(resamples=500)
+
+
+@pytest.fixture(scope="module")
+def experiment(demo_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs = tmp_path_factory.mktemp("runs")
+    overrides = ("train.epochs=2", "train.hidden=16", "train.seeds=[0, 1]", "labels.subset=any", f"train.runs={runs}")
+    training.run(demo_config(demo_cache, *overrides), None, QUIET)
+    return runs / "demo"
+
+
+@pytest.fixture
+def copy(experiment: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(experiment, tmp_path / "demo"))
+
+
+def test_figures_recomputed_from_outside(copy: Path) -> None:
+    found = stage.run([copy], OPTIONS, QUIET).metrics
+    written = json.loads((copy / "metrics.json").read_text())
+    assert written == json.loads(json.dumps(found))
+    for variant in ("ce", "soft", "amber2"):
+        by_seed = []
+        for seed in (0, 1):
+            frame = pq.ParquetDataset(sorted(copy.glob(f"{variant}/fold*-seed{seed}/predictions.parquet"))).read()
+            rows = [r for r in frame.to_pylist() if r["part"] == "test" and r["head"] == "student"]
+            assert len({r["id"] for r in rows}) == len(rows) == 100
+            y, p = ([[r[f"{k}_{c}"] for c in found["classes"]] for r in rows] for k in "yp")
+            truth, pred = np.argmax(y, axis=1), np.argmax(p, axis=1)
+            bc = np.sqrt(np.array(y) * np.array(p)).sum(axis=1).mean()
+            by_seed.append([bc, sk.accuracy_score(truth, pred), sk.f1_score(truth, pred, average="weighted")])
+        for name, values in zip(("bc", "accuracy", "f1_weighted"), np.transpose(by_seed), strict=True):
+            assert found["summary"][variant][name]["mean"] == pytest.approx(values.mean(), abs=1e-9)
+            assert found["summary"][variant][name]["std"] == pytest.approx(values.std(ddof=1), abs=1e-9)
+            low, high = found["summary"][variant][name]["ci"]
+            assert low <= values.mean() <= high
+    assert sum(level["n"] for level in found["strata"]["ambiguity"].values()) == 100
+    assert sum(level["n"] for level in found["strata"]["agreement"].values()) == 100
+    assert set(found["truth"]) == {"ce", "soft", "amber2"}
+
+
+def test_evaluated_before_is_not_evaluated_again_unless_something_changed(copy: Path) -> None:
+    stage.run([copy], OPTIONS, QUIET)
+    before = (copy / "report.html").stat().st_mtime_ns
+    stage.run([copy], OPTIONS, QUIET)
+    assert (copy / "report.html").stat().st_mtime_ns == before
+    stage.run([copy], EvaluateOptions(resamples=400), QUIET)
+    assert (copy / "report.html").stat().st_mtime_ns > before
+    (copy / "table.md").unlink()
+    stage.run([copy], EvaluateOptions(resamples=400), QUIET)
+    assert (copy / "table.md").is_file()
+
+
+def test_an_incomplete_run_does_not_count(copy: Path) -> None:
+    for fold in range(1, 6):
+        (copy / "soft" / f"fold{fold}-seed1" / "DONE").unlink()
+    found = stage.run([copy], OPTIONS, QUIET).metrics
+    assert found["summary"]["soft"]["bc"]["std"] == 0
+    assert found["summary"]["ce"]["bc"]["std"] > 0
+
+
+def test_variants_tested_on_different_utterances_are_refused(copy: Path) -> None:
+    (copy / "soft" / "fold3-seed1" / "DONE").unlink()
+    with pytest.raises(UserError, match=r"not the same test utterances.*soft seed 1 \(80 of 100\)"):
+        stage.run([copy], OPTIONS, QUIET)
+
+
+def test_runs_under_other_labels_are_refused(copy: Path) -> None:
+    path = copy / "soft" / "fold3-seed1" / "config.yaml"
+    path.write_text(path.read_text().replace("smoothing: 0.0", "smoothing: 0.1"))
+    with pytest.raises(UserError, match="differ in labels"):
+        stage.run([copy], OPTIONS, QUIET)
+
+
+def test_no_runs(tmp_path: Path, copy: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        stage.run([tmp_path / "none"], OPTIONS, QUIET)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no finished runs there; there are demo"):
+        stage.run([tmp_path / "empty"], OPTIONS, QUIET)
+
+
+class Page(html.parser.HTMLParser):
+    """Collects what a page would load, and checks that its tags close."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.loads += [v for k, v in attrs if k in ("src", "href") and v and not v.startswith(("data:", "#"))]
+        if tag not in ("meta", "link", "line"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag != "line":
+            assert self.open.pop() == tag
+
+
+def test_the_report_is_one_page_that_loads_nothing_and_says_that_it_is_synthetic(copy: Path) -> None:
+    stage.run([copy], OPTIONS, QUIET)
+    text = (copy / "report.html").read_text()
+    page = Page()
+    page.feed(text)
+    assert page.loads == []
+    assert page.open == []
+    assert "Synthetic data" in text
+    assert not re.search(r"\b(nan|inf|None|undefined)\b", text)
+    assert "Synthetic data" in (copy / "table.md").read_text()
+    assert r"\begin{tabular}" in (copy / "table.tex").read_text()
+
+
+def test_transcripts_are_shown_as_text_and_never_run(copy: Path, demo_cache: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from amber.corpus import FILE, Corpus
+    from amber.extract.corpora import demo
+
+    cache = tmp_path / "cache"
+    evil = [replace(i.utterance, text="<script>alert(1)</script>") for i in demo.make(100)]
+    Corpus.of(evil, name="demo", classes=demo.CLASSES).write(cache / "demo" / FILE)
+    for path in copy.glob("*/*/env.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "cache": str(cache)}))
+    stage.run([copy], OPTIONS, QUIET)
+    text = (copy / "report.html").read_text()
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+
+
+def simulated(speakers: list[str], seed: int = 0) -> Predictions:
+    rng = np.random.default_rng(seed)
+    n = len(speakers)
+    y, p = rng.dirichlet(np.ones(3), size=n), rng.dirichlet(np.ones(3), size=n)
+    keys = {"id": np.array([f"u{i}" for i in range(n)], dtype=object), "speaker": np.array(speakers, dtype=object)}
+    return Predictions(("a", "b", "c"), {**keys, "n_votes": np.full(n, 3.0)}, y, p)
+
+
+def test_the_interval_is_a_bootstrap_over_speakers() -> None:
+    """Against resampling the utterances of whole speakers one resample at a time."""
+    speakers = [f"s{i % 7}" for i in range(60)]
+    made = simulated(speakers)
+    names = tuple(sorted({f"speaker {s}" for s in speakers}))
+    of = sums(made, names)
+    weights = speaker_weights(7, 50, 3)
+    fast = of.figures(weights)
+    for b in range(50):
+        rows = np.concatenate(
+            [np.flatnonzero(made.keys["speaker"] == f"s{s}") for s in range(7) for _ in range(int(weights[b, s]))]
+        )
+        drawn = made.where(rows)
+        slow = sums(drawn, names).figures(np.ones(7))
+        for name in ("bc", "vote_nll", "uar", "f1_weighted"):
+            assert fast[name][b] == pytest.approx(float(slow[name]), abs=1e-12)
+    interval = summary([of], 2000, 0)["bc"]
+    assert interval["ci"][0] < interval["mean"] < interval["ci"][1]  # type: ignore[index,operator]
+    assert summary([of], 2000, 0) == summary([of], 2000, 0)
+
+
+def test_predictions_survive_their_file(tmp_path: Path, experiment: Path) -> None:
+    path = experiment / "amber2" / "fold1-seed0" / predictions.FILE
+    found = predictions.read(path)
+    predictions.write(tmp_path / "p.parquet", found)
+    assert pq.read_table(tmp_path / "p.parquet").equals(pq.read_table(path))
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(UserError, match="can't be read"):
+        predictions.read(tmp_path / "broken.parquet")
+    pq.write_table(pq.read_table(path).drop_columns("n_votes"), tmp_path / "lacking.parquet")
+    with pytest.raises(UserError, match="lacks n_votes"):
+        predictions.read(tmp_path / "lacking.parquet")

@@ -1,0 +1,126 @@
+"""Training side by side: a run learns what it would learn alone, and what a plain PyTorch loop learns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from amber.config import Objective, Training, load
+from amber.train.data import Part
+from amber.train.fit import DROPOUT, ORDER, Fitted, fit, group_key, predict
+from amber.train.heads import INPUTS, Heads, generator
+from amber.train.matrix import Run, Variant, variants
+
+CLASSES = 3
+
+
+def data(n: int = 150, seed: int = 0) -> Part:
+    rng = np.random.default_rng(seed)
+    y = rng.dirichlet(np.ones(CLASSES) * 0.4, size=n)
+    maps = np.random.default_rng(99)
+    inputs = {m: y @ maps.normal(size=(CLASSES, d)) + rng.normal(size=(n, d)) for m, d in (("speech", 6), ("text", 5))}
+    return Part({m: torch.from_numpy(x).float() for m, x in inputs.items()}, torch.from_numpy(y).float())  # type: ignore[misc]
+
+
+TRAIN, DEV = data(), data(60, 1)
+
+
+def run(seed: int, variant: str = "amber2", **training: object) -> Run:
+    chosen = {"hidden": 16, "epochs": 12, "patience": 4, "batch_size": 32, "lr": 0.01, **training}
+    base = next(v for v in variants(load(None, [f"train.variants=[{variant}]"])))
+    return Run(Variant(base.name, base.objective, Training(**chosen)), fold=1, seed=seed)  # type: ignore[arg-type]
+
+
+def fitted(*runs: Run) -> list[Fitted]:
+    return fit(runs, TRAIN, DEV, "cpu", lambda: None)
+
+
+def test_a_run_learns_the_same_alone_and_in_company() -> None:
+    together = fitted(*[run(seed) for seed in range(4)])
+    # Early stopping has runs leave at different epochs, which is part of what is tested.
+    assert len({len(f.epochs) for f in together}) > 1
+    for seed, one in enumerate(together):
+        (alone,) = fitted(run(seed))
+        assert alone.best == one.best
+        assert [e["dev_bc"] for e in alone.epochs] == pytest.approx([e["dev_bc"] for e in one.epochs], abs=1e-5)
+        for name, value in alone.state.items():
+            torch.testing.assert_close(value, one.state[name], atol=1e-4, rtol=1e-4)
+
+
+def test_coefficients_are_each_run_s_own() -> None:
+    a = run(0)
+    b = Run(Variant("b", Objective(modality=0.0), a.variant.training), 1, 0)
+    assert group_key(a) == group_key(b)
+    both = fitted(a, b)
+    for one, of in zip(both, (a, b), strict=True):
+        assert one.epochs[-1]["dev_bc"] == pytest.approx(fitted(of)[0].epochs[-1]["dev_bc"], abs=1e-5)
+    assert both[0].epochs != both[1].epochs
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others() -> None:
+    first, again, other = fitted(run(1))[0], fitted(run(1))[0], fitted(run(2))[0]
+    assert first.epochs == again.epochs
+    assert all(torch.equal(first.state[name], again.state[name]) for name in first.state)
+    assert first.epochs != other.epochs
+
+
+def test_a_student_starts_from_the_same_weights_whichever_experts_it_has() -> None:
+    dims = {"speech": 6, "text": 5}
+    alone = Heads(("fusion",), dims, 16, CLASSES, 0.3, [7])  # type: ignore[arg-type]
+    among = Heads(tuple(INPUTS), dims, 16, CLASSES, 0.3, [3, 7])  # type: ignore[arg-type]
+    torch.testing.assert_close(alone.heads["fusion"].weight1[0], among.heads["fusion"].weight1[1])
+
+
+def plain_loop(of: Run, epochs: int) -> nn.Sequential:
+    """The cross-entropy baseline as anyone would write it, from the same initialisation and in the same order."""
+    seed = of.seed * 1009 + of.fold
+    start = Heads(("fusion",), {"speech": 6, "text": 5}, 16, CLASSES, 0.0, [seed]).heads["fusion"]
+    model = nn.Sequential(nn.LayerNorm(11), nn.Linear(11, 16), nn.GELU(), nn.Linear(16, CLASSES))
+    with torch.no_grad():
+        for layer, weight, bias in ((model[1], start.weight1, start.bias1), (model[3], start.weight2, start.bias2)):
+            layer.weight.copy_(weight[0].T)
+            layer.bias.copy_(bias[0, 0])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.01)
+    x = torch.cat([TRAIN.inputs["speech"], TRAIN.inputs["text"]], dim=1)
+    order = generator(seed, ORDER)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(TRAIN), generator=order).split(32):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x[rows]), TRAIN.y[rows].argmax(dim=1)).backward()
+            optimizer.step()
+    return model.eval()
+
+
+def test_cross_entropy_is_what_a_plain_loop_learns() -> None:
+    one = run(3, "ce", dropout=0.0, epochs=3, patience=3)
+    (found,) = fitted(one)
+    model = plain_loop(one, epochs=found.best)
+    p = predict(("fusion",), [found.state], one.variant.training, DEV.inputs, CLASSES)["fusion"][0]
+    x = torch.cat([DEV.inputs["speech"], DEV.inputs["text"]], dim=1)
+    torch.testing.assert_close(p, model(x).softmax(dim=-1).detach(), atol=1e-4, rtol=1e-3)
+
+
+def test_the_best_state_is_kept_and_dev_figures_are_over_all_of_dev() -> None:
+    one = run(0)
+    (found,) = fitted(one)
+    p = predict(one.variant.heads, [found.state], one.variant.training, DEV.inputs, CLASSES)["fusion"][0]
+    bc = float((p * DEV.y).sqrt().sum(dim=1).mean())
+    assert bc == pytest.approx(max(e["dev_bc"] for e in found.epochs), abs=1e-6)
+    assert bc == pytest.approx(found.epochs[found.best - 1]["dev_bc"], abs=1e-6)
+    assert len(found.epochs) in (found.best + 4, 12)
+
+
+def test_dropout_drops_the_stated_share_and_differs_between_runs() -> None:
+    heads = Heads(("fusion",), {"speech": 60, "text": 50}, 400, CLASSES, 0.3, [0, 0])  # type: ignore[arg-type]
+    head = heads.heads["fusion"]
+    mask = head._mask(torch.ones(2, 50, 400), [generator(s, DROPOUT) for s in (0, 1)])
+    assert float((mask == 0).float().mean()) == pytest.approx(0.3, abs=0.02)
+    assert float(mask.mean()) == pytest.approx(1, abs=0.02)
+    assert not torch.equal(mask[0], mask[1])
+
+
+def test_streams_of_one_seed_and_of_neighbouring_seeds_differ() -> None:
+    draws = {float(torch.rand(1, generator=generator(seed, stream))) for seed in range(20) for stream in (0, 1, 100)}
+    assert len(draws) == 60

@@ -1,0 +1,108 @@
+"""Metrics against closed forms and against scipy and scikit-learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from scipy.spatial.distance import jensenshannon
+from scipy.special import rel_entr
+from sklearn import metrics as sk
+
+from amber.evaluate import classification
+from amber.evaluate import distributions as d
+from amber.evaluate.strata import agreement, ambiguity
+
+RNG = np.random.default_rng(0)
+VOTES = RNG.multinomial(5, [0.4, 0.3, 0.2, 0.1], size=300).astype(float)
+Y = VOTES / 5
+P = RNG.dirichlet(np.ones(4), size=300)
+N = np.full(300, 5.0)
+
+
+def rows(function) -> np.ndarray:  # type: ignore[no-untyped-def]
+    return np.array([function(y, p) for y, p in zip(Y, P, strict=True)])
+
+
+def test_against_scipy() -> None:
+    np.testing.assert_allclose(d.jsd(Y, P), rows(lambda y, p: jensenshannon(y, p, base=2) ** 2), atol=1e-12)
+    np.testing.assert_allclose(d.kl(Y, P), rows(lambda y, p: stats.entropy(y, p, base=2)), atol=1e-12)
+    np.testing.assert_allclose(d.r2(Y, P), rows(lambda y, p: stats.pearsonr(y, p)[0] ** 2), atol=1e-12)
+    np.testing.assert_allclose(
+        d.vote_nll(Y, P, N), [-stats.multinomial.logpmf(v, 5, p) for v, p in zip(VOTES, P, strict=True)]
+    )
+    np.testing.assert_allclose(d.normalised_entropy(Y), [stats.entropy(y, base=4) for y in Y])
+    np.testing.assert_allclose(d.r2_determination(Y, P), rows(sk.r2_score), atol=1e-12)
+
+
+def test_closed_forms() -> None:
+    one, other, flat = np.array([[1.0, 0, 0, 0]]), np.array([[0, 1.0, 0, 0]]), np.full((1, 4), 0.25)
+    assert d.bc(one, one) == d.r2(one, one) == 1
+    assert d.bc(one, other) == d.jsd(one, one) == d.kl(one, one) == d.tvd(one, one) == 0
+    assert d.jsd(one, other) == d.tvd(one, other) == d.hellinger(one, other) == 1
+    assert d.bc(one, flat) == 0.5
+    assert d.kl(one, flat) == 2
+    assert d.r2(one, other) == pytest.approx(1 / 9)  # blind to the sign, as documented
+    assert d.r2(one, flat) == d.r2(flat, one) == 0
+    assert d.soft_brier(one, one) == 0
+    assert d.soft_brier(one, other) == 2
+    np.testing.assert_allclose(d.hellinger(Y, P) ** 2, ((np.sqrt(Y) - np.sqrt(P)) ** 2).sum(axis=1) / 2)
+
+
+def test_a_zero_prediction_of_a_voted_class_stays_finite() -> None:
+    one, other = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
+    for values in d.per_utterance(one, other, np.array([3.0])).values():
+        assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize("name", ["vote_nll", "soft_brier"])
+def test_proper_scores_are_best_at_the_truth_and_bc_is_not(name: str) -> None:
+    """The claim that the documentation makes: over three raters, sharper than the truth wins BC and loses these."""
+    truth = np.tile([0.55, 0.3, 0.15], (20_000, 1))
+    votes = RNG.multinomial(3, truth[0], size=len(truth)).astype(float)
+    sharper = truth**1.5 / (truth**1.5).sum(axis=1, keepdims=True)
+    flatter = truth**0.6 / (truth**0.6).sum(axis=1, keepdims=True)
+
+    def score(metric: str, p: np.ndarray) -> float:
+        return float(d.per_utterance(votes / 3, p, np.full(len(p), 3.0))[metric].mean())
+
+    assert score(name, truth) < min(score(name, sharper), score(name, flatter))
+    assert score("bc", sharper) > score("bc", truth)
+
+
+distribution = st.lists(st.integers(0, 6), min_size=4, max_size=4).filter(any).map(lambda v: np.array([v]) / sum(v))
+
+
+@given(distribution, distribution)
+def test_ranges(y: np.ndarray, p: np.ndarray) -> None:
+    for name, (low, high) in {"bc": (0, 1), "r2": (0, 1), "jsd": (0, 1), "tvd": (0, 1), "hellinger": (0, 1)}.items():
+        assert low - 1e-9 <= d.METRICS[name](y, p)[0] <= high + 1e-9
+    assert d.METRICS["soft_brier"](y, p)[0] >= -1e-9
+    assert d.kl(y, p)[0] >= -1e-9
+    np.testing.assert_allclose(rel_entr(y, p + 1e-12).sum() / np.log(2), d.kl(y, p)[0], atol=1e-6)
+
+
+def test_class_metrics_against_scikit_learn() -> None:
+    table, y, p = classification.confusion(Y, P), Y.argmax(axis=1), P.argmax(axis=1)
+    np.testing.assert_array_equal(table, sk.confusion_matrix(y, p))
+    assert classification.accuracy(table) == pytest.approx(sk.accuracy_score(y, p))
+    assert classification.uar(table) == pytest.approx(sk.balanced_accuracy_score(y, p))
+    assert classification.f1_macro(table) == pytest.approx(sk.f1_score(y, p, average="macro"))
+    assert classification.f1_weighted(table) == pytest.approx(sk.f1_score(y, p, average="weighted"))
+
+
+def test_a_class_that_does_not_occur_does_not_count() -> None:
+    table = np.array([[8.0, 2, 0], [5, 5, 0], [0, 0, 0]])
+    assert classification.uar(table) == pytest.approx((0.8 + 0.5) / 2)
+    stacked = np.stack([table, table.T])
+    np.testing.assert_allclose(classification.uar(stacked)[0], classification.uar(table))
+
+
+def test_strata() -> None:
+    y = np.array([[1.0, 0, 0, 0], [0.75, 0.25, 0, 0], [0.5, 0.5, 0, 0], [0.5, 0.25, 0.25, 0], [0.25, 0.25, 0.25, 0.25]])
+    assert agreement(y).tolist() == ["unanimous", "majority", "tie", "plurality", "tie"]
+    assert ambiguity(y).tolist() == ["low", "mid", "mid", "high", "high"]
+    # Two of eight classes at a half each: exactly one third, the edge belongs to the lower side.
+    assert ambiguity(np.array([[0.5, 0.5, 0, 0, 0, 0, 0, 0]])).tolist() == ["low"]

@@ -1,0 +1,129 @@
+"""The objective: each divergence against an independent implementation, its limits, and where gradients may flow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.distance import jensenshannon
+from scipy.special import rel_entr
+from torch import Tensor
+
+from amber.train.objective import DIVERGENCES, EPSILON, expert_weights, loss
+
+GENERATOR = np.random.default_rng(0)
+T = GENERATOR.dirichlet(np.ones(4), size=20)
+Q = GENERATOR.dirichlet(np.ones(4), size=20)
+
+INDEPENDENT = {
+    "kl": rel_entr(T, Q).sum(axis=1),
+    "reverse-kl": rel_entr(Q, np.maximum(T, EPSILON)).sum(axis=1),
+    "js": np.array([jensenshannon(t, q) ** 2 for t, q in zip(T, Q, strict=True)]),
+    "bhattacharyya": -np.log(np.sqrt(T * Q).sum(axis=1)),
+    "hellinger": ((np.sqrt(T) - np.sqrt(Q)) ** 2).sum(axis=1) / 2,
+}
+WEIGHTS = {"rater": 1.0, "modality": 0.5, "experts": 1.0, "temperature": 0.5}
+
+
+def tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.asarray(array, dtype=np.float64))
+
+
+def weights(**changes: float) -> dict[str, Tensor]:
+    return {name: tensor(np.array([[value]])) for name, value in {**WEIGHTS, **changes}.items()}
+
+
+@pytest.mark.parametrize("name", DIVERGENCES)
+def test_divergences_against_scipy(name: str) -> None:
+    found = DIVERGENCES[name](tensor(T), tensor(Q).log())  # type: ignore[index]
+    np.testing.assert_allclose(found, INDEPENDENT[name], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", DIVERGENCES)
+def test_equal_distributions_are_at_zero_distance_and_others_are_not(name: str) -> None:
+    divergence = DIVERGENCES[name]  # type: ignore[index]
+    np.testing.assert_allclose(divergence(tensor(T), tensor(T).log()), 0, atol=1e-12)
+    assert (divergence(tensor(T), tensor(Q).log()) > 0).all()
+
+
+@pytest.mark.parametrize("name", DIVERGENCES)
+@pytest.mark.parametrize("scale", [1.0, 60.0])
+def test_one_hot_targets_stay_finite(name: str, scale: float) -> None:
+    """Also in float32, and where the prediction is as good as one-hot on another class."""
+    logits = torch.tensor([[scale, 0.0, -scale]], requires_grad=True)
+    value = DIVERGENCES[name](torch.tensor([[0.0, 0.0, 1.0]]), logits.log_softmax(-1))  # type: ignore[index]
+    value.sum().backward()
+    assert torch.isfinite(value).all()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("name", DIVERGENCES)
+def test_gradients(name: str) -> None:
+    logits = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    targets = tensor(T[:3])
+    assert torch.autograd.gradcheck(lambda x: DIVERGENCES[name](targets, x.log_softmax(-1)), (logits,))  # type: ignore[index]
+
+
+@pytest.mark.parametrize("weighting", ["adaptive", "uniform", "confidence"])
+def test_weights_of_experts_sum_to_one(weighting: str) -> None:
+    experts = torch.stack([tensor(Q).log(), tensor(T).log(), tensor(Q[::-1].copy()).log()])
+    found = expert_weights(weighting, "kl", tensor(T), experts, torch.tensor(0.5))  # type: ignore[arg-type]
+    np.testing.assert_allclose(found.sum(dim=0), 1)
+    assert (found > 0).all()
+
+
+def test_adaptive_trusts_the_expert_that_reads_the_raters_and_confidence_the_sure_one() -> None:
+    y = tensor(np.array([[0.5, 0.5]]))
+    experts = tensor(np.array([[[0.5, 0.5]], [[0.99, 0.01]]])).log()
+    temperature = torch.tensor(0.1)
+    assert expert_weights("adaptive", "kl", y, experts, temperature)[0] > 0.95
+    assert expert_weights("confidence", "kl", y, experts, temperature)[1] > 0.95
+
+
+def heads(requires_grad: bool = True) -> dict[str, Tensor]:
+    made = {}
+    for i, name in enumerate(("speech", "text", "fusion")):
+        generator = torch.Generator().manual_seed(i)
+        made[name] = torch.randn(1, 5, 4, dtype=torch.float64, generator=generator, requires_grad=requires_grad)
+    return made
+
+
+def value(logits: dict[str, Tensor], **changes: float) -> Tensor:
+    log_p = {name: x.log_softmax(-1) for name, x in logits.items()}
+    y = tensor(T[:5])[None]
+    given = weights(**changes)
+    return loss(log_p, y, student="fusion", divergence="kl", weighting="adaptive", weights=given)  # type: ignore[arg-type]
+
+
+def test_the_objective_by_hand() -> None:
+    logits = heads(requires_grad=False)
+    p = {name: x.softmax(-1).numpy()[0] for name, x in logits.items()}
+    y = T[:5]
+    d = {name: rel_entr(y, p[name]).sum(axis=1) for name in p}
+    trust = np.exp(-np.stack([d["speech"], d["text"]]) / 0.5)
+    trust /= trust.sum(axis=0)
+    guidance = sum(w * rel_entr(p[m], p["fusion"]).sum(axis=1) for w, m in zip(trust, ("speech", "text"), strict=True))
+    expected = d["fusion"] + 0.5 * guidance + (d["speech"] + d["text"]) / 2
+    np.testing.assert_allclose(value(logits)[0], expected, rtol=1e-9)
+
+
+def test_teachers_learn_from_the_raters_and_never_from_the_student() -> None:
+    """With the experts' own term off, nothing reaches them; with it on, the guidance adds nothing to it."""
+    logits = heads()
+    value(logits, experts=0.0).sum().backward()
+    assert logits["fusion"].grad is not None
+    for name in ("speech", "text"):
+        grad = logits[name].grad
+        assert grad is None or not grad.any()
+    with_guidance, without = heads(), heads()
+    value(with_guidance).sum().backward()
+    value(without, modality=0.0).sum().backward()
+    for name in ("speech", "text"):
+        torch.testing.assert_close(with_guidance[name].grad, without[name].grad)
+
+
+def test_a_student_alone_learns_from_the_raters_alone() -> None:
+    logits = {"fusion": heads(requires_grad=False)["fusion"]}
+    expected = rel_entr(T[:5], logits["fusion"].softmax(-1).numpy()[0]).sum(axis=1)
+    np.testing.assert_allclose(value(logits)[0], expected)

@@ -1,0 +1,204 @@
+"""The training stage on cached features: joined by id, resumed, skipped, and recorded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import Amber, demo_config, environment
+
+from amber import predictions
+from amber.config import Config
+from amber.console import Console
+from amber.corpus import FILE, Corpus
+from amber.errors import UserError
+from amber.labels import LabelSpace, distribution
+from amber.store import feature_sets
+from amber.train import stage
+from amber.train.data import find_corpus, find_stores, join
+
+QUIET = Console(quiet=True)
+QUICK = ("train.epochs=3", "train.hidden=16", "train.seeds=[0, 1]", "labels.subset=any")
+
+
+def config(cache: Path, runs: Path, *overrides: str) -> Config:
+    return demo_config(cache, *QUICK, f"train.runs={runs}", *overrides)
+
+
+@pytest.fixture(scope="module")
+def trained(demo_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs = tmp_path_factory.mktemp("runs")
+    stage.run(config(demo_cache, runs), None, QUIET)
+    return runs / "demo"
+
+
+def all_predictions(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("predictions.parquet"))}
+
+
+def test_every_run_has_what_the_contract_names(trained: Path) -> None:
+    folders = sorted(trained.glob("*/*"))
+    assert len(folders) == 3 * 5 * 2
+    for folder in folders:
+        names = {p.name for p in folder.iterdir()}
+        assert names == {"config.yaml", "env.json", "metrics.jsonl", "predictions.parquet", "model", "DONE"}
+        assert {p.name for p in (folder / "model").iterdir()} == {"heads.safetensors", "config.json", "README.md"}
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        assert [line["epoch"] for line in lines] == [1, 2, 3]
+    written = yaml.safe_load((trained / "ce" / "fold2-seed1" / "config.yaml").read_text())
+    assert (written["variant"], written["fold"], written["seed"]) == ("ce", 2, 1)
+    assert written["objective"]["target"] == "hard"
+    assert written["labels"]["subset"] == "any"
+    assert written["splits"]["scheme"] == "leave-one-session-out"
+    assert "Trained on synthetic data" in (trained / "ce" / "fold1-seed0" / "model" / "README.md").read_text()
+
+
+def test_predictions_belong_to_their_utterances(trained: Path, demo_cache: Path) -> None:
+    corpus = Corpus.read(demo_cache / "demo" / FILE)
+    space = LabelSpace.resolve(config(demo_cache, trained).labels, corpus)
+    counts = space.count(corpus.votes()).inside
+    row = {uid: i for i, uid in enumerate(corpus.ids)}
+    sessions, speakers = corpus.column("session"), corpus.column("speaker")
+    for fold in range(1, 6):
+        found = predictions.read(trained / "amber2" / f"fold{fold}-seed0" / predictions.FILE)
+        assert set(found.keys["head"]) == {"student", "speech", "text"}
+        for part, session in (("test", str(fold)), ("dev", str(fold % 5 + 1))):
+            rows = found.of(part=part, head="student")
+            assert {sessions[row[uid]] for uid in rows.keys["id"]} == {session}
+            assert len(rows) == 20
+            for i, uid in enumerate(rows.keys["id"]):
+                np.testing.assert_allclose(rows.y[i], distribution(counts[[row[uid]]])[0])
+                assert rows.keys["n_votes"][i] == counts[row[uid]].sum()
+                assert rows.keys["speaker"][i] == speakers[row[uid]]
+        np.testing.assert_allclose(found.p.sum(axis=1), 1, atol=1e-6)
+        assert found.truth is not None
+
+
+def test_what_is_done_is_not_done_again_and_what_differs_is(trained: Path, demo_cache: Path) -> None:
+    runs = trained.parent
+    before = {p: p.stat().st_mtime_ns for p in trained.rglob("DONE")}
+    stage.run(config(demo_cache, runs), None, QUIET)
+    assert {p: p.stat().st_mtime_ns for p in trained.rglob("DONE")} == before
+    missing = stage.prepare(config(demo_cache, runs, "objective.modality=0.4"), None).missing()
+    assert {run.variant.name for run in missing} == {"amber2"}
+    for override in ("labels.smoothing=0.05", "splits.scheme=leave-one-speaker-out", "train.lr=0.1"):
+        experiment = stage.prepare(config(demo_cache, runs, override), None)
+        assert experiment.missing() == experiment.runs
+
+
+def test_the_same_command_twice_gives_the_same_numbers(trained: Path, demo_cache: Path, tmp_path: Path) -> None:
+    stage.run(config(demo_cache, tmp_path), None, QUIET)
+    assert all_predictions(tmp_path / "demo") == all_predictions(trained)
+
+
+def test_killed_and_started_again_gives_the_same_numbers(trained: Path, demo_cache: Path, tmp_path: Path) -> None:
+    arguments = ["train", "--features", str(demo_cache), "--runs", str(tmp_path), "--dataset", "demo"]
+    for override in QUICK:
+        arguments += ["--set", override]
+    command = [sys.executable, "-m", "amber.cli", "-q", *arguments]
+    process = subprocess.Popen(command, env=environment())
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if len(list(tmp_path.glob("demo/*/*/DONE"))) >= 3:
+            break
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 3 <= len(list(tmp_path.glob("demo/*/*/DONE"))) < 30, "the kill came too late to test anything"
+    subprocess.run(command, env=environment(), check=True)
+    assert all_predictions(tmp_path / "demo") == all_predictions(trained)
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_features_are_joined_by_id_whatever_their_order(demo_cache: Path) -> None:
+    """A corpus that is a part of the feature set, in another order, gets its own features."""
+    made = config(demo_cache, demo_cache)
+    corpus = find_corpus(str(demo_cache), "demo")
+    stores = find_stores(made.features, corpus, ("speech", "text"))
+    data = join(corpus, LabelSpace.resolve(made.labels, corpus), stores)
+    rows = np.random.default_rng(0).permutation(len(corpus))[:40]
+    part = corpus.take(rows)
+    shuffled = join(part, LabelSpace.resolve(made.labels, part), stores)
+    layers = {"speech": "last", "text": 3}
+    for modality, matrix in shuffled.inputs(layers).items():  # type: ignore[arg-type]
+        np.testing.assert_array_equal(matrix, data.inputs(layers)[modality][rows])  # type: ignore[arg-type]
+
+
+def test_which_features(demo_cache: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    shutil.copytree(demo_cache, cache)
+    corpus = find_corpus(str(cache), None)
+
+    def chosen(*overrides: str) -> str:
+        return find_stores(demo_config(cache, *overrides).features, corpus, ("speech",))["speech"].spec.encoder
+
+    assert chosen() == "logmel"
+    assert chosen("features.speech=logmel") == "logmel"
+    with pytest.raises(UserError, match="no hubert speech features"):
+        chosen("features.speech=hubert")
+    # A second set of the same utterances has to be chosen between.
+    from amber.extract import stage as extraction
+
+    extraction.run(demo_config(cache, "features.dtype=float32"), QUIET)
+    with pytest.raises(UserError, match=r"several speech sets; say which(.|\n)*logmel"):
+        chosen()
+    name = next(Path(s.location).name for s in feature_sets(cache, "demo") if s.spec.dtype == "float32")
+    assert chosen(f"features.speech={name}") == "logmel"
+    # And one whose units are not all committed is not trained on.
+    (store,) = [s for s in feature_sets(cache, "demo") if s.spec.dtype == "float16" and s.spec.modality == "speech"]
+    (Path(store.location) / "commits" / "c" / "1").unlink()
+    with pytest.raises(UserError, match="is not complete"):
+        chosen(f"features.speech={Path(store.location).name}")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["train.layer=5"], "holds the layers 0, asked for 5"),
+        (["labels={classes: {a: [x], b: [y]}}"], "the votes say: Anger, Happiness"),
+        (["splits.scheme=official"], "no partition of its own"),
+        (["train.folds=[9]"], "no fold 9"),
+        (["train.device=tpu3"], "can't be used here"),
+    ],
+)
+def test_mistakes_come_before_any_training(demo_cache: Path, tmp_path: Path, overrides: list[str], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        stage.run(config(demo_cache, tmp_path, *overrides), None, QUIET)
+    assert not list(tmp_path.iterdir())
+
+
+def test_layers_by_modality_and_a_single_modality(demo_cache: Path, tmp_path: Path) -> None:
+    overrides = ["train.variants=[text]", "train.layer={text: 4}", "train.folds=[1]"]
+    experiment = stage.run(config(demo_cache, tmp_path, *overrides), None, QUIET)
+    assert list(experiment.data.stores) == ["text"]
+    found = predictions.read(tmp_path / "demo" / "text" / "fold1-seed0" / predictions.FILE)
+    assert set(found.keys["head"]) == {"student"}
+
+
+def test_a_cache_of_one_dataset_needs_no_name(demo_cache: Path, tmp_path: Path) -> None:
+    assert find_corpus(str(demo_cache), None).name == "demo"
+    with pytest.raises(UserError, match="no dataset 'iemocap' there; it holds demo"):
+        find_corpus(str(demo_cache), "iemocap")
+    with pytest.raises(UserError, match="run `amber extract` first"):
+        find_corpus(str(tmp_path), None)
+
+
+def test_emodb_end_to_end_through_the_command_line(amber: Amber, emodb: Path, tmp_path: Path) -> None:
+    """Real speech, speaker-disjoint folds, seven emotions: far above chance (0.14), as measured in the docs."""
+    pipeline = Path(__file__).parents[1] / "pipelines" / "emodb.yaml"
+    amber("extract", "--dataset", "table", "--root", emodb / "table.csv", "--speech", "logmel", "--text", "minilm",
+          "--layers", "last", "--features", tmp_path / "C")  # fmt: skip
+    amber("train", "--features", tmp_path / "C", "--config", pipeline, "--variants", "amber2", "--seeds", "0",
+          "--runs", tmp_path / "R")  # fmt: skip
+    result = json.loads(amber("evaluate", "--runs", tmp_path / "R" / "emodb", "--json").stdout)
+    assert result["utterances"] == 535
+    assert result["classes"] == ["anger", "boredom", "disgust", "fear", "happiness", "neutral", "sadness"]
+    assert result["summary"]["amber2"]["uar"]["mean"] >= 0.55
