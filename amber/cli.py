@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from amber import __version__
+from amber.cli_corpus import app as corpus_app
 from amber.console import Console, print_result
 from amber.errors import RunFailure, UserError
 
@@ -32,6 +33,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.add_typer(corpus_app, name="corpus")
 
 
 @dataclass

@@ -84,6 +84,8 @@ class Console:
 
         def advance(n: int = 1, note: str = "") -> None:
             nonlocal count, last
+            if n == 0:
+                return
             count += n
             now = time.monotonic()
             if count < total and now - last < PLAIN_INTERVAL:

@@ -157,8 +157,9 @@ class LabelSpace:
         where = votes.utterance[vote] * size + cls
         total = np.bincount(where, weight, minlength=votes.size * size).astype(np.float64)
         table = total.reshape(votes.size, size)  # (N, C + 1)
-        voted_inside = np.unique(vote[cls < size - 1])
-        raters = np.bincount(votes.utterance[voted_inside], minlength=votes.size)
+        inside = np.zeros(len(votes.utterance), dtype=bool)
+        inside[vote[cls < size - 1]] = True
+        raters = np.bincount(votes.utterance[inside], minlength=votes.size)
         return Counts(table[:, :-1], table[:, -1], raters)
 
     def label(self, corpus: Corpus) -> Labelled:

@@ -39,7 +39,7 @@ class Result:
 
     def text(self) -> str:
         """Return the headline table, its caption and the report's place, for a terminal."""
-        table = tables.plain(self.metrics["summary"], self.metrics["dataset"]["name"])
+        table = tables.plain(self.metrics)
         return "\n".join([table, "", *caption(self.metrics), f"report: {self.folder / 'report.html'}"])
 
 
@@ -64,10 +64,9 @@ def run(folders: Sequence[Path], options: EvaluateOptions, console: Console) -> 
     console.say(f"{folder}: evaluating {len(runs)} runs")
     experiment = read(folder, runs)
     metrics = {"key": key, "amber": __version__, **figures(experiment, options)}
-    name = metrics["dataset"]["name"]
     said = caption(metrics)
-    (folder / "table.md").write_text(tables.markdown(metrics["summary"], name, said), encoding="utf-8")
-    (folder / "table.tex").write_text(tables.latex(metrics["summary"], name, said), encoding="utf-8")
+    (folder / "table.md").write_text(tables.markdown(metrics, said), encoding="utf-8")
+    (folder / "table.tex").write_text(tables.latex(metrics, said), encoding="utf-8")
     (folder / "report.html").write_text(page.render(experiment, metrics, said), encoding="utf-8")
     # Last: its key vouches for the other files.
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
@@ -115,16 +114,20 @@ def caption(metrics: dict[str, Any]) -> list[str]:
     dataset = metrics["dataset"]
     lines = [
         f"{dataset['name']}: {metrics['utterances']} test utterances of {metrics['speakers']} speakers, "
-        f"{len(metrics['folds'])} folds, {len(metrics['seeds'])} seeds; mean ± deviation over seeds. "
+        f"{_count(metrics['folds'], 'fold')}, {_count(metrics['seeds'], 'seed')}; mean ± deviation over seeds. "
         f"{metrics['one_hot']:.0%} have all votes on one class, {metrics['ties']} are ties.",
         "NLL and Brier are proper scores when the target is a few votes; BC, R², JSD and ACC are not: "
         "their best answer is sharper than the truth.",
     ]
     if dataset["synthetic"]:
         lines.append("Synthetic data, made by amber: the figures say nothing about real speech.")
-    if dataset["name"] in tables.PAPER:
+    if tables.paper(metrics):
         lines.append("The paper's class set, folds and vote conventions are not known in full: see docs/paper.md.")
     return lines
+
+
+def _count(things: Sequence[int], name: str) -> str:
+    return f"{len(things)} {name}{'s' if len(things) != 1 else ''}"
 
 
 def _sums(by_seed: dict[int, Predictions], speakers: tuple[str, ...]) -> list[Sums]:

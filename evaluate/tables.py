@@ -23,18 +23,24 @@ PAPER: dict[str, dict[str, dict[str, float]]] = {
     }
 }
 
-Summary = Mapping[str, Mapping[str, Any]]
+Metrics = Mapping[str, Any]  # what `metrics.json` holds
 
 
-def rows(summary: Summary, dataset: str) -> list[list[str]]:
+def rows(metrics: Metrics) -> list[list[str]]:
     """Return the table's cells, a row a variant, the paper's own figures last where the corpus is the paper's."""
+    several = len(metrics["seeds"]) > 1
     found = [
-        [variant, *(f"{figures[m]['mean']:.3f} ± {figures[m]['std']:.3f}" for m in HEADLINE)]
-        for variant, figures in summary.items()
+        [variant, *(_cell(figures[metric], several) for metric in HEADLINE)]
+        for variant, figures in metrics["summary"].items()
     ]
-    for name, figures in PAPER.get(dataset, {}).items():
+    for name, figures in paper(metrics).items():
         found.append([name, *(f"{figures[m]:g}" if m in figures else "" for m in HEADLINE)])
     return found
+
+
+def paper(metrics: Metrics) -> dict[str, dict[str, float]]:
+    """Return the paper's figures on this corpus; none for a synthetic one in its layout."""
+    return {} if metrics["dataset"]["synthetic"] else PAPER.get(metrics["dataset"]["name"], {})
 
 
 def header() -> list[str]:
@@ -42,28 +48,28 @@ def header() -> list[str]:
     return ["variant", *(f"{name} {'↓' if metric in LOWER_IS_BETTER else '↑'}" for metric, name in HEADLINE.items())]
 
 
-def plain(summary: Summary, dataset: str) -> str:
+def plain(metrics: Metrics) -> str:
     """Return the table in aligned columns."""
-    cells = [header(), *rows(summary, dataset)]
+    cells = [header(), *rows(metrics)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells)
 
 
-def markdown(summary: Summary, dataset: str, caption: Sequence[str]) -> str:
+def markdown(metrics: Metrics, caption: Sequence[str]) -> str:
     """Return the table in Markdown with its caption below."""
-    lines = [header(), ["---"] * len(header()), *rows(summary, dataset)]
+    lines = [header(), ["---"] * len(header()), *rows(metrics)]
     body = "\n".join("| " + " | ".join(row) + " |" for row in lines)
     return body + "\n\n" + "\n".join(caption) + "\n"
 
 
-def latex(summary: Summary, dataset: str, caption: Sequence[str]) -> str:
+def latex(metrics: Metrics, caption: Sequence[str]) -> str:
     """Return the table in LaTeX (booktabs)."""
     arrows = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "²": "$^2$", "_": r"\_", "%": r"\%", "&": r"\&"}
 
     def tex(cell: str) -> str:
         return "".join(arrows.get(character, character) for character in cell)
 
-    body = [r" & ".join(map(tex, row)) + r" \\" for row in rows(summary, dataset)]
+    body = [r" & ".join(map(tex, row)) + r" \\" for row in rows(metrics)]
     return "\n".join(
         [
             r"\begin{table}",
@@ -80,3 +86,8 @@ def latex(summary: Summary, dataset: str, caption: Sequence[str]) -> str:
             "",
         ]
     )
+
+
+def _cell(figure: Mapping[str, float], several: bool) -> str:
+    """Write a figure; its deviation over seeds only where there are several."""
+    return f"{figure['mean']:.3f}" + (f" ± {figure['std']:.3f}" if several else "")

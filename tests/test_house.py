@@ -30,7 +30,7 @@ def test_only_the_command_line_names_the_stages() -> None:
     """import-linter sees the tree, where stages are top-level; an installed amber knows them as amber.<stage>."""
     for path in [p for folder in ("amber", *STAGES) for p in modules(folder)]:
         named = {name for name in imports(path) if re.match(rf"(amber\.)?({'|'.join(STAGES)})\b", name)}
-        assert not named or path == ROOT / "amber" / "cli.py", f"{path} imports {named}"
+        assert not named or path.name.startswith("cli"), f"{path} imports {named}"
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/formats.md"])

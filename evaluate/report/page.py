@@ -40,7 +40,7 @@ def render(experiment: Experiment, metrics: dict[str, Any], caption: Sequence[st
         m=metrics,
         caption=caption,
         header=tables.header(),
-        rows=tables.rows(metrics["summary"], metrics["dataset"]["name"]),
+        rows=tables.rows(metrics),
         headline=tables.HEADLINE,
         colours=dict(zip(student.classes, _cycle(len(student.classes)), strict=True)),
         variant_colours=dict(zip(experiment.variants, _cycle(len(experiment.variants)), strict=True)),

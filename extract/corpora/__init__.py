@@ -15,7 +15,14 @@ from amber.console import Console
 from amber.corpus import Corpus, Ledger
 from amber.errors import UserError, nearest, some
 
-_LOADERS = {"demo": ".demo", "table": ".table"}
+SYNTHETIC = "SYNTHETIC.txt"  # beside a corpus that `amber corpus synth` wrote
+_LOADERS = {
+    "demo": ".demo",
+    "table": ".table",
+    "iemocap": ".iemocap",
+    "msp-podcast": ".msp_podcast",
+    "crema-d": ".crema_d",
+}
 
 
 @dataclass(frozen=True)
@@ -98,4 +105,7 @@ def load(source: Source) -> Loaded:
     loaded: Loaded = module.load(source)
     if not len(loaded.corpus):
         raise UserError(f"{source.dataset}: no utterances found under {source.root}")
+    if source.root and any((folder / SYNTHETIC).is_file() for folder in (source.root, source.root.parent)):
+        loaded.corpus.synthetic = True
+        loaded.ledger.note("synthetic: the demo corpus in this layout, made by `amber corpus synth`")
     return loaded

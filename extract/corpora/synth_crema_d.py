@@ -17,7 +17,7 @@ from amber.errors import UserError
 
 from . import demo
 from .crema_d import CONDITIONS, LETTERS, NO_SIGNAL, SENTENCES
-from .writing import README, put, put_stub, put_twin, put_wav
+from .writing import put, put_stub, put_twin, put_wav
 
 _ACTED = ("NEU", "HAP", "SAD", "ANG")  # in the order of the demo's classes
 _LETTERS = ("N", "H", "S", "A")
@@ -65,7 +65,6 @@ def write(out: Path, size: int = demo.SIZE, seed: int = 0) -> None:
 
     """
     rng = np.random.default_rng([seed, 1 << 33])
-    put(out / "README.txt", README)
     clips = [_Clip(1, NO_SIGNAL, _votes(np.full(4, 0.25), rng))]
     put_wav(out / "AudioWAV" / f"{NO_SIGNAL}.wav", np.zeros(16_000, np.float32))
     for index, (name, spoken) in enumerate(_name(demo.make(size, seed))):

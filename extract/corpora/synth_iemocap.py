@@ -17,7 +17,7 @@ from amber.corpus import Vote
 from . import demo
 from .iemocap import CONSENSUS, NO_CONSENSUS
 from .voice import RATE
-from .writing import README, put, put_twin, put_wav
+from .writing import put, put_twin, put_wav
 
 _DIALOGS = ("F_impro91", "M_script91_1", "M_script91_1b", "F_impro92a", "F_impro92b", "M_script92_2")
 _TURNS = 20  # of a dialog, before its session goes on to the next
@@ -44,7 +44,6 @@ def write(out: Path, size: int = demo.SIZE, seed: int = 0) -> None:
     """Write `IEMOCAP_full_release` in the folder `out`; the same bytes for the same size and seed."""
     rng = np.random.default_rng([seed, 1 << 33])
     root = out / "IEMOCAP_full_release"
-    put(out / "README.txt", README)
     dialogs: dict[str, list[_Turn]] = {}
     for index, (dialog, uid, spoken) in enumerate(_name(demo.make(size, seed))):
         signal = spoken.waveform()

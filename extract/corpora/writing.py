@@ -8,9 +8,8 @@ import soundfile
 
 from .voice import RATE, Signal
 
-README = (
-    "Synthetic speech and votes, made by `amber corpus synth` to rehearse a layout. No row is from a real corpus.\n"
-)
+README = "Speech and votes made by `amber corpus synth` to rehearse a layout. Nothing here is from a real corpus.\n"
+
 _STUB = "version https://git-lfs.github.com/spec/v1\noid sha256:{digest:064x}\nsize {size}\n"
 _APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        \xb0\xff"
 

@@ -1,0 +1,71 @@
+"""`amber corpus check`: what a corpus on disk holds, against what is known of it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from amber.errors import some
+
+from . import corpora
+from .corpora import Loaded, Source
+from .corpora.findings import Finding, check_audio, check_joined
+
+_CHECKS = {"iemocap": ".check_iemocap", "msp-podcast": ".check_msp_podcast", "crema-d": ".check_crema_d"}
+_ANY_LENGTH = (0.025, 3600.0)  # seconds, for corpora whose durations nothing is known of
+_ORDER = ("fatal", "warn", "ok", "info")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found, worst first."""
+
+    dataset: str
+    release: str
+    utterances: int
+    findings: list[Finding]
+    ledger: dict[str, Any]
+
+    @property
+    def passed(self) -> bool:
+        """Return whether nothing fatal was found."""
+        return not any(finding.level == "fatal" for finding in self.findings)
+
+    def text(self) -> str:
+        """Return the report for a terminal, a line a finding."""
+        release = f", release {self.release}" if self.release else ""
+        lines = [f"{self.dataset}{release}: {self.utterances} utterances"]
+        for finding in self.findings:
+            ids = f" ({some(finding.ids, 3)})" if finding.ids else ""
+            lines.append(f"{finding.level:5}  {finding.text}{ids}")
+        lines += [f"note   {note}" for note in self.ledger["notes"]]
+        return "\n".join(lines)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as plain data, every id included."""
+        return asdict(self)
+
+
+def run(source: Source) -> Report:
+    """Load a corpus and check it.
+
+    Raises
+    ------
+    UserError
+        If the loader can't read it at all.
+    """
+    loaded = corpora.load(source)
+    findings = sorted(_findings(source, loaded), key=lambda finding: _ORDER.index(finding.level))
+    corpus = loaded.corpus
+    return Report(source.dataset, corpus.release, len(corpus), findings, loaded.ledger.as_json())
+
+
+def _findings(source: Source, loaded: Loaded) -> Iterator[Finding]:
+    if source.dataset in _CHECKS:
+        yield from importlib.import_module(_CHECKS[source.dataset], corpora.__name__).check(source, loaded)
+        return
+    yield from check_joined(loaded.ledger)
+    if not loaded.prepare:  # a corpus that is made here has no audio yet
+        yield from check_audio(loaded.corpus, _ANY_LENGTH)

@@ -1,0 +1,204 @@
+"""What an MSP-Podcast release holds beside its votes: its folders, and the consensus, split and speaker of each turn.
+
+Up to release 1.9 the consensus files are spelled `concensus`; the names of folders and files change case between
+releases, so all are looked up in lower case.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from amber.corpus import Ledger
+from amber.errors import UserError
+
+from .msp_votes import FAILED, blame, header_columns, read_json, records, txt_codes, utterance_id
+from .reading import home, lines
+
+CONSENSUS = {
+    "A": "Angry",
+    "S": "Sad",
+    "H": "Happy",
+    "U": "Surprise",
+    "F": "Fear",
+    "D": "Disgust",
+    "C": "Contempt",
+    "N": "Neutral",
+    "O": "Other",
+}
+NO_AGREEMENT = "X"
+SPLITS = {
+    "train": "train",
+    "validation": "dev",
+    "development": "dev",
+    "dev": "dev",
+    "test": "test1",
+    "test1": "test1",
+    "test2": "test2",
+    "test3": "test3",
+}
+VOTE_FILES = {"csv": ("labels_detailed.csv",), "txt": ("labels.txt",), "json": ("labels_detailed.json",)}
+CONSENSUS_CSV = ("labels_consensus.csv", "labels_concensus.csv")
+CONSENSUS_JSON = ("labels_consensus.json", "labels_concensus.json")
+_ENTRY_FIELDS = ("emoclass", "split_set", "spkrid", "gender")
+_UNKNOWN = {"", "unknown", "nan", "none"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the parts of a release lie: its root, and the entries of root and label folder by lower-cased name."""
+
+    root: Path
+    top: dict[str, Path]
+    labels: dict[str, Path]
+
+    @property
+    def audio(self) -> Path | None:
+        """The folder of the audio files."""
+        return pick(self.top, "audios", "audio")
+
+    @property
+    def partitions(self) -> Path | None:
+        """The file of the official split."""
+        return pick(self.top, "partitions.txt", "partition.txt")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a release says of one turn beside its votes: `code` and `split` as written, empty where not given."""
+
+    code: str = ""
+    split: str = ""
+    speaker: str | None = None
+    gender: str | None = None
+
+
+def find_layout(root: Path) -> Layout:
+    """Find a release at `root` or below it.
+
+    Raises
+    ------
+    UserError
+        If there is none, or more than one.
+
+    """
+    found = home(root, lambda folder: bool(_label_files(_entries(folder)))) if root.is_dir() else None
+    if found is None:
+        raise UserError(
+            f"--root {root}: no label folder (Labels, labels or label) with MSP-Podcast's label files\n"
+            "give the unpacked release, which holds Labels/, Audios/ and Partitions.txt"
+        )
+    top = _entries(found)
+    return Layout(found, top, _label_files(top))
+
+
+def pick(entries: dict[str, Path], *names: str) -> Path | None:
+    """Return the first of `names` that is there."""
+    return next((entries[name] for name in names if name in entries), None)
+
+
+def read_entries(layout: Layout, ledger: Ledger) -> dict[str, Entry]:
+    """Return what the best consensus file says of each turn, by utterance id."""
+    for names, read in ((CONSENSUS_CSV, _csv_entries), (CONSENSUS_JSON, _json_entries)):
+        path = pick(layout.labels, *names)
+        if path and (entries := _by_id(read(path, ledger), path.name, ledger)):
+            return entries
+    if raw := pick(layout.labels, *VOTE_FILES["txt"]):
+        ledger.note("no usable labels_consensus file: consensus from labels.txt, splits from Partitions.txt")
+        speakers = _speakers(pick(layout.top, "speaker_ids.txt"), ledger)
+        return {uid: Entry(code.upper(), "", *speakers.get(uid, ())) for uid, code in txt_codes(raw, ledger).items()}
+    ledger.note("no consensus labels: neither a labels_consensus file nor labels.txt")
+    return {}
+
+
+def read_partitions(layout: Layout, ledger: Ledger) -> dict[str, str]:
+    """Return the split of each turn, as written in `Partitions.txt`, by utterance id."""
+    if not layout.partitions:
+        return {}
+    pairs = (line.split(";") for line in lines(layout.partitions, ledger))
+    return {uid: pair[0].strip() for pair in pairs if len(pair) > 1 and (uid := utterance_id(pair[1]))}
+
+
+def split_of(written: str) -> str | None:
+    """Return the contract's name of a split (`dev` for Validation and Development); None for an unknown one."""
+    return SPLITS.get(re.sub(r"[\W_]", "", written).lower())
+
+
+def is_unknown(value: str) -> bool:
+    """Return whether a cell says that nothing is known."""
+    return value.strip().lower() in _UNKNOWN
+
+
+def _csv_entries(path: Path, ledger: Ledger) -> Iterator[tuple[str, Entry]]:
+    listed = records(path, ledger)
+    header = next(listed, [])
+    columns = header_columns(header)
+    if not {"filename", "emoclass"} <= columns.keys():
+        ledger.add(FAILED, path.name)
+        ledger.note(f"{path.name} lacks the columns FileName and EmoClass: {','.join(header).strip()[:80]}")
+        return
+    file, where = columns["filename"], [columns.get(name, len(header)) for name in _ENTRY_FIELDS]
+    for cells in listed:
+        if len(cells) == len(header):
+            cells.append("")  # what a missing column holds
+            yield cells[file], _entry([cells[position] for position in where])
+        else:
+            ledger.add(FAILED, blame(cells, file, path.name))
+
+
+def _json_entries(path: Path, ledger: Ledger) -> Iterator[tuple[str, Entry]]:
+    for file, about in read_json(path, ledger).items():
+        if isinstance(about, dict):
+            given = {name.lower(): "" if value is None else str(value) for name, value in about.items()}
+            yield file, _entry([given.get(name, "") for name in _ENTRY_FIELDS])
+        else:
+            ledger.add(FAILED, utterance_id(file) or path.name)
+
+
+def _entry(cells: list[str]) -> Entry:
+    code, split, speaker, gender = cells
+    return Entry(code.strip().upper(), split.strip(), _known(speaker), _known(gender))
+
+
+def _by_id(rows: Iterable[tuple[str, Entry]], name: str, ledger: Ledger) -> dict[str, Entry]:
+    entries: dict[str, Entry] = {}
+    for file, entry in rows:
+        uid = utterance_id(file)
+        if uid is None:
+            ledger.add(FAILED, f"a row of {name} on {file.strip()!r}")
+            continue
+        if uid in entries:
+            ledger.add("listed twice in the consensus file (last row kept)", uid)
+        entries[uid] = entry
+    if entries:
+        ledger.note(f"consensus from {name}")
+    return entries
+
+
+def _speakers(path: Path | None, ledger: Ledger) -> dict[str, tuple[str | None, str | None]]:
+    """Return (speaker, gender) by utterance id from `Speaker_ids.txt`."""
+    pairs = [line.split(";") for line in lines(path, ledger)] if path else []
+    named = [(pair[0].strip(), pair[1].strip()) for pair in pairs if len(pair) > 1]
+    gender = {name.rpartition("_")[2]: value for name, value in named if name.lower().startswith("speaker")}
+    of = {uid: _known(speaker) for name, speaker in named if (uid := utterance_id(name))}
+    return {uid: (speaker, _known(gender.get(speaker or "", ""))) for uid, speaker in of.items()}
+
+
+def _label_files(top: dict[str, Path]) -> dict[str, Path]:
+    """Return the label files among a folder's entries, by lower-cased name: none if it is no release."""
+    folder = pick(top, "labels", "label")
+    found = _entries(folder) if folder and folder.is_dir() else {}
+    known = {name for names in (*VOTE_FILES.values(), CONSENSUS_CSV, CONSENSUS_JSON) for name in names}
+    return found if known & found.keys() else {}
+
+
+def _entries(folder: Path) -> dict[str, Path]:
+    """Return the entries of a folder by lower-cased name; of two that differ in case only, the first."""
+    paths = sorted((path for path in folder.iterdir() if not path.name.startswith("._")), reverse=True)
+    return {path.name.lower(): path for path in paths}
+
+
+def _known(value: str) -> str | None:
+    return None if is_unknown(value) else value.strip()

@@ -1,0 +1,36 @@
+"""`amber corpus synth`: the demo corpus in the layout of a licensed one, to rehearse its commands without a licence."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from amber.errors import UserError, nearest, some
+
+from . import corpora
+from .corpora.writing import README
+
+_WRITERS = {
+    "iemocap": ".synth_iemocap",
+    "msp-podcast": ".synth_msp_podcast",
+    "msp-podcast-1.6": ".synth_msp_podcast",
+    "msp-podcast-2.0": ".synth_msp_podcast",
+    "crema-d": ".synth_crema_d",
+}
+def run(layout: str, out: Path, size: int, seed: int) -> None:
+    """Write `size` utterances in a layout into a new or empty folder.
+
+    Raises
+    ------
+    UserError
+        For an unknown layout, or a folder that holds something already.
+    """
+    if layout not in _WRITERS:
+        raise UserError(f"--layout: unknown {layout!r}{nearest(layout, _WRITERS)}; known: {some(_WRITERS, 9)}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out {out}: is there already; name a new folder")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / corpora.SYNTHETIC).write_text(README, encoding="utf-8")
+    module = importlib.import_module(_WRITERS[layout], corpora.__name__)
+    named = {"layout": layout} if layout.startswith("msp-podcast") else {}
+    module.write(out, size, seed, **named)
