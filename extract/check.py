@@ -55,6 +55,7 @@ def run(source: Source) -> Report:
     ------
     UserError
         If the loader can't read it at all.
+
     """
     loaded = corpora.load(source)
     findings = sorted(_findings(source, loaded), key=lambda finding: _ORDER.index(finding.level))

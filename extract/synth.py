@@ -17,6 +17,8 @@ _WRITERS = {
     "msp-podcast-2.0": ".synth_msp_podcast",
     "crema-d": ".synth_crema_d",
 }
+
+
 def run(layout: str, out: Path, size: int, seed: int) -> None:
     """Write `size` utterances in a layout into a new or empty folder.
 
@@ -24,6 +26,7 @@ def run(layout: str, out: Path, size: int, seed: int) -> None:
     ------
     UserError
         For an unknown layout, or a folder that holds something already.
+
     """
     if layout not in _WRITERS:
         raise UserError(f"--layout: unknown {layout!r}{nearest(layout, _WRITERS)}; known: {some(_WRITERS, 9)}")
