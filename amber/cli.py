@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -205,6 +206,8 @@ def evaluate(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong use or configuration, 130 interrupted."""
+    # Threads that spin while they wait starve one another on a shared machine; read before torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         code = app(args=list(arguments), prog_name="amber", standalone_mode=False)

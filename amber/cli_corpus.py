@@ -25,11 +25,11 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Check a corpus against what is known of it; exit code 1 if something fatal is found."""
-    from amber.extract import check as checking
+    from amber.extract import checks
     from amber.extract.corpora import Source
 
     source = Source(dataset, dataset, cache=Path("cache", dataset), root=root, options=_options(options))
-    report = checking.run(source)
+    report = checks.run(source)
     print_result(json.dumps(report.as_json(), indent=1, ensure_ascii=False) if as_json else report.text())
     if not report.passed:
         raise typer.Exit(1)
@@ -43,9 +43,9 @@ def synth(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, another corpus.")] = 0,
 ) -> None:
     """Write the demo corpus in the exact layout of a licensed one, its quirks included."""
-    from amber.extract import synth as writing
+    from amber.extract import layouts
 
-    writing.run(layout, out, size, seed)
+    layouts.run(layout, out, size, seed)
     dataset = "msp-podcast" if layout.startswith("msp-podcast") else layout
     print_result(f"{out}: synthetic; try `amber corpus check --dataset {dataset} --root {out}`")
 

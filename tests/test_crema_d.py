@@ -15,7 +15,9 @@ from trees import STUB, contents, source, wav, write
 from amber.config import LabelOptions
 from amber.corpus import Corpus
 from amber.errors import UserError
-from amber.extract.corpora import Loaded, check_crema_d, crema_d, demo, synth_crema_d
+from amber.extract.checks import crema_d as checks
+from amber.extract.corpora import Loaded, crema_d, demo
+from amber.extract.layouts import crema_d as layouts
 from amber.labels import LabelSpace, distribution
 
 REAL = Path(__file__).parents[1] / ".." / "shared" / "data" / "crema-d"
@@ -108,7 +110,7 @@ def test_the_other_conditions_have_their_own_votes(real, condition, votes, ties)
 
 @needs_data
 def test_the_check_agrees_with_the_real_tables(real, voice):
-    found = list(check_crema_d.check(source(real, "crema-d"), voice))
+    found = list(checks.check(source(real, "crema-d"), voice))
     warned = [finding.text for finding in found if finding.level in ("warn", "fatal")]
     assert warned == ["labelled without audio: 7430"]
     assert any(finding.text == "clips whose consensus differs from summaryTable.csv: 0" for finding in found)
@@ -259,7 +261,7 @@ def test_the_check_names_stubs_wrong_sums_and_wrong_votes(invented):
     path = invented / "processedResults" / "tabulatedVotes.csv"
     path.write_text(path.read_text(encoding="utf-8-sig").replace('0.67,"S"', '0.67,"F"'))
     src = source(invented, "crema-d")
-    found = {(finding.level, finding.text): finding.ids for finding in check_crema_d.check(src, crema_d.load(src))}
+    found = {(finding.level, finding.text): finding.ids for finding in checks.check(src, crema_d.load(src))}
     assert found["fatal", "1 Git LFS stubs, not audio: run `git lfs pull` in the corpus"] == (f"{CLIPS[2]}.wav",)
     assert found["warn", "clips whose numResponses is not the number of votes: 1"] == (CLIPS[3],)
     assert found["warn", "clips whose emoVote the votes contradict: 1"] == (CLIPS[2],)
@@ -278,7 +280,7 @@ def test_no_vote_is_lost_or_moved(tmp_path_factory, table):
 
 
 def test_the_rehearsal_layout_reads_back_with_its_quirks_filed(tmp_path):
-    synth_crema_d.write(tmp_path, size=60, seed=3)
+    layouts.write(tmp_path, size=60, seed=3)
     src = source(tmp_path, "crema-d")
     loaded = crema_d.load(src)
     assert len(loaded.corpus) == 61
@@ -287,7 +289,7 @@ def test_the_rehearsal_layout_reads_back_with_its_quirks_filed(tmp_path):
     assert len(entries["failed"]) == 2
     assert entries["no usable signal (excluded)"] == [crema_d.NO_SIGNAL]
     assert entries["audio without label"] == entries["without transcript"] == []
-    bad = [found.text for found in check_crema_d.check(src, loaded) if found.level in ("warn", "fatal")]
+    bad = [found.text for found in checks.check(src, loaded) if found.level in ("warn", "fatal")]
     assert any("2 Git LFS stubs" in text for text in bad)
     assert not any(word in text for text in bad for word in ("contradict", "differs", "numResponses", "unreadable"))
     every = crema_d.load(source(tmp_path, "crema-d", votes="per-rater"))
@@ -298,7 +300,7 @@ def test_the_rehearsal_layout_reads_back_with_its_quirks_filed(tmp_path):
 
 
 def test_no_voice_of_the_rehearsal_is_in_two_folds_and_all_folds_have_some():
-    of = {name: spoken.utterance.speaker for name, spoken in synth_crema_d._name(demo.make(200, 0))}
+    of = {name: spoken.utterance.speaker for name, spoken in layouts._name(demo.make(200, 0))}
     assert len(of) == 200
     ranges = {(voice, (int(name[:4]) - 1001) // 18) for name, voice in of.items()}
     assert len(ranges) == len({voice for voice, _ in ranges}) == 10
@@ -307,7 +309,7 @@ def test_no_voice_of_the_rehearsal_is_in_two_folds_and_all_folds_have_some():
 
 def test_the_rehearsal_layout_is_the_same_for_the_same_seed(tmp_path):
     for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
-        synth_crema_d.write(tmp_path / folder, size=12, seed=seed)
+        layouts.write(tmp_path / folder, size=12, seed=seed)
     a, b, c = (contents(tmp_path / folder) for folder in "abc")
     assert a == b
     assert a != c

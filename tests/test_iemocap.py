@@ -11,7 +11,9 @@ from trees import STUB, contents, source, wav, write
 from amber.config import LabelOptions
 from amber.corpus import Corpus, Ledger, Vote
 from amber.errors import UserError
-from amber.extract.corpora import check_iemocap, demo, iemocap, synth_iemocap
+from amber.extract.checks import iemocap as checks
+from amber.extract.corpora import demo, iemocap
+from amber.extract.layouts import iemocap as layouts
 from amber.labels import LabelSpace, distribution
 
 LEGEND = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
@@ -303,7 +305,7 @@ def test_no_comment_ever_becomes_a_label(names, comment, gap):
 
 def findings(release, level: str) -> list[str]:
     src = source(release, "iemocap")
-    return [found.text for found in check_iemocap.check(src, iemocap.load(src)) if found.level == level]
+    return [found.text for found in checks.check(src, iemocap.load(src)) if found.level == level]
 
 
 def test_the_check_names_what_is_wrong_with_a_copy(release):
@@ -339,7 +341,7 @@ def test_an_unreadable_wav_is_fatal(release):
 
 
 def test_the_rehearsal_layout_reads_back_with_its_quirks_filed(tmp_path):
-    synth_iemocap.write(tmp_path, size=60, seed=3)
+    layouts.write(tmp_path, size=60, seed=3)
     src = source(tmp_path, "iemocap")
     loaded = iemocap.load(src)
     spoken = demo.make(60, 3)
@@ -355,20 +357,20 @@ def test_the_rehearsal_layout_reads_back_with_its_quirks_filed(tmp_path):
     assert entries["self-reports"]
     assert entries["several labels by one rater"]
     assert entries["failed"] == entries["unknown label strings"] == []
-    bad = [found.text for found in check_iemocap.check(src, loaded) if found.level in ("warn", "fatal")]
+    bad = [found.text for found in checks.check(src, loaded) if found.level in ("warn", "fatal")]
     assert not any(word in text for text in bad for word in ("contradict", "agree", "raters", "length", "unreadable"))
 
 
 def test_the_rehearsal_layout_is_the_same_for_the_same_seed(tmp_path):
     for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
-        synth_iemocap.write(tmp_path / folder, size=12, seed=seed)
+        layouts.write(tmp_path / folder, size=12, seed=seed)
     a, b, c = (contents(tmp_path / folder) for folder in "abc")
     assert a == b
     assert a != c
 
 
 def test_the_known_figures_add_up():
-    columns = list(zip(*check_iemocap._PER_SESSION.values(), strict=True))
+    columns = list(zip(*checks._PER_SESSION.values(), strict=True))
     assert [sum(column) for column in columns] == [151, 10_039, 4_784, 4_800, 1_708, 595, 1_041, 1_084, 1_103]
     assert sum(sum(column) for column in columns[4:]) == 5_531
-    assert 5_531 + sum(check_iemocap._ALL.values()) == 10_039
+    assert 5_531 + sum(checks._ALL.values()) == 10_039

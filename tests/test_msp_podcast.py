@@ -27,11 +27,12 @@ from msp_trees import (
 
 from amber.config import LabelOptions
 from amber.errors import UserError
-from amber.extract.corpora import Loaded, Source, synth_msp_podcast
-from amber.extract.corpora.check_msp_podcast import check, contradictions
-from amber.extract.corpora.findings import Finding
+from amber.extract.checks.findings import Finding
+from amber.extract.checks.msp_podcast import check, contradictions
+from amber.extract.corpora import Loaded, Source
 from amber.extract.corpora.msp_podcast import load
 from amber.extract.corpora.msp_votes import DUPLICATES
+from amber.extract.layouts import msp_podcast as layouts
 from amber.labels import LabelSpace
 
 
@@ -271,9 +272,9 @@ def test_msp_presets_count_the_votes(release: Release) -> None:
     assert nine.counts[:, -1].tolist() == [1.0, 0.0, 1.0]
 
 
-@pytest.mark.parametrize("layout", synth_msp_podcast.LAYOUTS)
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
 def test_the_synthetic_release_is_read_in_full(tmp_path: Path, layout: str) -> None:
-    synth_msp_podcast.write(tmp_path, size=40, seed=3, layout=layout)
+    layouts.write(tmp_path, size=40, seed=3, layout=layout)
     source = Source("msp-podcast", "msp-podcast", tmp_path, tmp_path, {"transcripts": "transcripts.csv"})
     if layout != "msp-podcast-1.6":
         source = Source("msp-podcast", "msp-podcast", tmp_path, tmp_path)
@@ -299,7 +300,7 @@ def test_the_synthetic_release_is_read_in_full(tmp_path: Path, layout: str) -> N
 
 def test_the_synthetic_release_is_the_same_bytes_by_seed(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        synth_msp_podcast.write(tmp_path / name, size=6, seed=1, layout="msp-podcast-2.0")
+        layouts.write(tmp_path / name, size=6, seed=1, layout="msp-podcast-2.0")
     written = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file())
     assert written
     for path in written:

@@ -9,11 +9,11 @@ from typing import Any
 
 from amber.errors import some
 
-from . import corpora
-from .corpora import Loaded, Source
-from .corpora.findings import Finding, check_audio, check_joined
+from .. import corpora
+from ..corpora import Loaded, Source
+from .findings import Finding, check_audio, check_joined
 
-_CHECKS = {"iemocap": ".check_iemocap", "msp-podcast": ".check_msp_podcast", "crema-d": ".check_crema_d"}
+_CHECKS = {"iemocap": ".iemocap", "msp-podcast": ".msp_podcast", "crema-d": ".crema_d"}
 _ANY_LENGTH = (0.025, 3600.0)  # seconds, for corpora whose durations nothing is known of
 _ORDER = ("fatal", "warn", "ok", "info")
 
@@ -65,7 +65,7 @@ def run(source: Source) -> Report:
 
 def _findings(source: Source, loaded: Loaded) -> Iterator[Finding]:
     if source.dataset in _CHECKS:
-        yield from importlib.import_module(_CHECKS[source.dataset], corpora.__name__).check(source, loaded)
+        yield from importlib.import_module(_CHECKS[source.dataset], __name__).check(source, loaded)
         return
     yield from check_joined(loaded.ledger)
     if not loaded.prepare:  # a corpus that is made here has no audio yet

@@ -13,10 +13,10 @@ from amber.config import LabelOptions
 from amber.corpus import Corpus, Ledger
 from amber.labels import Floats, LabelSpace
 
-from . import Loaded, Source
-from .crema_d import CONDITIONS, LETTERS, TABULATED, find_base, read_tabulated, votes_file, votes_kind
+from ..corpora import Loaded, Source
+from ..corpora.crema_d import CONDITIONS, LETTERS, TABULATED, find_base, read_tabulated, votes_file, votes_kind
+from ..corpora.reading import lines
 from .findings import Finding, check_audio, check_joined, expect, inform
-from .reading import lines
 
 _CLIPS, _ACTORS = 7_442, 91
 _SECONDS = (1.0, 5.5)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import soundfile
 
-from .voice import RATE, Signal
+from ..corpora.voice import RATE, Signal
 
 README = "Speech and votes made by `amber corpus synth` to rehearse a layout. Nothing here is from a real corpus.\n"
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from amber.errors import UserError, nearest, some
 
-from . import corpora
-from .corpora.writing import README
+from .. import corpora
+from .writing import README
 
 _WRITERS = {
-    "iemocap": ".synth_iemocap",
-    "msp-podcast": ".synth_msp_podcast",
-    "msp-podcast-1.6": ".synth_msp_podcast",
-    "msp-podcast-2.0": ".synth_msp_podcast",
-    "crema-d": ".synth_crema_d",
+    "iemocap": ".iemocap",
+    "msp-podcast": ".msp_podcast",
+    "msp-podcast-1.6": ".msp_podcast",
+    "msp-podcast-2.0": ".msp_podcast",
+    "crema-d": ".crema_d",
 }
 
 
@@ -34,6 +34,6 @@ def run(layout: str, out: Path, size: int, seed: int) -> None:
         raise UserError(f"--out {out}: is there already; name a new folder")
     out.mkdir(parents=True, exist_ok=True)
     (out / corpora.SYNTHETIC).write_text(README, encoding="utf-8")
-    module = importlib.import_module(_WRITERS[layout], corpora.__name__)
+    module = importlib.import_module(_WRITERS[layout], __name__)
     named = {"layout": layout} if layout.startswith("msp-podcast") else {}
     module.write(out, size, seed, **named)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from amber.errors import UserError
 
-from . import demo
-from .crema_d import CONDITIONS, LETTERS, NO_SIGNAL, SENTENCES
+from ..corpora import demo
+from ..corpora.crema_d import CONDITIONS, LETTERS, NO_SIGNAL, SENTENCES
 from .writing import put, put_stub, put_twin, put_wav
 
 _ACTED = ("NEU", "HAP", "SAD", "ANG")  # in the order of the demo's classes

@@ -15,10 +15,9 @@ from amber.config import LabelOptions
 from amber.corpus import Corpus, Ledger
 from amber.labels import LabelSpace
 
-from . import Loaded, Source
-from .findings import Finding, check_audio, check_joined, expect, inform
-from .msp_podcast import TOTALS
-from .msp_release import (
+from ..corpora import Loaded, Source
+from ..corpora.msp_podcast import TOTALS
+from ..corpora.msp_release import (
     CONSENSUS,
     CONSENSUS_CSV,
     NO_AGREEMENT,
@@ -30,7 +29,8 @@ from .msp_release import (
     read_partitions,
     split_of,
 )
-from .msp_votes import DUPLICATES, NAMES, UNLABELLED, header_columns, records
+from ..corpora.msp_votes import DUPLICATES, NAMES, UNLABELLED, header_columns, records
+from .findings import Finding, check_audio, check_joined, expect, inform
 
 SECONDS = (1.5, 12.5)
 FEWEST_RATERS = 5

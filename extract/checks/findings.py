@@ -11,7 +11,7 @@ import soundfile
 
 from amber.corpus import Corpus, Ledger
 
-from .reading import is_lfs_stub
+from ..corpora.reading import is_lfs_stub
 
 Level = Literal["ok", "info", "warn", "fatal"]
 SAMPLE = 20  # audio files that a check opens

@@ -22,9 +22,9 @@ import soxr
 
 from amber.errors import UserError, nearest, some
 
-from . import demo
-from .msp_release import CONSENSUS, NO_AGREEMENT
-from .voice import RATE, Signal
+from ..corpora import demo
+from ..corpora.msp_release import CONSENSUS, NO_AGREEMENT
+from ..corpora.voice import RATE, Signal
 from .writing import put, put_twin, put_wav
 
 

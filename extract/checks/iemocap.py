@@ -15,9 +15,9 @@ from amber.corpus import Corpus, Ledger
 from amber.errors import UserError
 from amber.labels import LabelSpace
 
-from . import Loaded, Source
+from ..corpora import Loaded, Source
+from ..corpora.iemocap import CONSENSUS, NO_CONSENSUS, read_turns, sessions
 from .findings import Finding, check_audio, check_joined, expect, inform
-from .iemocap import CONSENSUS, NO_CONSENSUS, read_turns, sessions
 
 # Per session: dialogs, utterances, improvised, by a woman, then consensus codes neu, hap, exc, sad, ang.
 _PER_SESSION = {

@@ -14,9 +14,9 @@ import numpy as np
 
 from amber.corpus import Vote
 
-from . import demo
-from .iemocap import CONSENSUS, NO_CONSENSUS
-from .voice import RATE
+from ..corpora import demo
+from ..corpora.iemocap import CONSENSUS, NO_CONSENSUS
+from ..corpora.voice import RATE
 from .writing import put, put_twin, put_wav
 
 _DIALOGS = ("F_impro91", "M_script91_1", "M_script91_1b", "F_impro92a", "F_impro92b", "M_script92_2")

@@ -1,0 +1,189 @@
+"""Design decision 5: whatever the batch, an utterance gets what it would get alone, in every family of models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from tiny_models import SPEECH, TEXT, WORDS, save
+
+from amber.extract.encoders import Card, find, speech
+from amber.extract.encoders.forward import hidden_states
+from amber.extract.encoders.framing import Framing, framing
+from amber.extract.encoders.windows import windows
+from amber.machine import Device, choose
+
+Array = NDArray[np.float32]
+BAR = 1e-4  # largest difference in float32
+COSINE = 0.999  # least agreement of bfloat16 with float32
+
+RANDOM = np.random.default_rng(0)
+# 25 ms is the shortest that the reader lets through.
+SIGNALS = [RANDOM.normal(0, 0.1, int(s * 16_000)).astype(np.float32) for s in (0.3, 6.0, 2.93, 0.025)]
+TEXTS = [" ".join(RANDOM.choice(WORDS, n)) for n in (1, 50, 7, 20)] + [""]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folders of tiny models by name, each made when first asked for."""
+    root = tmp_path_factory.mktemp("models")
+
+    def folder(name: str) -> Path:
+        return root / name if (root / name).exists() else save(name, root / name)
+
+    return folder
+
+
+def speech_alone(folder: Path, signal: Array, frames: int) -> Array:
+    """Return the hidden states that transformers itself gives for one signal, (T, L, D)."""
+    from transformers import AutoFeatureExtractor, AutoModel
+
+    model = AutoModel.from_pretrained(folder).eval()
+    if model.config.model_type == "wav2vec2-bert":
+        signal = np.pad(signal, (0, max(0, 560 - len(signal))))  # its extractor needs two mel frames
+    inputs = dict(AutoFeatureExtractor.from_pretrained(folder)(signal, sampling_rate=16_000, return_tensors="pt"))
+    if "input_values" in inputs:
+        return states(model, {"input_values": inputs["input_values"]})
+    return states(model.get_encoder() if model.config.model_type == "whisper" else model, inputs)[:frames]
+
+
+def text_alone(folder: Path, text: str) -> Array:
+    """Return the hidden states that transformers itself gives for one text, (T, L, D)."""
+    from transformers import AutoModel, AutoTokenizer
+
+    tokens = AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt")
+    return states(AutoModel.from_pretrained(folder).eval(), dict(tokens))
+
+
+def states(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> Array:
+    with torch.inference_mode():
+        output = model(**inputs, output_hidden_states=True)
+    return np.asarray(torch.cat((*output.hidden_states[:-1], output.last_hidden_state)).transpose(0, 1).numpy())
+
+
+def check(card: Card, batch: list, alone: list[Array]) -> None:  # type: ignore[type-arg]
+    """Check frames and means of a padded batch against what each item has alone, and bfloat16 against float32."""
+    encoder = card.load(choose("cpu"))
+    pooled, frames = encoder.encode(batch).pooled, encoder.frames(batch)
+    assert [len(f) for f in frames] == [len(a) for a in alone]
+    for mean, found, expected in zip(pooled, frames, alone, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=BAR)
+        np.testing.assert_allclose(mean, expected.mean(axis=0), rtol=0, atol=BAR)
+    half = card.load(choose("cpu", "bf16")).encode(batch).pooled  # (B, L, D)
+    norms = np.linalg.norm(half, axis=2) * np.linalg.norm(pooled, axis=2)
+    assert ((half * pooled).sum(axis=2) / norms).min() >= COSINE
+
+
+@pytest.mark.parametrize("name", [name for name in SPEECH if name != "wav2vec2-adapter"])
+def test_speech_in_a_padded_batch_is_what_it_is_alone(models: Callable[[str], Path], name: str) -> None:
+    card = find(str(models(name)), "speech")
+    assert card.frame_count is not None
+    alone = [speech_alone(models(name), signal, card.frame_count(len(signal))) for signal in SIGNALS]
+    check(card, SIGNALS, alone)
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_text_in_a_padded_batch_is_what_it_is_alone(models: Callable[[str], Path], name: str) -> None:
+    check(find(str(models(name)), "text"), TEXTS, [text_alone(models(name), text) for text in TEXTS])
+
+
+@pytest.mark.parametrize("name", ["wav2vec2-group", "hubert-group", "wavlm-group", "unispeech-group", "data2vec-audio"])
+def test_without_the_masks_neighbours_change_the_features(
+    models: Callable[[str], Path], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attention masks alone do not do it: 0.3 s beside 6 s would be off by more than a thousand times the bar."""
+    monkeypatch.setattr(speech, "hide_padding", lambda *_: None)
+    card = find(str(models(name)), "speech")
+    encoder = card.load(choose("cpu"))
+    together, alone = encoder.frames(SIGNALS)[0], encoder.frames(SIGNALS[:1])[0]
+    assert np.abs(together - alone).max() > 1000 * BAR
+
+
+def test_an_adapter_s_output_does_not_take_the_last_layer_s_place(models: Callable[[str], Path]) -> None:
+    card = find(str(models("wav2vec2-adapter")), "speech", "last")
+    assert card.frame_count is not None
+    frames = card.load(choose("cpu")).frames(SIGNALS)
+    assert [len(f) for f in frames] == [card.frame_count(len(s)) for s in SIGNALS]
+
+
+@pytest.mark.parametrize("name", ["wav2vec2-group", "data2vec-audio", "wavlm-layer", "wav2vec2-bert", "whisper"])
+def test_windows_are_rejoined_frame_by_frame(models: Callable[[str], Path], name: str) -> None:
+    """Every frame of long audio is what its window gives alone, in its place, and none is missing or there twice."""
+    card = find(str(models(name)), "speech", max_seconds=4.0)
+    assert card.frame_count is not None
+    assert card.max_seconds == 4.0
+    signal = RANDOM.normal(0, 0.1, 11 * 16_000 + 77).astype(np.float32)
+    encoder = card.load(choose("cpu"))
+    encoder._normalised = lambda signal: signal  # type: ignore[attr-defined]  # or a window would not be what it is alone
+    (frames,) = encoder.frames([signal])
+    assert len(frames) == card.frame_count(len(signal))
+    found = list(windows(len(signal), 4 * 16_000, 2 * 16_000))
+    assert len(found) == 5
+    for start, stop, first, last in found:
+        (alone,) = encoder.frames([signal[start:stop]])
+        ends = len(frames) if last == len(signal) else last // 320
+        part = frames[first // 320 : ends]
+        np.testing.assert_allclose(part, alone[(first - start) // 320 :][: len(part)], rtol=0, atol=BAR)
+    pooled = encoder.encode([signal, SIGNALS[0]]).pooled[0]
+    np.testing.assert_allclose(pooled, frames.mean(axis=0), rtol=0, atol=BAR)
+
+
+@pytest.mark.parametrize("name", ["wav2vec2-group", "whisper"])
+def test_ten_minutes_are_encoded_a_bounded_batch_at_a_time(
+    models: Callable[[str], Path], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = find(str(models(name)), "speech", "last")
+    heard: list[int] = []
+
+    def spy(model: Any, inputs: dict[str, torch.Tensor], device: Device) -> tuple[torch.Tensor, ...]:
+        values = next(iter(inputs.values()))
+        heard.append(values.numel() if name != "whisper" else len(values) * 8 * 16_000)
+        return hidden_states(model, inputs, device)
+
+    monkeypatch.setattr(speech, "hidden_states", spy)
+    minutes = np.tile(SIGNALS[1], 100)
+    assert np.isfinite(card.load(choose("cpu")).encode([minutes]).pooled).all()
+    assert len(minutes) <= sum(heard) < 2 * len(minutes)
+    assert max(heard) <= card.budget
+
+
+def framings() -> list[Framing]:
+    from transformers import Wav2Vec2BertConfig, Wav2Vec2Config, WhisperConfig
+
+    odd = Wav2Vec2Config(conv_dim=(8, 8), conv_kernel=(7, 4), conv_stride=(3, 2))
+    return [framing(config) for config in (Wav2Vec2Config(), Wav2Vec2BertConfig(), WhisperConfig(), odd)]
+
+
+@given(st.sampled_from(framings()), st.integers(1, 900_000), st.floats(0.001, 1) | st.floats(1, 40))
+def test_windows_have_as_many_frames_as_the_whole(framing: Framing, samples: int, max_seconds: float) -> None:
+    samples = max(samples, framing.least)
+    window, overlap = framing.window(max_seconds)
+    stride = framing.stride
+    samples = min(samples, 300 * window)
+    total = 0
+    for start, stop, first, last in windows(samples, window, overlap):
+        assert start % stride == 0
+        assert first % stride == 0
+        assert last % stride == 0 or last == samples
+        frames = framing.count(stop - start)
+        assert frames >= 1
+        total += (frames if last == stop else (last - start) // stride) - (first - start) // stride
+        assert last == stop or frames >= (last - start) // stride
+    assert total == framing.frames(samples)
+
+
+def test_a_frame_takes_the_samples_that_transformers_says() -> None:
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    assert framings()[0].least == 400
+    with torch.device("meta"):
+        model = Wav2Vec2Model(Wav2Vec2Config())
+    for samples in (400, 719, 720, 16_000, 95_999):
+        assert framings()[0].frames(samples) == int(model._get_feat_extract_output_lengths(samples))
