@@ -12,13 +12,13 @@ import yaml
 from amber.cli import main
 from amber.corpus import FILE, Corpus
 
-# layout: dataset, further options of the extraction
+# layout: dataset
 LAYOUTS = {
-    "iemocap": ("iemocap", []),
-    "msp-podcast": ("msp-podcast", []),
-    "msp-podcast-1.6": ("msp-podcast", ["--set", "corpus.options.transcripts=transcripts.csv"]),
-    "msp-podcast-2.0": ("msp-podcast", []),
-    "crema-d": ("crema-d", []),
+    "iemocap": "iemocap",
+    "msp-podcast": "msp-podcast",
+    "msp-podcast-1.6": "msp-podcast",
+    "msp-podcast-2.0": "msp-podcast",
+    "crema-d": "crema-d",
 }
 Run = Callable[..., str]
 
@@ -39,7 +39,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_layout_from_synth_to_report(run: Run, tmp_path: Path, layout: str) -> None:
-    dataset, more = LAYOUTS[layout]
+    dataset = LAYOUTS[layout]
     root, cache, runs = tmp_path / "corpus", tmp_path / "cache", tmp_path / "runs"
     run("corpus", "synth", "--layout", layout, "--out", root, "--size", 110)
     # The stubs of the CREMA-D layout are what a check must find.
@@ -47,8 +47,8 @@ def test_a_layout_from_synth_to_report(run: Run, tmp_path: Path, layout: str) ->
     report = json.loads(run("corpus", "check", "--dataset", dataset, "--root", root, "--json", code=fatal))
     assert any("synthetic" in note for note in report["ledger"]["notes"])
     assert not [f for f in report["findings"] if "contradict" in f["text"] and f["level"] in ("warn", "fatal")]
-    encoders = ("--speech", "logmel", "--text", "minilm", "--layers", "last", "--max-failures", 0.1)
-    run("extract", "--dataset", dataset, "--root", root, *encoders, "--features", cache, *more)
+    encoders = ("--speech", "logmel", "--text", "minilm", "--layers", "last")
+    run("extract", "--dataset", dataset, "--root", root, *encoders, "--features", cache)
     corpus = Corpus.read(cache / dataset / FILE)
     assert corpus.synthetic
     assert len(corpus) == report["utterances"]
@@ -63,7 +63,7 @@ def test_a_label_decision_is_made_after_extraction_and_is_seen(run: Run, tmp_pat
     """Another preset, policy, subset or split extracts nothing, and stands in config.yaml and the report."""
     root, cache, runs = tmp_path / "corpus", tmp_path / "cache", tmp_path / "runs"
     run("corpus", "synth", "--layout", "iemocap", "--out", root, "--size", 110)
-    encoders = ("--speech", "logmel", "--text", "minilm", "--layers", "last", "--max-failures", 0.1)
+    encoders = ("--speech", "logmel", "--text", "minilm", "--layers", "last")
     run("extract", "--dataset", "iemocap", "--root", root, *encoders, "--features", cache)
     files = {p: p.stat().st_mtime_ns for p in cache.rglob("*") if p.is_file()}
     sizes = {}

@@ -125,6 +125,9 @@ def _find_store(options: FeatureOptions, corpus: Corpus, modality: Modality) -> 
     where = f"{options.cache} holds for {corpus.name}, {modality}: {listed}"
     if not current:
         named = f"{asked} " if asked else ""
+        if all(value is None for value in corpus.column("audio" if modality == "speech" else "text")):
+            what, other = ("audio", "text") if modality == "speech" else ("transcripts", "speech")
+            raise UserError(f"features: {corpus.name} has no {what}; train what needs none: --variants {other}")
         raise UserError(
             f"features: no {named}{modality} features of the present utterances; run `amber extract`\n{where}"
         )

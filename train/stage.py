@@ -124,6 +124,9 @@ def describe(experiment: Experiment) -> Iterator[str]:
     left_out = ", ".join(f"{n} {why}" for why, n in data.left_out.items() if n)
     if left_out:
         yield f"{experiment.name}: left out: {left_out}"
+    used = {row for fold in experiment.folds.values() for rows in fold.parts().values() for row in rows.tolist()}
+    if len(used) < len(data.corpus):
+        yield f"{experiment.name}: {len(data.corpus) - len(used)} utterances are in no part of any fold"
     found = [splits.leaks(fold, data.corpus) for fold in experiment.folds.values()]
     shared = sum(leak.transcripts for leak in found)
     if shared:

@@ -31,7 +31,7 @@ from .msp_release import (
     read_partitions,
     split_of,
 )
-from .msp_transcripts import find_table, read_table, read_transcripts
+from .msp_transcripts import TABLE, find_table, read_table, read_transcripts
 from .msp_votes import (
     DUPLICATES,
     UNLABELLED,
@@ -65,7 +65,7 @@ def load(source: Source) -> Loaded:
 
     Options: `votes` (auto, csv, txt or json: the file that votes are read from), `transcripts` (a CSV file with the
     columns FileName and text, for turns without a transcript of their own), `release` (the release's number, where
-    the guess is wrong); `test` is for the splits.
+    the guess is wrong); `test` is for the splits. A table named `transcripts.csv` at the root is found by itself.
 
     Raises
     ------
@@ -86,7 +86,8 @@ def _load(source: Source) -> Loaded:
     audio = sounds(layout.audio, ledger) if layout.audio else {}
     ids = sorted({uid for uid, entry in entries.items() if entry.code} | votes.keys())
     texts = read_transcripts(layout.top, ids, ledger)
-    if table := source.option("transcripts", None):
+    given = source.option("transcripts", None)
+    if table := given or (TABLE if TABLE in layout.top else None):
         texts = read_table(find_table(str(table), layout.root, source.existing_root()), ids, ledger) | texts
     splits = _splits(ids, entries, layout, ledger)
     release = _release(source.option("release", None), layout, len(ids), ledger)

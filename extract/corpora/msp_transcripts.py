@@ -13,6 +13,7 @@ from amber.errors import UserError, some
 from .msp_votes import FAILED, blame, header_columns, records, utterance_id
 from .reading import decode, files
 
+TABLE = "transcripts.csv"  # an external table by this name at the release's root needs no option
 _SUFFIX = ".txt"
 
 
@@ -27,7 +28,9 @@ def read_transcripts(top: dict[str, Path], ids: Iterable[str], ledger: Ledger) -
             found = _texts(_zip_members(archive, wanted, ledger), wanted, ledger)
             ledger.note(f"{len(found)} transcripts read from {archive.name}, which is still a zip")
     if not found:
-        ledger.note("the release has no transcripts; option `transcripts` takes a CSV file with FileName and text")
+        ledger.note(
+            f"the release has no transcripts; {TABLE} beside it, or option `transcripts`, gives FileName and text"
+        )
     return found
 
 

@@ -2,7 +2,7 @@
 
 Each voice of the demo is one podcast (9901 to 9910, which do not exist) and in one split. Raters vote by a draw from
 the demo's truth, with a few votes for what no voice carries. Release 1.6 comes without transcripts: `transcripts.csv`
-beside its label folder is the external table that it needs (`corpus.options.transcripts=transcripts.csv`).
+beside its label folder is the external table that stands in for them.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ _TEST3 = 3  # audio files without labels
 _ZIP_DATE = (2024, 1, 1, 0, 0, 0)
 _README = (
     "Synthetic speech and votes in MSP-Podcast's layout; no row is from the real corpus. Where there are no\n"
-    "Transcripts, transcripts.csv is the external table: corpus.options.transcripts=transcripts.csv\n"
+    "Transcripts, transcripts.csv is the external table\n"
 )
 Answer = dict[str, str]  # by column of labels_detailed.csv
 
