@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from amber import __version__
+from amber.cli_cache import app as cache_app
 from amber.cli_corpus import app as corpus_app
 from amber.console import Console, print_result
 from amber.errors import RunFailure, UserError
@@ -35,6 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(corpus_app, name="corpus")
+app.add_typer(cache_app, name="cache")
 
 
 @dataclass

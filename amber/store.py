@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +29,13 @@ SCHEMA_VERSION = 1
 UNIT_BYTES = 2 << 20  # what a unit's features come to: one chunk, large enough to read fast, small enough to lose
 UNIT_ROWS = (64, 1024)  # least and most utterances in a unit
 UNITS_WANTED = 16  # a small corpus is cut finer than UNIT_BYTES asks, so that a killed run keeps most of its work
+_BAD_CHUNK = (ValueError, RuntimeError)  # what codecs raise for bytes that are not what was written
+_BAD_METADATA = (ValueError, KeyError, TypeError)  # what Zarr raises for a `zarr.json` that is not
+_MEND = "`amber cache verify` names the damage, `amber extract` repairs it"
+
+
+class NoLayoutError(UserError):
+    """There is no feature set at a place, or a run was killed while laying it out."""
 
 
 class Status(IntEnum):
@@ -37,6 +45,18 @@ class Status(IntEnum):
     OK = 1
     FAILED = 2  # `errors` says why
     TRUNCATED = 3  # longer than the encoder can take: features of its beginning
+
+
+USABLE = (Status.OK, Status.TRUNCATED)  # there are features
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The data of one unit of n utterances."""
+
+    pooled: NDArray[Any]  # (n, L, D), zero where there are no features
+    status: NDArray[np.uint8]  # (n,)
+    errors: list[str]  # (n,)
 
 
 class FeatureSpec(Section):
@@ -89,6 +109,7 @@ class FeatureStore:
         self.location = location
         self.spec = spec
         self._group = group
+        self._arrays: dict[str, zarr.Array[Any]] = {}  # opened so far: opening reads a file
 
     @classmethod
     def create(cls, folder: str | Path, spec: FeatureSpec, ids: Sequence[str]) -> FeatureStore:
@@ -104,11 +125,10 @@ class FeatureStore:
         _remove_partial_writes(Path(location))
         try:
             store = cls.open(location)
-        except UserError:
-            # Nothing there, or a run was killed while laying it out: the spec is written last.
+        except NoLayoutError:  # the spec is written last
             return cls._lay_out(location, spec, ids)
         store.check(spec)
-        if store.ids() != tuple(ids):
+        if store._ids_or(ids) != tuple(ids):
             raise UserError(f"{location}: holds other utterances than the corpus; move it away and extract again")
         return store
 
@@ -118,20 +138,29 @@ class FeatureStore:
 
         Raises
         ------
+        NoLayoutError
+            If there is no complete layout at that place; it is a `UserError`.
         UserError
-            If there is no complete layout at that place, or this version can't read it.
+            If this version can't read it.
+        RunFailure
+            If its metadata are damaged.
 
         """
         try:
             group = zarr.open_group(store=str(location), mode="r+", zarr_format=3)
         except FileNotFoundError:
-            raise UserError(f"{location}: no feature set there") from None
+            raise NoLayoutError(f"{location}: no feature set there") from None
+        except _BAD_METADATA as error:
+            raise _damaged_metadata(location) from error
         raw = group.attrs.get("spec")
         if raw is None:
-            raise UserError(f"{location}: not a complete feature set; run `amber extract` again")
+            raise NoLayoutError(f"{location}: not a complete feature set; run `amber extract` again")
         if not isinstance(raw, dict) or raw.get("schema_version") != SCHEMA_VERSION:
             raise UserError(f"{location}: written by another version of amber; extract again into a new cache")
-        return cls(str(location), group, FeatureSpec.model_validate(raw))
+        try:
+            return cls(str(location), group, FeatureSpec.model_validate(raw))
+        except ValueError as error:
+            raise _damaged_metadata(location) from error
 
     @classmethod
     def _lay_out(cls, location: str, spec: FeatureSpec, ids: Sequence[str]) -> FeatureStore:
@@ -157,6 +186,18 @@ class FeatureStore:
         if differing:
             raise UserError(f"{self.location}: holds other features than asked for\n" + "; ".join(differing))
 
+    def check_layout(self) -> None:
+        """Raise a `RunFailure` if an array's metadata are not what the spec asks for: then no unit can be judged."""
+        n, rows = self.spec.size, self.spec.unit_rows
+        features = (len(self.spec.layers), self.spec.dim)
+        wanted = {"pooled": ((n, *features), (rows, *features)), "status": ((n,), (rows,)), "errors": ((n,), (rows,))}
+        for name, (shape, chunks) in {**wanted, "ids": ((n,), (n,)), "commits": ((self._units,), (1,))}.items():
+            array = self._array(name)
+            if (array.shape, array.chunks) != (shape, chunks):
+                raise _damaged_metadata(f"{self.location}/{name}")
+        if self._array("pooled").dtype != self.spec.dtype:
+            raise _damaged_metadata(f"{self.location}/pooled")
+
     def ids(self) -> tuple[str, ...]:
         """Return the utterance ids, in row order."""
         return tuple(str(name) for name in self._read("ids"))
@@ -166,25 +207,47 @@ class FeatureStore:
         rows = self.spec.unit_rows
         return range(number * rows, min((number + 1) * rows, self.spec.size))
 
+    def _ids_or(self, ids: Sequence[str]) -> tuple[str, ...]:
+        """Return the ids; where they are damaged write `ids`, which the spec has a hash of, in their place."""
+        try:
+            return self.ids()
+        except RunFailure:
+            self._array("ids")[:] = np.array(ids, dtype=object)
+            return self.ids()
+
+    def _slice(self, number: int) -> slice:
+        rows = self.unit(number)
+        return slice(rows.start, rows.stop)
+
     def committed(self) -> NDArray[np.bool_]:
-        """Return which units are committed, (U,)."""
-        return np.asarray(self._read("commits") != 0)
+        """Return which units are committed, (U,); one whose commit can't be read is not."""
+        try:
+            return np.asarray(self._read("commits") != 0)
+        except RunFailure:
+            return np.array([self._commit(number) != 0 for number in range(self._units)])
 
     def complete(self) -> bool:
         """Return whether every unit is committed."""
         return bool(self.committed().all())
 
     def status(self) -> NDArray[np.uint8]:
-        """Return the `Status` of every utterance, (N,)."""
-        return self._read("status")
+        """Return the `Status` of every utterance, (N,); absent where its unit is not committed."""
+        committed = self.committed()
+        if committed.all():
+            return self._read("status")
+        found = np.full(self.spec.size, Status.ABSENT, dtype=np.uint8)
+        for number in np.flatnonzero(committed).tolist():
+            found[self._slice(number)] = self._read("status", self._slice(number))
+        return found
 
     def errors(self) -> dict[str, str]:
         """Return why utterances failed, by id."""
         failed = np.flatnonzero(self.status() == Status.FAILED)
         if not len(failed):
             return {}
-        ids, reasons = self.ids(), self._read("errors")
-        return {ids[row]: str(reasons[row]) for row in failed}
+        ids, rows = self.ids(), self.spec.unit_rows
+        reasons = {number: self._read("errors", self._slice(number)) for number in set((failed // rows).tolist())}
+        return {ids[row]: str(reasons[row // rows][row % rows]) for row in failed.tolist()}
 
     def commit(self, number: int, pooled: NDArray[Any], status: NDArray[np.uint8], errors: Sequence[str]) -> None:
         """Write one unit: features (n, L, D), status (n,) and errors (n,), then its commit.
@@ -202,11 +265,60 @@ class FeatureStore:
         stored = np.ascontiguousarray(pooled, dtype=self.spec.dtype)
         if not np.isfinite(stored).all():
             raise ValueError(f"unit {number} holds features that are not finite in {self.spec.dtype}")
-        here = slice(rows.start, rows.stop)
+        here = self._slice(number)
         self._array("pooled")[here] = stored
         self._array("status")[here] = status
         self._array("errors")[here] = np.array(errors, dtype=object)
         self._array("commits")[number] = checksum(stored, status, errors)
+
+    def read_unit(self, number: int) -> Unit:
+        """Read a committed unit and hold it against its commit.
+
+        Raises
+        ------
+        RunFailure
+            If the data are not what was committed, or could never have been; the message names the chunk if it can.
+
+        """
+        here = self._slice(number)
+        pooled, status, errors = (self._read(name, here, f"/{chunk}") for name, chunk in self.chunks(number).items())
+        unit = Unit(pooled, status, [str(reason) for reason in errors])
+        trouble = self._trouble(unit, self._commit(number))
+        if trouble:
+            raise RunFailure(f"{self.location}: unit {number}: {trouble}")
+        return unit
+
+    def drop_damaged(self, advance: Callable[[], object] = lambda: None) -> dict[int, str]:
+        """Read every committed unit, calling `advance` after each, and take back the commits of damaged ones.
+
+        Whoever writes the set does these again as if they had never been there.
+
+        Returns
+        -------
+        dict
+            What is wrong with each unit that is no longer committed.
+
+        Raises
+        ------
+        RunFailure
+            If the metadata are damaged; then nothing is taken back.
+
+        """
+        self.check_layout()
+        found = {}
+        for number in np.flatnonzero(self.committed()).tolist():
+            try:
+                self.read_unit(number)
+            except RunFailure as failure:
+                self._array("commits")[number] = 0
+                found[number] = str(failure)
+            advance()
+        return found
+
+    @staticmethod
+    def chunks(number: int) -> dict[str, str]:
+        """Return the files that hold a unit's data, by array; a chunk of nothing but empty values has no file."""
+        return {"pooled": f"c/{number}/0/0", "status": f"c/{number}", "errors": f"c/{number}"}
 
     def layer(self, index: int) -> NDArray[Any]:
         """Read one stored layer of all utterances, (N, D), in the set's dtype; rows without features are zero.
@@ -221,33 +333,64 @@ class FeatureStore:
 
     def mean_of_layers(self) -> NDArray[np.float32]:
         """Read the mean over the stored layers, (N, D)."""
-        parts = [self._read("pooled", slice(u.start, u.stop)) for u in self._units()]
+        parts = [self._read("pooled", self._slice(number)) for number in range(self._units)]
         return np.concatenate([part.astype(np.float32).mean(axis=1) for part in parts])
 
-    def _units(self) -> Iterator[range]:
-        return (self.unit(number) for number in range(len(self._read("commits"))))
+    @property
+    def _units(self) -> int:
+        return -(-self.spec.size // self.spec.unit_rows)
+
+    def _commit(self, number: int) -> int:
+        try:
+            return int(self._array("commits")[number])  # type: ignore[arg-type]
+        except _BAD_CHUNK:
+            return 0
+
+    def _trouble(self, unit: Unit, commit: int) -> str:
+        """Say what is wrong with a unit's data, or nothing."""
+        if checksum(unit.pooled, unit.status, unit.errors) == commit:
+            if not np.isfinite(unit.pooled).all():
+                return "features are not finite"
+            return "" if np.isin(unit.status, list(Status)).all() else "a status has no meaning"
+        # A chunk that is gone reads as empty.
+        if np.isin(unit.status, USABLE).any() and not unit.pooled.any():
+            return "its chunk of `pooled` is gone"
+        if unit.pooled.any() and not unit.status.any():
+            return "its chunk of `status` is gone"
+        return "its data are not what was committed"
 
     def _array(self, name: str) -> zarr.Array[Any]:
-        array = self._group[name]
-        assert isinstance(array, zarr.Array)  # noqa: S101 (the layout is ours)
-        return array
+        if name not in self._arrays:
+            try:
+                array = self._group[name]
+            except _BAD_METADATA as error:
+                raise _damaged_metadata(f"{self.location}/{name}") from error
+            assert isinstance(array, zarr.Array)  # noqa: S101 (the layout is ours)
+            self._arrays[name] = array
+        return self._arrays[name]
 
-    def _read(self, name: str, selection: Any = slice(None)) -> NDArray[Any]:
+    def _read(self, name: str, selection: Any = slice(None), chunk: str = "") -> NDArray[Any]:
+        array = self._array(name)
         try:
-            return np.asarray(self._array(name)[selection])
-        except ValueError as error:  # the codec's word for a wrong checksum
-            raise RunFailure(f"{self.location}/{name}: a chunk is damaged ({error})") from error
+            return np.asarray(array[selection])
+        except _BAD_CHUNK as error:
+            mend = "" if chunk else f"; {_MEND}"
+            raise RunFailure(f"{self.location}/{name}{chunk}: a chunk is damaged ({error}){mend}") from error
+
+
+def set_folders(cache: str | Path, dataset: str) -> list[Path]:
+    """Return the folders of a dataset's feature sets in a cache, by name, whatever state they are in."""
+    return [path for path in sorted(Path(cache, dataset).glob("*.zarr")) if path.name.startswith(MODALITIES)]
 
 
 def feature_sets(cache: str | Path, dataset: str) -> list[FeatureStore]:
     """Return every feature set of a dataset in a cache, by name; half laid-out ones are left out."""
     found = []
-    for path in sorted(Path(cache, dataset).glob("*.zarr")):
-        if path.name.startswith(MODALITIES):
-            try:
-                found.append(FeatureStore.open(path))
-            except UserError:
-                continue
+    for path in set_folders(cache, dataset):
+        try:
+            found.append(FeatureStore.open(path))
+        except UserError:
+            continue
     return found
 
 
@@ -262,6 +405,10 @@ def checksum(pooled: NDArray[Any], status: NDArray[np.uint8], errors: Sequence[s
 def slug(name: str) -> str:
     """Return a name as part of a file name: the last part of a path, unusual characters replaced."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", name.rstrip("/").rsplit("/", 1)[-1]).strip("-.") or "encoder"
+
+
+def _damaged_metadata(location: str | Path) -> RunFailure:
+    return RunFailure(f"{location}/zarr.json is damaged; delete the feature set and run `amber extract` again")
 
 
 def _remove_partial_writes(location: Path) -> None:

@@ -179,6 +179,7 @@ def _former(path: Path) -> Corpus | None:
 
 def _extract(work: Work, corpus: Corpus, folder: Path, max_failures: float, console: Console) -> Outcome:
     store = FeatureStore.create(folder, work.spec, corpus.ids)
+    _drop_damaged(store, console)
     missing = np.flatnonzero(~store.committed()).tolist()
     total = len(store.committed())
     card = work.card
@@ -197,7 +198,9 @@ def _extract(work: Work, corpus: Corpus, folder: Path, max_failures: float, cons
             rows = [row for number in missing for row in store.unit(number)]
             inputs = units.ahead(lambda row: read[row](), rows, pool, depth=2 * work.spec.unit_rows)
             for number in missing:
-                result = units.encode([next(inputs) for _ in store.unit(number)], card, encoder, work.spec.dtype)
+                result = units.encode(
+                    [next(inputs) for _ in store.unit(number)], card, encoder, device, work.spec.dtype
+                )
                 store.commit(number, result.pooled, result.status, result.errors)
                 failed += int((result.status == Status.FAILED).sum())
                 if failed > allowed:
@@ -207,6 +210,16 @@ def _extract(work: Work, corpus: Corpus, folder: Path, max_failures: float, cons
     counts = np.bincount(store.status(), minlength=len(Status))
     by_name = {status.name.lower(): int(counts[status]) for status in Status}
     return Outcome(store.location, card.modality, by_name, store.errors(), total, len(missing))
+
+
+def _drop_damaged(store: FeatureStore, console: Console) -> None:
+    """Let damaged units be done again. What was committed long ago is believed only after it was read."""
+    done = int(store.committed().sum())
+    if not done:
+        return
+    with console.progress(f"{store.spec.modality}: checking what is cached", done) as advance:
+        for trouble in store.drop_damaged(advance).values():
+            console.warn(f"{trouble}; doing it again")
 
 
 def _too_many(store: FeatureStore, failed: int, share: float) -> RunFailure:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amber.corpus import Corpus
+from amber.machine import Device
 from amber.store import Status
 
 from . import audio
@@ -52,7 +53,7 @@ def readers(corpus: Corpus, card: Card) -> list[Callable[[], Input]]:
     return [partial(_read, root / path if path else None, rate, start, end) for path, start, end in spans]
 
 
-def encode(inputs: list[Input], card: Card, encoder: Encoder, dtype: str) -> UnitResult:
+def encode(inputs: list[Input], card: Card, encoder: Encoder, device: Device, dtype: str) -> UnitResult:
     """Encode the inputs of a unit in batches of similar length.
 
     Features that are not finite, or that overflow `dtype`, are refused: their utterance failed.
@@ -67,7 +68,7 @@ def encode(inputs: list[Input], card: Card, encoder: Encoder, dtype: str) -> Uni
         elif isinstance(item, Failure):
             status[i], errors[i] = Status.FAILED, item.reason
     usable = np.flatnonzero(status == Status.OK)
-    for batch in batches([len(inputs[i]) for i in usable], card.budget):
+    for batch in batches([len(inputs[i]) for i in usable], card.budget_on(device), card.padding):
         rows = usable[batch]
         encoded = encoder.encode([inputs[i] for i in rows])
         pooled[rows] = encoded.pooled

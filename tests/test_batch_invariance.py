@@ -94,16 +94,24 @@ def test_text_in_a_padded_batch_is_what_it_is_alone(models: Callable[[str], Path
     check(find(str(models(name)), "text"), TEXTS, [text_alone(models(name), text) for text in TEXTS])
 
 
-@pytest.mark.parametrize("name", ["wav2vec2-group", "hubert-group", "wavlm-group", "unispeech-group", "data2vec-audio"])
+@pytest.mark.parametrize("name", TEXT)
+def test_a_text_beyond_the_positions_is_cut_to_them(models: Callable[[str], Path], name: str) -> None:
+    encoder = find(str(models(name)), "text").load(choose("cpu"))
+    assert encoder.encode(["fine", "day " * 100]).truncated.tolist() == [False, True]
+    positions = {"roberta": 63, "xlm-roberta": 63, "mpnet": 62}.get(name, 64)
+    assert [len(frames) for frames in encoder.frames(["fine", "day " * 100])] == [3, positions]
+
+
+@pytest.mark.parametrize("name", [*(name for name in SPEECH if name.endswith("group")), "data2vec-audio"])
 def test_without_the_masks_neighbours_change_the_features(
     models: Callable[[str], Path], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Attention masks alone do not do it: 0.3 s beside 6 s would be off by more than a thousand times the bar."""
+    """Attention masks alone do not do it: 0.3 s beside 6 s would be off by more than ten thousand times the bar."""
     monkeypatch.setattr(speech, "hide_padding", lambda *_: None)
     card = find(str(models(name)), "speech")
     encoder = card.load(choose("cpu"))
     together, alone = encoder.frames(SIGNALS)[0], encoder.frames(SIGNALS[:1])[0]
-    assert np.abs(together - alone).max() > 1000 * BAR
+    assert np.abs(together - alone).max() > 10_000 * BAR
 
 
 def test_an_adapter_s_output_does_not_take_the_last_layer_s_place(models: Callable[[str], Path]) -> None:

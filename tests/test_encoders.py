@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,36 +17,32 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_models import save
 
 from amber.errors import UserError
-from amber.extract.batching import batches
 from amber.extract.encoders import Card, find
-from amber.extract.encoders.transformer import windows
+from amber.extract.encoders.windows import windows
 from amber.machine import choose
 
 TEXTS = ["Get out of here!", "I miss her so much, every single day of the year.", "", "Fine."]
 
 
 @pytest.fixture(scope="module")
-def tiny_wav2vec2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wav2vec2 of base's architecture, group norm included, with few and random weights."""
-    from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folders of tiny models by name, each made when first asked for."""
+    root = tmp_path_factory.mktemp("models")
 
-    torch.manual_seed(0)
-    config = Wav2Vec2Config(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        conv_dim=(16,) * 7,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=4,
-        vocab_size=8,
-    )
-    folder = tmp_path_factory.mktemp("models") / "tiny-wav2vec2"
-    Wav2Vec2Model(config).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    def folder(name: str) -> Path:
+        place = root / f"tiny-{name}"
+        return place if place.exists() else save(name, place)
+
     return folder
+
+
+@pytest.fixture(scope="module")
+def tiny_wav2vec2(models: Callable[[str], Path]) -> Path:
+    """A wav2vec2 of base's architecture, group norm included."""
+    return models("wav2vec2-group")
 
 
 def encode(card: Card, batch: list) -> np.ndarray:  # type: ignore[type-arg]
@@ -80,7 +82,7 @@ def test_speech_features_are_the_model_s_own_hidden_states(tiny_wav2vec2: Path) 
     from transformers import AutoModel
 
     card = find(str(tiny_wav2vec2), "speech")
-    assert (card.name, card.layers, card.dim) == ("tiny-wav2vec2", (0, 1, 2), 32)
+    assert (card.name, card.layers, card.dim) == ("tiny-wav2vec2-group", (0, 1, 2), 32)
     signals = [noise(0.5, 1), noise(2.0, 2)]
     found = encode(card, signals)
     model = AutoModel.from_pretrained(tiny_wav2vec2).eval()
@@ -116,9 +118,7 @@ def test_windows_speak_for_every_sample_once(length: int, window: int, overlap: 
 
 
 def test_weights_that_change_change_the_revision(tiny_wav2vec2: Path, tmp_path: Path) -> None:
-    import shutil
-
-    copy = tmp_path / "elsewhere" / "tiny-wav2vec2"
+    copy = tmp_path / "elsewhere" / tiny_wav2vec2.name
     shutil.copytree(tiny_wav2vec2, copy)
     assert find(str(copy), "speech").revision == find(str(tiny_wav2vec2), "speech").revision
     weights = copy / "model.safetensors"
@@ -169,9 +169,131 @@ def test_encoders_that_can_t_be_had(name: str, modality: str, layers: str, says:
     assert len(str(error.value).splitlines()) <= 3
 
 
-@given(st.lists(st.integers(1, 500), min_size=1, max_size=60), st.integers(1, 2000))
-def test_batches_hold_every_item_once_within_the_budget(lengths: list[int], budget: int) -> None:
-    found = batches(lengths, budget)
-    assert sorted(i for batch in found for i in batch) == list(range(len(lengths)))
-    for batch in found:
-        assert len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= budget
+def config_of(kind: str, folder: Path) -> Path:
+    """Write a folder with nothing but a configuration."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": kind}))
+    return folder
+
+
+def test_a_model_of_an_unknown_type_is_refused_with_the_types_known(tmp_path: Path) -> None:
+    folder = config_of("gpt2", tmp_path / "gpt")
+    for modality in ("speech", "text"):
+        with pytest.raises(
+            UserError, match=r"type gpt2 are not known(.|\n)*wav2vec2-bert, whisper; text: bert"
+        ) as error:
+            find(str(folder), modality)  # type: ignore[arg-type]
+        assert len(str(error.value).splitlines()) <= 3
+
+
+def no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def cut_short(folder: Path) -> None:
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
+
+
+def another_size(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 48}))
+
+
+def another_depth(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
+
+
+def no_extractor(folder: Path) -> None:
+    (folder / "preprocessor_config.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        (no_weights, "can't be loaded"),
+        (cut_short, "can't be loaded"),
+        (another_size, "can't be loaded"),
+        (another_depth, "weights lack encoder.layers.2"),
+        (no_extractor, "can't be loaded"),
+    ],
+)
+def test_weights_that_are_not_all_there_are_refused(
+    tiny_wav2vec2: Path, tmp_path: Path, harm: Callable[[Path], None], says: str
+) -> None:
+    """Transformers would fill in random numbers for missing weights."""
+    folder = tmp_path / "harmed"
+    shutil.copytree(tiny_wav2vec2, folder)
+    harm(folder)
+    card = find(str(folder), "speech")
+    with pytest.raises(UserError, match=says) as error:
+        card.load(choose("cpu"))
+    assert len(str(error.value).splitlines()) <= 3
+
+
+@pytest.mark.parametrize("name", ["bert", "mpnet", "deberta-v2"])
+def test_a_model_without_its_tokenizer_is_refused(models: Callable[[str], Path], tmp_path: Path, name: str) -> None:
+    """Transformers would make up a tokenizer that knows no word."""
+    shutil.copytree(models(name), tmp_path / "mute", ignore=shutil.ignore_patterns("tokenizer*", "special*"))
+    card = find(str(tmp_path / "mute"), "text")
+    with pytest.raises(UserError, match="can't be loaded"):
+        card.load(choose("cpu"))
+
+
+def test_the_transformer_inside_a_sentence_transformers_folder(models: Callable[[str], Path], tmp_path: Path) -> None:
+    shutil.copytree(models("mpnet"), tmp_path / "whole" / "0_Transformer")
+    modules = [
+        {"idx": 0, "name": "0", "path": "0_Transformer", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    ]
+    (tmp_path / "whole" / "modules.json").write_text(json.dumps(modules))
+    card = find(str(tmp_path / "whole"), "text")
+    assert card.name == "whole"
+    np.testing.assert_array_equal(encode(card, TEXTS), encode(find(str(models("mpnet")), "text"), TEXTS))
+
+
+def test_a_model_that_is_out_of_reach_is_said_to_be_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub is asked once; its own downloads would have tried for half a minute."""
+    import huggingface_hub
+
+    asked = []
+
+    def model_info(self: object, name: str, **options: object) -> None:
+        asked.append(name)
+        raise ConnectionError("the network is down\nfor good")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
+    with pytest.raises(UserError, match=r"the network is down\nmend: fetch it.*hf download nobody/nothing") as error:
+        find("nobody/nothing@v1", "speech")
+    assert asked == ["nobody/nothing"]
+    assert len(str(error.value).splitlines()) == 3
+
+
+def test_the_hub_s_cache_serves_by_name_without_a_network(models: Callable[[str], Path], tmp_path: Path) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "hub" / "models--some--bert"
+    shutil.copytree(models("bert"), repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    script = (
+        "from amber.extract.encoders import find; from amber.machine import choose\n"
+        "card = find('some/bert', 'text', 'last')\n"
+        "print(card.name, card.revision, card.load(choose('cpu')).encode(['fine']).pooled.shape)\n"
+        "find('other/bert', 'text')"
+    )
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+    assert done.stdout == f"some/bert {commit} (1, 1, 32)\n"
+    assert "UserError: encoder 'other/bert' is not built in" in done.stderr
+    assert "offline" in done.stderr.lower()
+
+
+@pytest.mark.parametrize("name", ["logmel", "egemaps"])
+def test_functionals_have_no_frames(name: str) -> None:
+    if name == "egemaps":
+        pytest.importorskip("opensmile", reason="the extra egemaps is not installed")
+    card = find(name, "speech")
+    assert card.frame_count is None
+    with pytest.raises(UserError, match=f"{name} has one vector an utterance"):
+        card.load(choose("cpu")).frames([noise(1.0)])

@@ -19,9 +19,11 @@ from amber.corpus import FILE, Corpus
 from amber.errors import RunFailure, UserError
 from amber.extract import stage, units
 from amber.extract.encoders import Card, Encoded
+from amber.machine import Device
 from amber.store import FeatureStore, Status, feature_sets
 
 QUIET = Console(quiet=True)
+CPU = Device("cpu", "fp32", "")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -158,7 +160,7 @@ class Says:
 
 def test_features_that_can_t_be_stored_are_refused_by_name() -> None:
     inputs = ["1", "1e6", "nan", None, units.Failure("gone"), "2.5"]
-    result = units.encode(inputs, card(), Says(), "float16")
+    result = units.encode(inputs, card(), Says(), CPU, "float16")
     assert result.status.tolist() == [1, 2, 2, 0, 2, 3]
     assert result.errors == [
         "",
@@ -169,7 +171,7 @@ def test_features_that_can_t_be_stored_are_refused_by_name() -> None:
         "",
     ]
     assert result.pooled[:, 0, 0].tolist() == [1, 0, 0, 0, 0, 2.5]
-    assert units.encode(inputs, card(), Says(), "float32").status.tolist() == [1, 1, 2, 0, 2, 3]
+    assert units.encode(inputs, card(), Says(), CPU, "float32").status.tolist() == [1, 1, 2, 0, 2, 3]
 
 
 def test_a_plan_writes_nothing(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ Columns: `id`; `audio` (a path relative to the table's folder) or `text`, or bot
 split, start, end, consensus`. Votes stand in one count column per label (`vote_<label>`), or in one `votes` column
 (`happy;happy;sad`, or a JSON list of `{"rater": …, "labels": […]}`). `truth_<label>` columns give the generating
 distribution of made-up data. Every other column is kept and can serve as `splits.column`.
+
+With the option `inputs: optional` neither audio nor texts need to be there: their features come from elsewhere.
 """
 
 from __future__ import annotations
@@ -32,12 +34,14 @@ Row = Mapping[str, Any]
 
 def load(source: Source) -> Loaded:
     """Read a table; audio paths are relative to the folder that it lies in."""
-    source.only_options()
+    source.only_options("inputs")
+    needed = source.option("inputs", "needed", ("needed", "optional")) == "needed"
     path = find_table(source.existing_root())
     ledger = Ledger()
     rows, header = read_rows(path, ledger)
-    if "id" not in header or not {"audio", "text"} & set(header):
-        raise UserError(f"{path}: needs the columns `id` and `audio` or `text`, found {some(header, 12)}")
+    if "id" not in header or (needed and not {"audio", "text"} & set(header)):
+        wanted = "the columns `id` and `audio` or `text`" if needed else "the column `id`"
+        raise UserError(f"{path}: needs {wanted}, found {some(header, 12)}")
     labels = tuple(name.removeprefix(_VOTE) for name in header if name.startswith(_VOTE))
     if not labels and "votes" not in header:
         raise UserError(f"{path}: has no votes; add a count column `vote_<label>` per label, or a `votes` column")
@@ -46,7 +50,7 @@ def load(source: Source) -> Loaded:
         raise UserError(f"{path}: the truth_ columns name other labels than the vote_ columns")
     classes = truths or labels
     utterances = [_utterance(row, number, path, labels, truths) for number, row in enumerate(rows, start=2)]
-    _file(utterances, path.parent, ledger)
+    _file(utterances, path.parent, ledger, needed)
     about = {"name": source.name, "root": str(path.parent.resolve()), "classes": classes}
     return Loaded(Corpus.of(utterances, **about), ledger)
 
@@ -185,11 +189,11 @@ def _number(value: Any, where: str, column: str) -> float | None:
     return number
 
 
-def _file(utterances: list[Utterance], root: Path, ledger: Ledger) -> None:
+def _file(utterances: list[Utterance], root: Path, ledger: Ledger, needed: bool) -> None:
     """File what is missing. Audio that is named but not there stays named, so that extraction counts it as failed."""
     missing = {u.id for u in utterances if u.audio and not (root / u.audio).is_file()}
     named = [u.id for u in utterances if u.audio]
-    if named and len(missing) == len(named):
+    if needed and named and len(missing) == len(named):
         raise UserError(f"none of the {len(named)} audio files is there: {root / (utterances[0].audio or '')}, …")
     ledger.add("labelled with audio", *(i for i in named if i not in missing))
     ledger.add("labelled without audio", *(u.id for u in utterances if not u.audio or u.id in missing))

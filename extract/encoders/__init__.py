@@ -1,7 +1,8 @@
 """Encoders: what turns audio or text into features.
 
 An encoder is found by name as a `Card`, which says all that a feature set's spec needs, and loaded from it only when
-there is something to encode. Adding one is a small class with `encode`, a function that returns its card, and a test.
+there is something to encode. Adding one is a small class with `encode` and `frames`, a function that returns its card,
+and a test.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from amber.corpus import Modality
 from amber.errors import UserError, nearest, some
 from amber.machine import Device
 
+ACCELERATED = 8  # times the batch of a CPU that a GPU takes
 _BUILT_IN: dict[str, str] = {"logmel": ".acoustic", "egemaps": ".acoustic", "minilm": ".transformer"}
 
 
@@ -34,15 +36,27 @@ class Encoder(Protocol):
     """Encodes a batch of signals (float32 (T,) each) or of texts, each as it would be encoded alone."""
 
     def encode(self, batch: Sequence[Any]) -> Encoded:
-        """Return the features of a batch."""
+        """Return the features of a batch, each item's a mean over its frames or tokens."""
+
+    def frames(self, batch: Sequence[Any]) -> list[NDArray[np.float32]]:
+        """Return the features of each frame or token, (T, L, D) an item.
+
+        Raises
+        ------
+        UserError
+            If the encoder has one vector an utterance only.
+
+        """
 
 
 @dataclass(frozen=True)
 class Card:
     """What is known of an encoder before its weights are loaded.
 
-    `layers` are the ones that will be stored, `budget` what a batch may come to (samples or characters, padding
-    included), and `max_seconds` the longest window of audio that it takes at once (None: no limit).
+    `layers` are the ones that will be stored, `budget` what a batch may come to on a CPU (samples or characters,
+    padding included), `padding` the most of a batch that may be padding, and `max_seconds` the longest window of audio
+    that it takes at once (None: no limit). `frame_count` tells how many frames a number of samples makes, in however
+    many windows (None: texts, and encoders without frames).
     """
 
     name: str
@@ -54,6 +68,12 @@ class Card:
     max_seconds: float | None
     budget: int
     load: Callable[[Device], Encoder]
+    padding: float = 0.05
+    frame_count: Callable[[int], int] | None = None
+
+    def budget_on(self, device: Device) -> int:
+        """Return what a batch may come to on a device."""
+        return self.budget if device.name == "cpu" else ACCELERATED * self.budget
 
 
 def find(name: str, modality: Modality, layers: str = "all", max_seconds: float = 30.0) -> Card:

@@ -34,20 +34,25 @@ def card(name: str, modality: Modality, layers: str, max_seconds: float) -> Card
         sample_rate=RATE,
         max_seconds=None,
         budget=60 * RATE,
-        load=lambda device: _PerUtterance(make()),
+        load=lambda device: _PerUtterance(name, make()),
     )
 
 
 class _PerUtterance:
     """An encoder that takes one utterance at a time, whatever the batch."""
 
-    def __init__(self, functionals: Functionals) -> None:
+    def __init__(self, name: str, functionals: Functionals) -> None:
+        self._name = name
         self._functionals = functionals
 
     def encode(self, batch: Sequence[Signal]) -> Encoded:
         """Encode signals at 16 kHz."""
         vectors = [self._functionals(signal) for signal in batch]
         return Encoded(np.stack(vectors)[:, None, :], np.zeros(len(batch), dtype=bool))  # (B, 1, D)
+
+    def frames(self, batch: Sequence[Signal]) -> list[NDArray[np.float32]]:
+        """Refuse: functionals are of whole utterances."""
+        raise UserError(f"{self._name} has one vector an utterance and no frames: use level `pooled`")
 
 
 def _log_mel() -> Functionals:

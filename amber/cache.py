@@ -1,0 +1,280 @@
+"""What a feature cache holds, whether it is sound, and what of it nobody needs.
+
+A feature set is *current* if it is of the utterances that lie beside it now, *stale* if it is of others, *half* if a
+run was killed while laying it out, and *unreadable* if its metadata are damaged or another version wrote it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from amber.config import Config
+from amber.console import Console
+from amber.corpus import FILE, Corpus, Modality
+from amber.errors import RunFailure, UserError, some
+from amber.store import FeatureStore, NoLayoutError, Status, set_folders, slug
+
+State = Literal["current", "stale", "half", "unreadable"]
+_NOT_IN_SPEC = ("schema_version", "corpus", "size")  # said elsewhere in a listing
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One feature set of a cache."""
+
+    path: Path
+    state: State
+    trouble: str  # why it can't be opened, or is not current
+    store: FeatureStore | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Return its size on disk."""
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+
+    def counts(self) -> dict[str, int]:
+        """Return how many utterances have each status; nothing where that can't be read."""
+        try:
+            found = self.store.status() if self.store else None
+        except RunFailure:
+            found = None
+        return {} if found is None else {status.name.lower(): int(np.sum(found == status)) for status in Status}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what is known of it as plain data."""
+        about: dict[str, Any] = {"name": self.path.name, "state": self.state, "bytes": self.bytes}
+        if not self.store:
+            return {**about, "trouble": self.trouble}
+        spec = self.store.spec.model_dump(mode="json")
+        committed = self.store.committed()
+        units = {"units": len(committed), "committed": int(committed.sum())}
+        return {**about, **{k: v for k, v in spec.items() if k not in _NOT_IN_SPEC}, **units, "counts": self.counts()}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One dataset's folder in a cache; `trouble` says why there is no corpus."""
+
+    name: str
+    corpus: Corpus | None
+    trouble: str
+    entries: list[Entry]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what is known of it as plain data."""
+        corpus = self.corpus
+        about = (
+            {"utterances": len(corpus), "release": corpus.release, "synthetic": corpus.synthetic}
+            if corpus
+            else {"utterances": None, "trouble": self.trouble}
+        )
+        return {"dataset": self.name, **about, "features": [entry.as_json() for entry in self.entries]}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong: where, and what."""
+
+    where: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a verification found; `remarks` are worth knowing but no damage."""
+
+    findings: list[Finding]
+    remarks: list[Finding]
+    sets: int
+    units: int
+
+
+def survey(cache: Path, dataset: str | None = None) -> list[Dataset]:
+    """Look at every dataset of a cache, or at one.
+
+    Raises
+    ------
+    UserError
+        If there is no such cache, or no such dataset in it.
+
+    """
+    if not cache.is_dir():
+        raise UserError(f"--features {cache}: no such cache")
+    folders = [path for path in sorted(cache.iterdir()) if path.is_dir()]
+    names = [path.name for path in folders if (path / FILE).exists() or set_folders(cache, path.name)]
+    if dataset is not None and dataset not in names:
+        raise UserError(f"--features {cache}: no dataset {dataset!r} there; it holds {some(names) or 'none'}")
+    return [_look_at(cache, name) for name in names if dataset in (None, name)]
+
+
+def choose(cache: Path, dataset: str | None) -> Dataset:
+    """Return the dataset of that name, or the only one there is.
+
+    Raises
+    ------
+    UserError
+        If there is none, there are several and none is named, or its utterances can't be read.
+
+    """
+    found = survey(cache, dataset)
+    if len(found) != 1:
+        listed = f"holds {some(d.name for d in found)}; say which with --dataset" if found else "no dataset there"
+        raise UserError(f"--features {cache}: {listed}")
+    if not found[0].corpus:
+        raise UserError(found[0].trouble)
+    return found[0]
+
+
+def read_corpus(folder: Path) -> tuple[Corpus | None, str]:
+    """Return the utterances in a dataset's folder, or None and why they can't be read."""
+    try:
+        return Corpus.read(folder / FILE), ""
+    except UserError as error:
+        return None, str(error)
+    except (pa.ArrowInvalid, OSError) as error:
+        return None, f"{folder / FILE}: can't be read: {error}"
+
+
+def _look_at(cache: Path, name: str) -> Dataset:
+    corpus, trouble = read_corpus(cache / name)
+    return Dataset(name, corpus, trouble, [_entry(path, corpus) for path in set_folders(cache, name)])
+
+
+def _entry(path: Path, corpus: Corpus | None) -> Entry:
+    try:
+        store = FeatureStore.open(path)
+        store.check_layout()
+    except NoLayoutError:
+        return Entry(path, "half", "was never laid out whole")
+    except (UserError, RunFailure) as error:
+        return Entry(path, "unreadable", str(error))
+    if corpus and store.spec.inputs == corpus.input_hash(store.spec.modality):
+        return Entry(path, "current", "", store)
+    return Entry(path, "stale", "of other utterances than the present ones", store)
+
+
+def verify(datasets: Sequence[Dataset], console: Console) -> Verdict:
+    """Read everything in these datasets and hold it against what it should be; nothing is changed."""
+    verdict = Verdict([], [], sum(len(d.entries) for d in datasets), sum(_done(e) for d in datasets for e in d.entries))
+    with console.progress("verify", verdict.units) as advance:
+        for dataset in datasets:
+            if not dataset.corpus:
+                verdict.findings.append(Finding(dataset.name, dataset.trouble))
+            for entry in dataset.entries:
+                where = f"{dataset.name}/{entry.path.name}"
+                if entry.store:
+                    found = _faults(entry.store, dataset.corpus if entry.state == "current" else None, advance)
+                    verdict.findings.extend(Finding(where, what) for what in found)
+                verdict.remarks.extend(Finding(where, what) for what in _remarks(entry))
+                if entry.state == "unreadable":
+                    verdict.findings.append(Finding(where, entry.trouble))
+    return verdict
+
+
+def _done(entry: Entry) -> int:
+    return int(entry.store.committed().sum()) if entry.store else 0
+
+
+def _remarks(entry: Entry) -> Iterator[str]:
+    if entry.state in ("half", "stale"):
+        yield entry.trouble
+    if entry.store and not entry.store.complete():
+        committed = entry.store.committed()
+        yield f"not complete: {committed.sum()} of {len(committed)} units; `amber extract` goes on from there"
+
+
+def _faults(store: FeatureStore, corpus: Corpus | None, advance: Callable[[], object]) -> Iterator[str]:
+    """Say what is wrong with a set; `corpus` holds the utterances that it must be of, if it is current."""
+    if Path(store.location).name != store.spec.name:
+        yield f"its folder's name is not that of its spec, {store.spec.name}"
+    try:
+        ids: tuple[str, ...] = store.ids()
+    except RunFailure as failure:
+        ids = ()
+        yield str(failure)
+    else:
+        if corpus and ids != corpus.ids:
+            yield f"its ids are not those of {FILE}"
+    for number in np.flatnonzero(store.committed()).tolist():
+        try:
+            store.read_unit(number)
+        except RunFailure as failure:
+            rows = store.unit(number)
+            span = f"{ids[rows.start]} to {ids[rows.stop - 1]}" if ids else f"rows {rows.start} to {rows.stop - 1}"
+            yield f"unit {number} ({span}): {failure}"
+        advance()
+
+
+def unneeded(datasets: Sequence[Dataset], pipelines: Collection[Config]) -> list[Entry]:
+    """Return the feature sets that no pipeline names; without pipelines, those of other utterances than the present.
+
+    A pipeline names the current sets of its encoder, whatever their layers and precision; where it says no encoder,
+    as training without `features.speech` does, it names every current one. A set that can't be read, and a set whose
+    utterances can't, is never returned.
+    """
+    found = []
+    for dataset in datasets:
+        for entry in dataset.entries:
+            outdated = entry.state == "half" or (entry.state == "stale" and dataset.corpus is not None)
+            unnamed = entry.state == "current" and bool(pipelines)
+            if outdated or (unnamed and not any(_names(p, dataset.name, entry) for p in pipelines)):
+                found.append(entry)
+    return found
+
+
+def _names(pipeline: Config, dataset: str, entry: Entry) -> bool:
+    store = entry.store
+    if not store or (pipeline.corpus.name or pipeline.corpus.dataset) != dataset:
+        return False
+    modality, options = store.spec.modality, pipeline.features
+    return modality not in options.model_fields_set or is_named(store, getattr(options, modality))
+
+
+def is_named(store: FeatureStore, asked: str) -> bool:
+    """Return whether a set is meant by its folder's name, its encoder's name or the encoder's folder."""
+    return asked in (Path(store.location).name, store.spec.encoder) or slug(asked) == slug(store.spec.encoder)
+
+
+def delete(cache: Path, entry: Entry) -> None:
+    """Delete one feature set.
+
+    Raises
+    ------
+    UserError
+        If its folder lies outside the cache (a link leads there).
+
+    """
+    if not entry.path.resolve().is_relative_to(cache.resolve()) or entry.path.is_symlink():
+        raise UserError(f"{entry.path}: a link out of the cache; not deleted")
+    # Without its metadata it is no feature set: a deletion that is cut short leaves nothing to be believed.
+    (entry.path / "zarr.json").unlink(missing_ok=True)
+    shutil.rmtree(entry.path)
+
+
+def find_set(dataset: Dataset, modality: Modality, asked: str | None) -> FeatureStore | None:
+    """Return the current set of a modality: the only one, or the one that is asked for; None if there is none.
+
+    Raises
+    ------
+    UserError
+        If several fit, none is what is asked for, or the one that fits is not complete.
+
+    """
+    current = [entry.store for entry in dataset.entries if entry.store and entry.state == "current"]
+    stores = [store for store in current if store.spec.modality == modality]
+    fitting = [s for s in stores if asked is None or is_named(s, asked)]
+    listed = some((Path(s.location).name for s in stores), 9) or "none"
+    if asked and not fitting:
+        raise UserError(f"--{modality} {asked}: no such features of the present utterances; there are: {listed}")
+    if len(fitting) > 1:
+        raise UserError(f"{dataset.name} has several {modality} sets; say which with --{modality}: {listed}")
+    if fitting and not fitting[0].complete():
+        raise UserError(f"{fitting[0].location} is not complete; run `amber extract` again")
+    return fitting[0] if fitting else None

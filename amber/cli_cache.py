@@ -1,0 +1,189 @@
+"""The commands `amber cache ls`, `verify`, `gc`, `export` and `import`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from amber.console import Console, print_result
+from amber.errors import UserError, some
+
+if TYPE_CHECKING:
+    from amber.cache import Dataset, Entry
+
+app = typer.Typer(help="List, verify, clean, share and receive cached features.", rich_markup_mode=None)
+
+Features = Annotated[Path, typer.Option("--features", help="The feature cache.")]
+Name = Annotated[str | None, typer.Option("--dataset", help="The dataset's name in the cache.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+CACHE = Path("cache/")
+
+
+@app.command()
+def ls(features: Features = CACHE, as_json: Json = False) -> None:
+    """List datasets and feature sets: what they are, their size, and whether they are complete and current."""
+    from amber import cache
+
+    found = cache.survey(features)
+    if as_json:
+        print_result(json.dumps([dataset.as_json() for dataset in found], indent=1, ensure_ascii=False))
+    else:
+        print_result("\n".join(line for dataset in found for line in _listing(dataset)) or f"{features}: no dataset")
+
+
+@app.command()
+def verify(context: typer.Context, features: Features = CACHE, dataset: Name = None, as_json: Json = False) -> None:
+    """Read everything and name what is damaged; exit code 1 if something is. `amber extract` repairs it."""
+    from amber import cache
+
+    verdict = cache.verify(cache.survey(features, dataset), context.obj.console)
+    if as_json:
+        print_result(
+            json.dumps(
+                {
+                    "sets": verdict.sets,
+                    "units": verdict.units,
+                    "findings": [vars(f) for f in verdict.findings],
+                    "remarks": [vars(f) for f in verdict.remarks],
+                },
+                indent=1,
+                ensure_ascii=False,
+            )
+        )
+    else:
+        lines = [f"{f.where}: {f.what}" for f in verdict.findings]
+        lines += [f"note: {f.where}: {f.what}" for f in verdict.remarks]
+        total = (
+            f"{verdict.sets} feature sets, {verdict.units} committed units: {len(verdict.findings) or 'no'} findings"
+        )
+        print_result("\n".join([*lines, total]))
+    if verdict.findings:
+        raise typer.Exit(1)
+
+
+@app.command()
+def gc(
+    context: typer.Context,
+    features: Features = CACHE,
+    pipelines: Annotated[
+        list[Path] | None, typer.Option("--pipeline", help="Keep what this names; may be given several times.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
+) -> None:
+    """Delete feature sets that no pipeline names; without --pipeline, those of other utterances than the present."""
+    from amber import cache
+    from amber.config import load
+
+    console = context.obj.console
+    datasets = cache.survey(features)
+    found = cache.unneeded(datasets, [load(path) for path in pipelines or ()])
+    for dataset in datasets:
+        for entry in dataset.entries:
+            if entry.state == "unreadable" or (entry.state == "stale" and not dataset.corpus):
+                console.warn(f"{entry.path}: left alone: {entry.trouble if dataset.corpus else dataset.trouble}")
+    if not found:
+        print_result(f"{features}: nothing to delete")
+        return
+    print_result("\n".join(f"{entry.path}: {_size(entry.bytes)}, {_reason(entry)}" for entry in found))
+    if not (yes or _agreed(len(found), sum(entry.bytes for entry in found), console)):
+        return
+    for entry in found:
+        cache.delete(features, entry)
+    print_result(f"{len(found)} feature sets deleted")
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    to: Annotated[Path, typer.Option("--to", help="The HDF5 file to write.")],
+    features: Features = CACHE,
+    dataset: Name = None,
+    layer: Annotated[str, typer.Option("--layer", help="last, mean, a layer's number, or all.")] = "last",
+    speech: Annotated[str | None, typer.Option("--speech", help="Which set, where there are several.")] = None,
+    text: Annotated[str | None, typer.Option("--text", help="Which set, where there are several.")] = None,
+) -> None:
+    """Write a dataset's features to HDF5: /ids, /speech and /text."""
+    from amber import cache, hdf5
+
+    chosen = cache.choose(features, dataset)
+    stores = [cache.find_set(chosen, "speech", speech), cache.find_set(chosen, "text", text)]
+    assert chosen.corpus  # noqa: S101 (`choose` sees to it)
+    written = hdf5.export(to, chosen.corpus, [s for s in stores if s], layer, context.obj.console)
+    print_result(f"{to}: {', '.join(f'/{name} {shape}' for name, shape in written.items())}")
+
+
+@app.command("import")
+def import_(
+    context: typer.Context,
+    dataset: Annotated[str, typer.Option("--dataset", help="Its name in the cache.")],
+    table: Annotated[Path, typer.Option("--table", help="Ids and votes, in the format of `--dataset table`.")],
+    speech: Annotated[str | None, typer.Option("--speech", metavar="FILE:/PATH", help="(N, D) or (N, L, D).")] = None,
+    text: Annotated[str | None, typer.Option("--text", metavar="FILE:/PATH", help="(N, D) or (N, L, D).")] = None,
+    ids: Annotated[
+        str | None, typer.Option("--ids", metavar="FILE:/PATH", help="Ids of the rows; the table's order where absent.")
+    ] = None,
+    features: Features = CACHE,
+) -> None:
+    """Build a dataset from a table and arrays in HDF5; audio need not be there."""
+    from amber.corpus import MODALITIES
+    from amber.extract.corpora import Source, load
+    from amber.hdf5 import Place
+    from amber.hdf5_import import import_ as run
+
+    if Path(dataset).name != dataset or dataset.startswith("."):
+        raise UserError(f"--dataset: {dataset!r} can't be the name of a folder in the cache")
+    if not table.exists():
+        raise UserError(f"--table {table}: no such file")
+    asked = zip(MODALITIES, (speech, text), strict=True)
+    places = {modality: Place.parse(f"--{modality}", place) for modality, place in asked if place}
+    ids_place = Place.parse("--ids", ids) if ids else None
+    loaded = load(Source("table", dataset, features / dataset, table, {"inputs": "optional"}))
+    lines = run(loaded.corpus, loaded.ledger, places, ids_place, features / dataset, context.obj.console)
+    print_result("\n".join(lines))
+
+
+def _listing(dataset: Dataset) -> list[str]:
+    corpus = dataset.corpus
+    if corpus:
+        release = f", release {corpus.release}" if corpus.release else ""
+        head = f"{len(corpus)} utterances{release}{', synthetic' if corpus.synthetic else ''}"
+    else:
+        head = dataset.trouble
+    return [f"{dataset.name}: {head}", *(f"  {line}" for entry in dataset.entries for line in _described(entry))]
+
+
+def _described(entry: Entry) -> list[str]:
+    head = f"{entry.path.name}  {_size(entry.bytes)}"
+    if not entry.store:
+        return [f"{head}  {entry.state}: {entry.trouble}"]
+    spec, committed = entry.store.spec, entry.store.committed()
+    layers = some(map(str, spec.layers), 30)
+    counts = ", ".join(f"{n} {what}" for what, n in entry.counts().items() if n)
+    units = f"{committed.sum()} of {len(committed)} units{'' if committed.all() else ' (not complete)'}"
+    return [
+        f"{head}  {entry.state}{': ' + entry.trouble if entry.trouble else ''}",
+        f"  {spec.modality}, {spec.encoder}, layers {layers}, {spec.dim} dimensions, {spec.dtype}, {spec.precision}",
+        f"  {units}; {counts}",
+    ]
+
+
+def _reason(entry: Entry) -> str:
+    return entry.trouble or "no pipeline names it"
+
+
+def _agreed(sets: int, size: int, console: Console) -> bool:
+    if not sys.stdin.isatty():
+        console.warn("nothing deleted: there is no terminal to ask on; say --yes")
+        return False
+    return typer.confirm(f"Delete {sets} feature sets, {_size(size)}?", err=True)
+
+
+def _size(count: int) -> str:
+    for unit, power in (("GB", 9), ("MB", 6), ("kB", 3)):
+        if count >= 10**power:
+            return f"{count / 10**power:.1f} {unit}"
+    return f"{count} B"

