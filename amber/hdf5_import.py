@@ -23,8 +23,9 @@ from amber.cache import read_corpus
 from amber.console import Console
 from amber.corpus import FILE, Corpus, Ledger, Modality
 from amber.errors import UserError, some
+from amber.features import FeatureSpec
 from amber.hdf5 import Place
-from amber.store import FeatureSpec, FeatureStore, Status, Unit
+from amber.store import FeatureStore, Status, Unit
 
 BLOCK_BYTES = 8 << 20  # of an array that is read at a time
 UNKNOWN = "unknown"  # how arrays from elsewhere were made

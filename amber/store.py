@@ -9,28 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
-from amber.config import Section
-from amber.corpus import MODALITIES, Modality
+from amber.corpus import MODALITIES
 from amber.errors import RunFailure, UserError
+from amber.features import SCHEMA_VERSION, FeatureSpec
 
-SCHEMA_VERSION = 1
-UNIT_BYTES = 2 << 20  # what a unit's features come to: one chunk, large enough to read fast, small enough to lose
-UNIT_ROWS = (64, 1024)  # least and most utterances in a unit
-UNITS_WANTED = 16  # a small corpus is cut finer than UNIT_BYTES asks, so that a killed run keeps most of its work
 _BAD_CHUNK = (ValueError, RuntimeError)  # what codecs raise for bytes that are not what was written
 _BAD_METADATA = (ValueError, KeyError, TypeError)  # what Zarr raises for a `zarr.json` that is not
+# A chunk is copied while the processor still holds it: twice as fast from a local disk as many chunks at a time.
+_READING = {"async.concurrency": 2, "codec_pipeline.batch_size": 1}
 _MEND = "`amber cache verify` names the damage, `amber extract` repairs it"
 
 
@@ -57,46 +54,6 @@ class Unit:
     pooled: NDArray[Any]  # (n, L, D), zero where there are no features
     status: NDArray[np.uint8]  # (n,)
     errors: list[str]  # (n,)
-
-
-class FeatureSpec(Section):
-    """Everything that a feature set depends on. Two sets with one spec are the same set."""
-
-    corpus: str
-    release: str
-    inputs: str  # hash of the ids with their audio spans, or their texts
-    size: int  # utterances
-    modality: Modality
-    encoder: str
-    revision: str
-    layers: tuple[int, ...]
-    dim: int
-    level: Literal["pooled"]
-    pooling: str
-    sample_rate: int | None
-    max_seconds: float | None  # longer audio is cut into windows of this length
-    dtype: Literal["float16", "float32"]
-    precision: str
-    schema_version: int = SCHEMA_VERSION
-
-    @property
-    def key(self) -> str:
-        """Return the short hash of the spec."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:8]
-
-    @property
-    def name(self) -> str:
-        """Return the set's folder name, such as `speech-wav2vec2-base-1a2b3c4d.zarr`."""
-        return f"{self.modality}-{slug(self.encoder)}-{self.key}.zarr"
-
-    @property
-    def unit_rows(self) -> int:
-        """Return how many utterances a unit holds."""
-        row_bytes = len(self.layers) * self.dim * np.dtype(self.dtype).itemsize
-        least, most = UNIT_ROWS
-        by_bytes = min(max(UNIT_BYTES // row_bytes, least), most)
-        return min(by_bytes, max(least, -(-self.size // UNITS_WANTED)))
 
 
 class FeatureStore:
@@ -372,7 +329,8 @@ class FeatureStore:
     def _read(self, name: str, selection: Any = slice(None), chunk: str = "") -> NDArray[Any]:
         array = self._array(name)
         try:
-            return np.asarray(array[selection])
+            with zarr.config.set(_READING):
+                return np.asarray(array[selection])
         except _BAD_CHUNK as error:
             mend = "" if chunk else f"; {_MEND}"
             raise RunFailure(f"{self.location}/{name}{chunk}: a chunk is damaged ({error}){mend}") from error
@@ -401,10 +359,6 @@ def checksum(pooled: NDArray[Any], status: NDArray[np.uint8], errors: Sequence[s
         digest.update(part)
     return int.from_bytes(digest.digest(), "little") or 1
 
-
-def slug(name: str) -> str:
-    """Return a name as part of a file name: the last part of a path, unusual characters replaced."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", name.rstrip("/").rsplit("/", 1)[-1]).strip("-.") or "encoder"
 
 
 def _damaged_metadata(location: str | Path) -> RunFailure:

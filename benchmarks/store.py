@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from amber.store import FeatureSpec, FeatureStore
+from amber.features import FeatureSpec
+from amber.store import FeatureStore
 
 DIM = 768
 

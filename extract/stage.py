@@ -18,8 +18,9 @@ from amber.config import Config
 from amber.console import Console
 from amber.corpus import MODALITIES, Corpus, Modality
 from amber.errors import RunFailure, UserError, some
+from amber.features import FeatureSpec
 from amber.machine import Device, choose
-from amber.store import FeatureSpec, FeatureStore, Status
+from amber.store import FeatureStore, Status
 
 from . import audio, corpora, encoders, units
 from .encoders import Card

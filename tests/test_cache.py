@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -153,6 +154,16 @@ def test_damaged_metadata_are_named_and_cost_no_unit(run: Run, cache: Path) -> N
     assert FeatureStore.open(store.location).complete()
 
 
+def test_damaged_ids_are_named_and_extract_writes_them_again(run: Run, cache: Path) -> None:
+    store = feature_sets(cache, "demo")[0]
+    before = contents(Path(store.location))
+    path = Path(store.location, "ids", "c", "0")
+    path.write_bytes(path.read_bytes()[:20])
+    assert "ids: a chunk is damaged" in run("verify", "--features", cache, code=1)
+    assert [o.units_done_now for o in stage.run(demo_config(cache), Console(quiet=True))] == [0, 0]
+    assert contents(Path(store.location)) == before
+
+
 def test_other_ids_and_another_name_are_found(run: Run, cache: Path) -> None:
     store = feature_sets(cache, "demo")[1]
     array = store._array("ids")
@@ -198,6 +209,20 @@ def test_gc_asks_and_deletes_only_what_is_of_other_utterances(run: Run, littered
     assert {n for n in names(littered) if n.endswith(".zarr")} == current
     assert {n for n in before if not n.endswith(".zarr")} <= names(littered)
     assert "nothing to delete" in run("gc", "--features", littered, "--yes")
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n", 2), ("y", 0)])
+def test_gc_does_what_is_answered(
+    run: Run, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: str, left: int
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal(f"{answer}\n"))
+    (tmp_path / "other.yaml").write_text("corpus: {name: other}\n")
+    assert "Delete 2 feature sets" in run("gc", "--features", cache, "--pipeline", tmp_path / "other.yaml")
+    assert len(feature_sets(cache, "demo")) == left
 
 
 def _current(cache: Path) -> list[FeatureStore]:
@@ -444,6 +469,21 @@ def test_another_dataset_s_utterances_are_not_replaced(run: Run, cache: Path, tm
     table(tmp_path, list("abcde"))
     run(*asked, "--dataset", "mine")
     assert len(Corpus.read(cache / "mine" / FILE)) == 5
+
+
+def test_made_up_data_stay_known_as_made_up(run: Run, cache: Path, tmp_path: Path) -> None:
+    corpus = Corpus.read(cache / "demo" / FILE)
+    run("export", "--to", tmp_path / "f.h5", "--features", cache)
+    rows = [f"{uid},1,0,0.25,0.75" for uid in corpus.ids]
+    (tmp_path / "t.csv").write_text("\n".join(["id,vote_joy,vote_calm,truth_joy,truth_calm", *rows]) + "\n")
+    asked = ("import", "--dataset", "mine", "--table", tmp_path / "t.csv", "--features", tmp_path / "c")
+    run(*asked, "--speech", f"{tmp_path / 'f.h5'}:/speech")
+    made = Corpus.read(tmp_path / "c" / "mine" / FILE)
+    assert made.synthetic
+    assert (made.classes, made.column("truth")[0]) == (("joy", "calm"), [0.25, 0.75])
+    # The other modality can come later.
+    run(*asked, "--text", f"{tmp_path / 'f.h5'}:/text", "--ids", f"{tmp_path / 'f.h5'}:/ids")
+    assert set(loaded(tmp_path / "c")) == {"speech", "text"}
 
 
 def test_from_a_table_and_arrays_to_a_report(run: Run, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:

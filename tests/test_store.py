@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amber.errors import RunFailure, UserError
-from amber.store import FeatureSpec, FeatureStore, Status, feature_sets
+from amber.features import FeatureSpec
+from amber.store import FeatureStore, Status, feature_sets
 
 
 def spec(size: int = 150, **changes: object) -> FeatureSpec:

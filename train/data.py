@@ -16,8 +16,9 @@ from amber import corpus as contract
 from amber.config import FeatureOptions
 from amber.corpus import Corpus, Modality
 from amber.errors import UserError, some
+from amber.features import slug
 from amber.labels import LabelSpace, distribution
-from amber.store import FeatureStore, Status, feature_sets, slug
+from amber.store import FeatureStore, Status, feature_sets
 
 LayerChoice = Any  # "last", "mean" or a layer's number
 Matrix = NDArray[np.float32]

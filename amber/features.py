@@ -1,0 +1,63 @@
+"""What a feature set is: everything that its numbers depend on, and the name and the units that follow from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Literal
+
+import numpy as np
+
+from amber.config import Section
+from amber.corpus import Modality
+
+SCHEMA_VERSION = 1
+UNIT_BYTES = 2 << 20  # what a unit's features come to: one chunk, large enough to read fast, small enough to lose
+UNIT_ROWS = (64, 1024)  # least and most utterances in a unit
+UNITS_WANTED = 16  # a small corpus is cut finer than UNIT_BYTES asks, so that a killed run keeps most of its work
+
+
+class FeatureSpec(Section):
+    """Everything that a feature set depends on. Two sets with one spec are the same set."""
+
+    corpus: str
+    release: str
+    inputs: str  # hash of the ids with their audio spans, or their texts
+    size: int  # utterances
+    modality: Modality
+    encoder: str
+    revision: str
+    layers: tuple[int, ...]
+    dim: int
+    level: Literal["pooled"]
+    pooling: str
+    sample_rate: int | None
+    max_seconds: float | None  # longer audio is cut into windows of this length
+    dtype: Literal["float16", "float32"]
+    precision: str
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def key(self) -> str:
+        """Return the short hash of the spec."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:8]
+
+    @property
+    def name(self) -> str:
+        """Return the set's folder name, such as `speech-wav2vec2-base-1a2b3c4d.zarr`."""
+        return f"{self.modality}-{slug(self.encoder)}-{self.key}.zarr"
+
+    @property
+    def unit_rows(self) -> int:
+        """Return how many utterances a unit holds."""
+        row_bytes = len(self.layers) * self.dim * np.dtype(self.dtype).itemsize
+        least, most = UNIT_ROWS
+        by_bytes = min(max(UNIT_BYTES // row_bytes, least), most)
+        return min(by_bytes, max(least, -(-self.size // UNITS_WANTED)))
+
+
+def slug(name: str) -> str:
+    """Return a name as part of a file name: the last part of a path, unusual characters replaced."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", name.rstrip("/").rsplit("/", 1)[-1]).strip("-.") or "encoder"
