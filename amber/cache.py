@@ -19,7 +19,6 @@ from amber.config import Config
 from amber.console import Console
 from amber.corpus import FILE, Corpus, Modality
 from amber.errors import RunFailure, UserError, some
-from amber.features import slug
 from amber.store import FeatureStore, NoLayoutError, Status, set_folders
 
 State = Literal["current", "stale", "half", "unreadable"]
@@ -235,12 +234,7 @@ def _names(pipeline: Config, dataset: str, entry: Entry) -> bool:
     if not store or (pipeline.corpus.name or pipeline.corpus.dataset) != dataset:
         return False
     modality, options = store.spec.modality, pipeline.features
-    return modality not in options.model_fields_set or is_named(store, getattr(options, modality))
-
-
-def is_named(store: FeatureStore, asked: str) -> bool:
-    """Return whether a set is meant by its folder's name, its encoder's name or the encoder's folder."""
-    return asked in (Path(store.location).name, store.spec.encoder) or slug(asked) == slug(store.spec.encoder)
+    return modality not in options.model_fields_set or store.is_named(getattr(options, modality))
 
 
 def delete(cache: Path, entry: Entry) -> None:
@@ -270,7 +264,7 @@ def find_set(dataset: Dataset, modality: Modality, asked: str | None) -> Feature
     """
     current = [entry.store for entry in dataset.entries if entry.store and entry.state == "current"]
     stores = [store for store in current if store.spec.modality == modality]
-    fitting = [s for s in stores if asked is None or is_named(s, asked)]
+    fitting = [s for s in stores if asked is None or s.is_named(asked)]
     listed = some((Path(s.location).name for s in stores), 9) or "none"
     if asked and not fitting:
         raise UserError(f"--{modality} {asked}: no such features of the present utterances; there are: {listed}")

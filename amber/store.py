@@ -22,7 +22,7 @@ from zarr.codecs import Crc32cCodec
 
 from amber.corpus import MODALITIES
 from amber.errors import RunFailure, UserError
-from amber.features import SCHEMA_VERSION, FeatureSpec
+from amber.features import SCHEMA_VERSION, FeatureSpec, slug
 
 _BAD_CHUNK = (ValueError, RuntimeError)  # what codecs raise for bytes that are not what was written
 _BAD_METADATA = (ValueError, KeyError, TypeError)  # what Zarr raises for a `zarr.json` that is not
@@ -154,6 +154,10 @@ class FeatureStore:
                 raise _damaged_metadata(f"{self.location}/{name}")
         if self._array("pooled").dtype != self.spec.dtype:
             raise _damaged_metadata(f"{self.location}/pooled")
+
+    def is_named(self, asked: str) -> bool:
+        """Return whether the set is meant by its folder's name, its encoder's name or the encoder's folder."""
+        return asked in (Path(self.location).name, self.spec.encoder) or slug(asked) == slug(self.spec.encoder)
 
     def ids(self) -> tuple[str, ...]:
         """Return the utterance ids, in row order."""
@@ -358,7 +362,6 @@ def checksum(pooled: NDArray[Any], status: NDArray[np.uint8], errors: Sequence[s
     for part in (pooled.tobytes(), status.tobytes(), json.dumps(list(errors)).encode()):
         digest.update(part)
     return int.from_bytes(digest.digest(), "little") or 1
-
 
 
 def _damaged_metadata(location: str | Path) -> RunFailure:

@@ -16,7 +16,6 @@ from amber import corpus as contract
 from amber.config import FeatureOptions
 from amber.corpus import Corpus, Modality
 from amber.errors import UserError, some
-from amber.features import slug
 from amber.labels import LabelSpace, distribution
 from amber.store import FeatureStore, Status, feature_sets
 
@@ -120,8 +119,8 @@ def _find_store(options: FeatureOptions, corpus: Corpus, modality: Modality) -> 
     every = [s for s in feature_sets(options.cache, corpus.name) if s.spec.modality == modality]
     current = [s for s in every if s.spec.inputs == wanted]
     asked = getattr(options, modality) if modality in options.model_fields_set else None
-    if asked and (len(current) > 1 or not any(_is(s, asked) for s in current)):
-        current = [s for s in current if _is(s, asked)]
+    if asked and (len(current) > 1 or not any(s.is_named(asked) for s in current)):
+        current = [s for s in current if s.is_named(asked)]
     listed = some((Path(s.location).name for s in every), 9) or "none"
     where = f"{options.cache} holds for {corpus.name}, {modality}: {listed}"
     if not current:
@@ -137,11 +136,6 @@ def _find_store(options: FeatureOptions, corpus: Corpus, modality: Modality) -> 
     if not current[0].complete():
         raise UserError(f"features: {Path(current[0].location).name} is not complete; run `amber extract` again")
     return current[0]
-
-
-def _is(store: FeatureStore, asked: str) -> bool:
-    """Return whether a set is asked for by its folder's name, its encoder's name or the encoder's folder."""
-    return asked in (Path(store.location).name, store.spec.encoder) or slug(asked) == slug(store.spec.encoder)
 
 
 def join(corpus: Corpus, space: LabelSpace, stores: Mapping[Modality, FeatureStore]) -> Data:
