@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,11 +14,13 @@ import pytest
 # The tensors here are tiny: threads would only wait for one another.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+from amber.cli import main
 from amber.config import Config, load
 from amber.console import Console
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 Amber = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., str]
 
 
 def environment() -> dict[str, str]:
@@ -60,3 +63,36 @@ def demo_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = tmp_path_factory.mktemp("cache")
     stage.run(demo_config(cache), Console(quiet=True))
     return cache
+
+
+@pytest.fixture
+def cache(demo_cache: Path, tmp_path: Path) -> Path:
+    """A cache of the demo corpus that may be written to."""
+    return Path(shutil.copytree(demo_cache, tmp_path / "cache"))
+
+
+@pytest.fixture
+def run_cache(capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run `amber cache` in this process; return what it prints, or, if it is to fail, what it complains of."""
+
+    def call(*arguments: object, code: int = 0) -> str:
+        with pytest.raises(SystemExit) as end:
+            main([str(a) for a in ("-q", "cache", *arguments)])
+        captured = capfd.readouterr()
+        assert end.value.code == code, captured.err
+        if code == 2:
+            assert len(captured.err.splitlines()) <= 3
+        return captured.err if code == 2 else captured.out + captured.err
+
+    return call
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def flip(path: Path, place: int = 7) -> None:
+    """Flip one bit of a file."""
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)

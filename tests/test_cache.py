@@ -1,60 +1,20 @@
-"""`amber cache`: what is listed, what is found damaged, what is deleted, and features in and out by HDF5."""
+"""`amber cache`: what is listed, what is found damaged and what is deleted."""
 
 from __future__ import annotations
 
 import io
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
-from conftest import demo_config
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from conftest import Run, contents, demo_config, flip
 
-from amber.cache import choose, find_set
-from amber.cli import main
 from amber.console import Console
 from amber.corpus import FILE, Corpus
 from amber.extract import stage
-from amber.store import FeatureStore, Status, feature_sets
-
-Run = Callable[..., str]
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run the command line in this process; return what it prints, or, if it is to fail, what it complains of."""
-
-    def call(*arguments: object, code: int = 0) -> str:
-        with pytest.raises(SystemExit) as end:
-            main([str(a) for a in ("-q", "cache", *arguments)])
-        captured = capfd.readouterr()
-        assert end.value.code == code, captured.err
-        if code == 2:
-            assert len(captured.err.splitlines()) <= 3
-        return captured.err if code == 2 else captured.out + captured.err
-
-    return call
-
-
-@pytest.fixture
-def cache(demo_cache: Path, tmp_path: Path) -> Path:
-    """A cache of the demo corpus that may be written to."""
-    return Path(shutil.copytree(demo_cache, tmp_path / "cache"))
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-def flip(path: Path, place: int = 7) -> None:
-    data = bytearray(path.read_bytes())
-    data[place] ^= 1
-    path.write_bytes(data)
+from amber.store import FeatureStore, feature_sets
 
 
 def damage(store: FeatureStore, how: str) -> None:
@@ -80,36 +40,36 @@ def damage(store: FeatureStore, how: str) -> None:
 # --- ls
 
 
-def test_ls_lists_what_is_there(run: Run, cache: Path) -> None:
-    (found,) = json.loads(run("ls", "--features", cache, "--json"))
+def test_ls_lists_what_is_there(run_cache: Run, cache: Path) -> None:
+    (found,) = json.loads(run_cache("ls", "--features", cache, "--json"))
     assert (found["dataset"], found["utterances"], found["synthetic"]) == ("demo", 100, True)
     speech, text = found["features"]
     assert (speech["modality"], speech["encoder"], speech["state"]) == ("speech", "logmel", "current")
     assert (text["units"], text["committed"], text["counts"]["ok"]) == (2, 2, 100)
     assert text["bytes"] == sum(len(b) for b in contents(cache / "demo" / text["name"]).values())
-    assert "100 ok" in run("ls", "--features", cache)
+    assert "100 ok" in run_cache("ls", "--features", cache)
 
 
-def test_ls_says_what_is_stale_half_and_unreadable(run: Run, cache: Path) -> None:
+def test_ls_says_what_is_stale_half_and_unreadable(run_cache: Run, cache: Path) -> None:
     speech, text = (Path(s.location) for s in feature_sets(cache, "demo"))
     corpus = Corpus.read(cache / "demo" / FILE)
     corpus.take(np.arange(99)).write(cache / "demo" / FILE)
     (text / "zarr.json").unlink()
     (cache / "demo" / "text-x-12345678.zarr").mkdir()
     (cache / "demo" / "text-x-12345678.zarr" / "zarr.json").write_text("{")
-    states = [f["state"] for f in json.loads(run("ls", "--features", cache, "--json"))[0]["features"]]
+    states = [f["state"] for f in json.loads(run_cache("ls", "--features", cache, "--json"))[0]["features"]]
     assert states == ["stale", "half", "unreadable"]
-    assert "unreadable" in run("ls", "--features", cache)
-    assert "no dataset" in run("ls", "--features", speech)
-    assert "no such cache" in run("ls", "--features", cache / "none", code=2)
+    assert "unreadable" in run_cache("ls", "--features", cache)
+    assert "no dataset" in run_cache("ls", "--features", speech)
+    assert "no such cache" in run_cache("ls", "--features", cache / "none", code=2)
 
 
 # --- verify and repair
 
 
-def test_a_sound_cache_is_clean_and_left_as_it_was(run: Run, cache: Path) -> None:
+def test_a_sound_cache_is_clean_and_left_as_it_was(run_cache: Run, cache: Path) -> None:
     before = contents(cache)
-    assert "2 feature sets, 4 committed units: no findings" in run("verify", "--features", cache)
+    assert "2 feature sets, 4 committed units: no findings" in run_cache("verify", "--features", cache)
     assert contents(cache) == before
 
 
@@ -125,60 +85,62 @@ def test_a_sound_cache_is_clean_and_left_as_it_was(run: Run, cache: Path) -> Non
         ("commit", None),
     ],
 )
-def test_damage_is_named_and_extract_repairs_that_unit_alone(run: Run, cache: Path, how: str, says: str | None) -> None:
+def test_damage_is_named_and_extract_repairs_that_unit_alone(
+    run_cache: Run, cache: Path, how: str, says: str | None
+) -> None:
     store = feature_sets(cache, "demo")[0]
     before = contents(Path(store.location))
     damage(store, how)
     if says:
-        (finding,) = json.loads(run("verify", "--features", cache, "--json", code=1))["findings"]
+        (finding,) = json.loads(run_cache("verify", "--features", cache, "--json", code=1))["findings"]
         assert finding["where"] == f"demo/{Path(store.location).name}"
         assert finding["what"].startswith(f"unit 1 ({store.ids()[64]} to {store.ids()[99]}): ")
         assert says in finding["what"]
     else:  # a commit that can't be read is none
-        assert "not complete: 1 of 2 units" in run("verify", "--features", cache)
+        assert "not complete: 1 of 2 units" in run_cache("verify", "--features", cache)
     outcomes = stage.run(demo_config(cache), Console(quiet=True))
     assert [o.units_done_now for o in outcomes] == [1, 0]
     assert contents(Path(store.location)) == before
-    run("verify", "--features", cache)
+    run_cache("verify", "--features", cache)
 
 
-def test_damaged_metadata_are_named_and_cost_no_unit(run: Run, cache: Path) -> None:
+def test_damaged_metadata_are_named_and_cost_no_unit(run_cache: Run, cache: Path) -> None:
     store = feature_sets(cache, "demo")[0]
     path = Path(store.location, "pooled", "zarr.json")
     whole = path.read_bytes()
     path.write_text(whole.decode().replace('"float16"', '"float32"'))
-    assert "pooled/zarr.json is damaged" in run("verify", "--features", cache, code=1)
+    assert "pooled/zarr.json is damaged" in run_cache("verify", "--features", cache, code=1)
     with pytest.raises(Exception, match=r"pooled/zarr\.json is damaged"):
         stage.run(demo_config(cache), Console(quiet=True))
     path.write_bytes(whole)
     assert FeatureStore.open(store.location).complete()
 
 
-def test_damaged_ids_are_named_and_extract_writes_them_again(run: Run, cache: Path) -> None:
+def test_damaged_ids_are_named_and_extract_writes_them_again(run_cache: Run, cache: Path) -> None:
     store = feature_sets(cache, "demo")[0]
     before = contents(Path(store.location))
     path = Path(store.location, "ids", "c", "0")
     path.write_bytes(path.read_bytes()[:20])
-    assert "ids: a chunk is damaged" in run("verify", "--features", cache, code=1)
+    assert "ids: a chunk is damaged" in run_cache("verify", "--features", cache, code=1)
     assert [o.units_done_now for o in stage.run(demo_config(cache), Console(quiet=True))] == [0, 0]
     assert contents(Path(store.location)) == before
 
 
-def test_other_ids_and_another_name_are_found(run: Run, cache: Path) -> None:
+def test_other_ids_and_another_name_are_found(run_cache: Run, cache: Path) -> None:
     store = feature_sets(cache, "demo")[1]
     array = store._array("ids")
     array[:] = np.array(store.ids()[::-1], dtype=object)
     Path(store.location).rename(cache / "demo" / "text-other-00000000.zarr")
-    found = [f["what"] for f in json.loads(run("verify", "--features", cache, "--json", code=1))["findings"]]
+    found = [f["what"] for f in json.loads(run_cache("verify", "--features", cache, "--json", code=1))["findings"]]
     assert any("folder's name is not that of its spec" in what for what in found)
     assert any("its ids are not those of utterances.parquet" in what for what in found)
 
 
-def test_what_is_not_complete_is_no_damage(run: Run, cache: Path) -> None:
+def test_what_is_not_complete_is_no_damage(run_cache: Run, cache: Path) -> None:
     feature_sets(cache, "demo")[0]._array("commits")[1] = 0
-    assert "not complete: 1 of 2 units" in run("verify", "--features", cache)
+    assert "not complete: 1 of 2 units" in run_cache("verify", "--features", cache)
     (cache / "demo" / FILE).write_bytes(b"PAR1 no more")
-    assert "can't be read" in run("verify", "--features", cache, code=1)
+    assert "can't be read" in run_cache("verify", "--features", cache, code=1)
 
 
 # --- gc
@@ -198,22 +160,22 @@ def names(cache: Path) -> set[str]:
     return {path.name for path in (cache / "demo").iterdir()}
 
 
-def test_gc_asks_and_deletes_only_what_is_of_other_utterances(run: Run, littered: Path) -> None:
+def test_gc_asks_and_deletes_only_what_is_of_other_utterances(run_cache: Run, littered: Path) -> None:
     before, current = names(littered), {Path(e.location).name for e in _current(littered)}
-    said = run("gc", "--features", littered)
+    said = run_cache("gc", "--features", littered)
     assert "of other utterances" in said
     assert "was never laid out whole" in said
     assert "say --yes" in said
     assert names(littered) == before
-    assert "3 feature sets deleted" in run("gc", "--features", littered, "--yes")
+    assert "3 feature sets deleted" in run_cache("gc", "--features", littered, "--yes")
     assert {n for n in names(littered) if n.endswith(".zarr")} == current
     assert {n for n in before if not n.endswith(".zarr")} <= names(littered)
-    assert "nothing to delete" in run("gc", "--features", littered, "--yes")
+    assert "nothing to delete" in run_cache("gc", "--features", littered, "--yes")
 
 
 @pytest.mark.parametrize(("answer", "left"), [("n", 2), ("y", 0)])
 def test_gc_does_what_is_answered(
-    run: Run, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: str, left: int
+    run_cache: Run, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: str, left: int
 ) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -221,7 +183,7 @@ def test_gc_does_what_is_answered(
 
     monkeypatch.setattr("sys.stdin", Terminal(f"{answer}\n"))
     (tmp_path / "other.yaml").write_text("corpus: {name: other}\n")
-    assert "Delete 2 feature sets" in run("gc", "--features", cache, "--pipeline", tmp_path / "other.yaml")
+    assert "Delete 2 feature sets" in run_cache("gc", "--features", cache, "--pipeline", tmp_path / "other.yaml")
     assert len(feature_sets(cache, "demo")) == left
 
 
@@ -230,282 +192,26 @@ def _current(cache: Path) -> list[FeatureStore]:
     return [s for s in feature_sets(cache, "demo") if s.spec.inputs == corpus.input_hash(s.spec.modality)]
 
 
-def test_gc_keeps_what_a_pipeline_names(run: Run, cache: Path, tmp_path: Path) -> None:
+def test_gc_keeps_what_a_pipeline_names(run_cache: Run, cache: Path, tmp_path: Path) -> None:
     speech, text = (Path(s.location) for s in feature_sets(cache, "demo"))
     (tmp_path / "a.yaml").write_text("features: {speech: logmel, text: bert-base-uncased}\n")
     (tmp_path / "b.yaml").write_text("corpus: {name: other}\n")
-    said = run("gc", "--features", cache, "--pipeline", tmp_path / "a.yaml", "--pipeline", tmp_path / "b.yaml")
+    said = run_cache("gc", "--features", cache, "--pipeline", tmp_path / "a.yaml", "--pipeline", tmp_path / "b.yaml")
     assert f"{text}: " in said
     assert "no pipeline names it" in said
     assert str(speech) not in said
     (tmp_path / "c.yaml").write_text("train: {epochs: 3}\n")
-    assert "nothing to delete" in run("gc", "--features", cache, "--pipeline", tmp_path / "c.yaml")
-    run("gc", "--features", cache, "--pipeline", tmp_path / "none.yaml", code=2)
+    assert "nothing to delete" in run_cache("gc", "--features", cache, "--pipeline", tmp_path / "c.yaml")
+    run_cache("gc", "--features", cache, "--pipeline", tmp_path / "none.yaml", code=2)
 
 
-def test_gc_deletes_nothing_outside_the_cache_and_nothing_that_it_can_t_judge(run: Run, cache: Path) -> None:
+def test_gc_deletes_nothing_outside_the_cache_and_nothing_that_it_can_t_judge(run_cache: Run, cache: Path) -> None:
     outside = cache.parent / "speech-half-00000000.zarr"
     outside.mkdir()
     (cache / "demo" / outside.name).symlink_to(outside)
-    assert "a link out of the cache" in run("gc", "--features", cache, "--yes", code=2)
+    assert "a link out of the cache" in run_cache("gc", "--features", cache, "--yes", code=2)
     assert outside.is_dir()
     (cache / "demo" / outside.name).unlink()
     (cache / "demo" / FILE).unlink()
-    assert "left alone" in run("gc", "--features", cache, "--yes")
+    assert "left alone" in run_cache("gc", "--features", cache, "--yes")
     assert len(feature_sets(cache, "demo")) == 2
-
-
-# --- export and import
-
-
-def table(folder: Path, ids: list[str], header: str = "id,speaker,session,vote_joy,vote_calm") -> Path:
-    rows = [f"{uid},s{i % 10},Ses{i % 5},{1 + i % 2},{i % 3}" for i, uid in enumerate(ids)]
-    path = folder / "table.csv"
-    path.write_text("\n".join([header, *rows]) + "\n")
-    return path
-
-
-def arrays(folder: Path, **data: object) -> Path:
-    path = folder / "features.h5"
-    with h5py.File(path, "w") as file:
-        for name, value in data.items():
-            file.create_dataset(name, data=value)
-    return path
-
-
-def loaded(cache: Path, dataset: str = "mine") -> dict[str, FeatureStore]:
-    return {str(s.spec.modality): s for s in feature_sets(cache, dataset)}
-
-
-def test_an_export_holds_ids_features_and_specs(run: Run, cache: Path, tmp_path: Path) -> None:
-    speech, text = feature_sets(cache, "demo")
-    for layer in ("last", "mean", "0", "all"):
-        run("export", "--to", tmp_path / f"{layer}.h5", "--features", cache, "--layer", layer)
-    with h5py.File(tmp_path / "all.h5") as file:
-        assert [str(i) for i in file["ids"].asstr()[:]] == list(speech.ids())
-        assert file["text"].shape == (100, 7, 384)
-        np.testing.assert_array_equal(file["text"][:, 2], text.layer(2))
-        assert json.loads(file["text"].attrs["spec"]) == text.spec.model_dump(mode="json")
-        assert file.attrs["dataset"] == "demo"
-        assert file.attrs["synthetic"]
-    for layer, wanted in (("last", text.layer(6)), ("0", text.layer(0)), ("mean", text.mean_of_layers())):
-        with h5py.File(tmp_path / f"{layer}.h5") as file:
-            np.testing.assert_array_equal(file["text"][:], wanted)
-            assert file["text"].dtype == wanted.dtype
-
-
-def test_exports_that_can_t_be_leave_nothing(run: Run, cache: Path, tmp_path: Path) -> None:
-    to = tmp_path / "f.h5"
-    here = ("export", "--features", cache, "--to")
-    assert "holds 0; or last, mean, all" in run(*here, to, "--layer", "9", code=2)
-    assert "there is no folder" in run(*here, tmp_path / "no" / "f.h5", code=2)
-    assert "there are: speech-logmel" in run(*here, to, "--speech", "wavlm", code=2)
-    assert "no dataset 'x'" in run(*here, to, "--dataset", "x", code=2)
-    to.touch()
-    assert "exists already" in run(*here, to, code=2)
-    to.unlink()
-    store = feature_sets(cache, "demo")[1]
-    flip(Path(store.location, "pooled", "c", "1", "0", "0"))
-    run(*here, to, code=1)
-    store._array("commits")[0] = 0
-    assert "not complete" in run(*here, to, code=2)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["cache"]
-
-
-def test_several_sets_are_chosen_from_by_name(run: Run, cache: Path) -> None:
-    stage.run(demo_config(cache, "features.dtype=float32"), Console(quiet=True))
-    assert "several speech sets; say which with --speech" in run(
-        "export", "--features", cache, "--to", cache / "f.h5", code=2
-    )
-    chosen = choose(cache, None)
-    for store in feature_sets(cache, "demo"):
-        found = find_set(chosen, store.spec.modality, Path(store.location).name)
-        assert found is not None
-        assert found.location == store.location
-
-
-@settings(deadline=None, max_examples=15)
-@given(data=st.data())
-def test_what_is_exported_is_imported_again(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Any array, in any order of rows, comes back from the store and from its export as it was."""
-    folder = tmp_path_factory.mktemp("roundtrip")
-    n, layers, dim = (data.draw(st.integers(1, top)) for top in (150, 3, 5))
-    dtype = data.draw(st.sampled_from(["float16", "float32", "float64", "int16", ">f4"]))
-    ids = [f"ü {i}" for i in range(n)]
-    order = data.draw(st.permutations(range(n)))
-    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
-    features = (rng.normal(size=(n, layers, dim)) * 9).astype(dtype)
-    lacking = rng.random(n) < 0.2 if dtype != "int16" and n > 20 else np.zeros(n, dtype=bool)
-    features[lacking] = np.nan if lacking.any() else 0
-    with h5py.File(folder / "a.h5", "w") as file:
-        file.create_dataset("x/speech", data=features[order], chunks=data.draw(st.sampled_from([None, True])))
-        names = [ids[i].encode() for i in order]
-        file.create_dataset("names", data=names if data.draw(st.booleans()) else np.array(names, dtype="S12"))
-    place, join = f"{folder / 'a.h5'}:x/speech", ("--ids", f"{folder / 'a.h5'}:/names")
-    _call("import", "--dataset", "mine", "--table", table(folder, ids), "--speech", place, *join, "--features", folder)
-    store = loaded(folder)["speech"]
-    kept = "float16" if dtype == "float16" else "float32"
-    assert (store.spec.dtype, store.spec.layers) == (kept, tuple(range(layers)))
-    assert store.ids() == tuple(ids)
-    np.testing.assert_array_equal(store.status() == Status.FAILED, lacking)
-    wanted = np.where(lacking[:, None, None], 0, features).astype(kept)
-    for layer in range(layers):
-        np.testing.assert_array_equal(store.layer(layer), wanted[:, layer])
-
-    _call("export", "--to", folder / "b.h5", "--features", folder, "--layer", "all")
-    with h5py.File(folder / "b.h5") as file:
-        assert list(file["ids"].asstr()[:]) == ids
-        np.testing.assert_array_equal(file["speech"][:], features.astype(kept))
-    place = f"{folder / 'b.h5'}:/speech"
-    _call("import", "--dataset", "mine", "--table", folder / "table.csv", "--speech", place, "--features", folder / "2")
-    again = loaded(folder / "2")["speech"]
-    np.testing.assert_array_equal(again.layer(0), store.layer(0))
-    np.testing.assert_array_equal(again.status(), store.status())
-
-
-def _call(*arguments: object) -> None:
-    with pytest.raises(SystemExit) as end:
-        main([str(a) for a in ("-q", "cache", *arguments)])
-    assert end.value.code == 0
-
-
-def test_import_joins_by_id_and_accounts_for_every_row(run: Run, tmp_path: Path) -> None:
-    ids = [f"u{i}" for i in range(8)]
-    rows = np.arange(9, dtype=np.float32)[:, None] * np.ones((1, 3), dtype=np.float32)
-    rows[2, 1] = np.inf
-    names = ["extra", "u7", "u2", *(f"u{i}" for i in range(3, 7)), "u0", "more"]
-    path = arrays(tmp_path, speech=rows, ids=names)
-    asked = ("import", "--dataset", "mine", "--table", table(tmp_path, ids), "--features", tmp_path / "c")
-    asked = (*asked, "--speech", f"{path}:/speech", "--ids", f"{path}:/ids")
-    said = run(*asked)
-    assert "6 ok" in said
-    assert "1 absent, 6 ok, 1 failed (1 of 1 units done now)" in said
-    assert "not in the table: 2 (extra, more)" in said
-    assert "without features: 1 (u1)" in said
-    assert "1 rows are not finite in float32 (u2)" in said
-    store = loaded(tmp_path / "c")["speech"]
-    assert store.layer(0)[:, 0].tolist() == [7, 0, 0, 3, 4, 5, 6, 1]
-    assert store.errors() == {"u2": "the row in features.h5:/speech is not finite in float32"}
-    assert store.spec.encoder == "import-speech"
-    ledger = json.loads((tmp_path / "c" / "mine" / "ledger.json").read_text())
-    assert ledger["entries"]["without features"] == ["u1"]
-    before = contents(tmp_path / "c")
-    assert "0 of 1 units done now" in run(*asked)
-    assert contents(tmp_path / "c") == before
-    run("verify", "--features", tmp_path / "c")
-    flip(Path(store.location, "pooled", "c", "0", "0", "0"))
-    assert "1 of 1 units done now" in run(*asked)
-    assert contents(tmp_path / "c") == before
-    # The same rows of other utterances are other features.
-    with h5py.File(path, "a") as file:
-        file["ids"][1:3] = ["u2", "u7"]
-    run(*asked)
-    assert len(feature_sets(tmp_path / "c", "mine")) == 2
-
-
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        ((), "with --speech, --text or both"),
-        (("--speech", "{h}"), "write it as FILE:/PATH"),
-        (("--speech", "{h}:/"), "write it as FILE:/PATH"),
-        (("--speech", "{d}/none.h5:/speech"), "no such file"),
-        (("--speech", "{d}/table.csv:/speech"), "can't be read as HDF5"),
-        (("--speech", "{h}:/none"), "is not there; the file holds /dup, /empty, /fewer"),
-        (("--speech", "{h}:/group"), "is a group"),
-        (("--speech", "{h}:/flat"), "must be numbers (N, D) or (N, L, D)"),
-        (("--speech", "{h}:/words"), "must be numbers"),
-        (("--speech", "{h}:/empty"), "must be numbers"),
-        (("--speech", "{h}:/fewer"), "3 rows, but 4 in the table; join by id"),
-        (("--speech", "{h}:/nan"), "no row is finite in float32"),
-        (("--speech", "{h}:/speech", "--text", "{h}:/fewer"), "3 rows"),
-        (("--speech", "{h}:/speech", "--ids", "{h}:/flat"), "ids must be strings"),
-        (("--speech", "{h}:/speech", "--ids", "{h}:/dup"), "1 ids occur more than once: u1"),
-        (("--speech", "{h}:/speech", "--ids", "{h}:/latin"), "must be UTF-8"),
-        (("--speech", "{h}:/fewer", "--ids", "{h}:/ids"), "3 rows, but 4 ids"),
-        (
-            ("--speech", "{h}:/speech", "--ids", "{h}:/others"),
-            "none of them (a, b, c and 1 more) is in the table (u0, u1, u2 and 1 more)",
-        ),
-        (("--speech", "{d}/other.h5:/speech"), "in another order than the table"),
-        (("--speech", "{h}:/speech", "--dataset", "../x"), "can't be the name of a folder"),
-        (("--speech", "{h}:/speech", "--table", "{d}/none.csv"), "no such file"),
-    ],
-)
-def test_mistakes_of_an_import_are_named_and_nothing_is_written(
-    run: Run, tmp_path: Path, options: tuple[str, ...], says: str
-) -> None:
-    good, ids = np.ones((4, 2), dtype=np.float32), ["u0", "u1", "u2", "u3"]
-    arrays(tmp_path, speech=good, ids=ids[::-1]).rename(tmp_path / "other.h5")
-    path = arrays(
-        tmp_path,
-        speech=good,
-        ids=ids,
-        fewer=good[:3],
-        flat=np.ones(4),
-        words=[["a"], ["b"], ["c"], ["d"]],
-        empty=np.ones((4, 0)),
-        nan=good * np.nan,
-        dup=["u1", "u1", "u2", "u3"],
-        others=["a", "b", "c", "d"],
-        latin=np.array([b"\xff", b"b", b"c", b"d"]),
-        **{"group/x": good},
-    )
-    here = ("--dataset", "mine", "--table", table(tmp_path, ids), "--features", tmp_path / "c")
-    given_ = [option.format(h=path, d=tmp_path) for option in options]
-    assert says in run("import", *here, *given_, code=2)
-    assert not (tmp_path / "c").exists()
-
-
-def test_another_dataset_s_utterances_are_not_replaced(run: Run, cache: Path, tmp_path: Path) -> None:
-    before = contents(cache)
-    path = arrays(tmp_path, speech=np.ones((4, 2)))
-    asked = ("import", "--table", table(tmp_path, list("abcd")), "--speech", f"{path}:/speech", "--features", cache)
-    assert "holds other utterances" in run(*asked, "--dataset", "demo", code=2)
-    assert contents(cache) == before
-    run(*asked, "--dataset", "mine")
-    # A table that grew is the same place's, and is taken.
-    path = arrays(tmp_path, speech=np.ones((5, 2)))
-    table(tmp_path, list("abcde"))
-    run(*asked, "--dataset", "mine")
-    assert len(Corpus.read(cache / "mine" / FILE)) == 5
-
-
-def test_made_up_data_stay_known_as_made_up(run: Run, cache: Path, tmp_path: Path) -> None:
-    corpus = Corpus.read(cache / "demo" / FILE)
-    run("export", "--to", tmp_path / "f.h5", "--features", cache)
-    rows = [f"{uid},1,0,0.25,0.75" for uid in corpus.ids]
-    (tmp_path / "t.csv").write_text("\n".join(["id,vote_joy,vote_calm,truth_joy,truth_calm", *rows]) + "\n")
-    asked = ("import", "--dataset", "mine", "--table", tmp_path / "t.csv", "--features", tmp_path / "c")
-    run(*asked, "--speech", f"{tmp_path / 'f.h5'}:/speech")
-    made = Corpus.read(tmp_path / "c" / "mine" / FILE)
-    assert made.synthetic
-    assert (made.classes, made.column("truth")[0]) == (("joy", "calm"), [0.25, 0.75])
-    # The other modality can come later.
-    run(*asked, "--text", f"{tmp_path / 'f.h5'}:/text", "--ids", f"{tmp_path / 'f.h5'}:/ids")
-    assert set(loaded(tmp_path / "c")) == {"speech", "text"}
-
-
-def test_from_a_table_and_arrays_to_a_report(run: Run, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    joy = rng.integers(0, 4, size=120)
-    ids = [f"u{i}" for i in range(120)]
-    lines = [f"{uid},gone/{uid}.wav,s{i % 10},Ses{i % 5},{joy[i]},{3 - joy[i]}" for i, uid in enumerate(ids)]
-    (tmp_path / "t.csv").write_text("\n".join(["id,audio,speaker,session,vote_joy,vote_calm", *lines]) + "\n")
-    signal = joy[:, None, None] + rng.normal(size=(120, 2, 6))
-    path = arrays(tmp_path, speech=signal.astype(np.float16), text=signal[:, 0])
-    cache, runs = tmp_path / "c", tmp_path / "runs"
-    places = ("--speech", f"{path}:/speech", "--text", f"{path}:/text")
-    run("import", "--dataset", "mine", "--table", tmp_path / "t.csv", *places, "--features", cache)
-    quick = ("--seeds", 0, "--variants", "soft,amber2", "--set", "train.epochs=5", "--set", "train.hidden=8")
-    for command in (
-        ("train", "--features", cache, "--dataset", "mine", "--runs", runs, *quick),
-        ("evaluate", "--runs", runs / "mine", "--set", "evaluate.resamples=200", "--json"),
-    ):
-        with pytest.raises(SystemExit) as end:
-            main([str(a) for a in ("-q", *command)])
-        captured = capfd.readouterr()
-        assert end.value.code == 0, captured.err
-    results = json.loads(captured.out)
-    assert len(results["folds"]) == 5
-    assert results["summary"]["soft"]["bc"]["mean"] > 0.8

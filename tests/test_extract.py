@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import demo_config, environment
+from conftest import contents, demo_config, environment
 
 from amber.config import load
 from amber.console import Console
@@ -24,10 +24,6 @@ from amber.store import FeatureStore, Status, feature_sets
 
 QUIET = Console(quiet=True)
 CPU = Device("cpu", "fp32", "")
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def table(folder: Path, rows: int = 4, broken: tuple[str, ...] = ()) -> Path:

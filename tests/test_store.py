@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import contents
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,10 +46,6 @@ def fill(store: FeatureStore, numbers: range | list[int]) -> None:
         rows = store.unit(number)
         pooled = np.stack([np.full((2, 4), row, dtype=np.float32) for row in rows])
         store.commit(number, pooled, np.full(len(rows), Status.OK, dtype=np.uint8), [""] * len(rows))
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def test_what_is_committed_is_read_back(tmp_path: Path) -> None:
