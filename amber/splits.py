@@ -53,9 +53,13 @@ class Fold:
 
 @dataclass(frozen=True)
 class Leaks:
-    """What two parts of a fold share: transcripts (a count of test utterances) and, unproven, unknown speakers."""
+    """What parts of a fold may share: test utterances whose transcript is in train, and those of unknown speakers.
+
+    `by_scenario` divides the first by the corpus's scenarios (IEMOCAP: script, impro), where it has such a thing.
+    """
 
     transcripts: int
+    by_scenario: dict[str, int]
     unknown_speakers: int
 
 
@@ -121,9 +125,11 @@ def leaks(fold: Fold, corpus: Corpus) -> Leaks:
     texts: Keys = corpus.column("text")
     speakers: Keys = corpus.column("speaker")
     seen = {text for text in (texts[row] for row in fold.train) if text}
-    shared = sum(texts[row] in seen for row in fold.test)
+    shared = [row for row in fold.test if texts[row] in seen]
+    scenarios: Keys = corpus.column("scenario") if "scenario" in corpus.columns() else [None] * len(corpus)
+    by_scenario = Counter(name for name in (scenarios[row] for row in shared) if name)
     unknown = sum(speakers[row] is None for rows in fold.parts().values() for row in rows)
-    return Leaks(transcripts=shared, unknown_speakers=unknown)
+    return Leaks(len(shared), dict(by_scenario), unknown)
 
 
 def _natural(value: str) -> tuple[tuple[int, int, str], ...]:

@@ -91,9 +91,11 @@ def test_a_speaker_in_two_parts_is_refused_by_name() -> None:
 
 def test_shared_transcripts_are_counted() -> None:
     texts = {"1": "same line", "2": "dev", "3": "same line"}
-    of = corpus([{"session": s, "speaker": s, "text": t} for s, t in texts.items()])
-    folds = make_folds(SplitOptions(scheme="leave-one-session-out"), of)
-    assert [leaks(f, of).transcripts for f in folds] == [1, 0, 0]
+    rows = [{"session": s, "speaker": s, "text": t, "extra": {"scenario": "script"}} for s, t in texts.items()]
+    of = corpus([*rows, {"session": "1", "speaker": "1", "text": "same line", "extra": {"scenario": "impro"}}])
+    found = [leaks(f, of) for f in make_folds(SplitOptions(scheme="leave-one-session-out"), of)]
+    assert [leak.transcripts for leak in found] == [2, 0, 0]
+    assert [leak.by_scenario for leak in found] == [{"script": 1, "impro": 1}, {}, {}]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,12 @@ def describe(experiment: Experiment) -> Iterator[str]:
     found = [splits.leaks(fold, data.corpus) for fold in experiment.folds.values()]
     shared = sum(leak.transcripts for leak in found)
     if shared:
-        yield f"{experiment.name}: {shared} test utterances have a transcript that also occurs in training"
+        scenarios = sum((Counter(leak.by_scenario) for leak in found), Counter())
+        divided = ", ".join(f"{n} {name}" for name, n in sorted(scenarios.items()))
+        yield (
+            f"{experiment.name}: {shared} test utterances have a transcript that also occurs in training"
+            f"{f' ({divided})' if divided else ''}"
+        )
     unknown = sum(leak.unknown_speakers for leak in found)
     if unknown:
         yield f"{experiment.name}: {unknown} utterances of unknown speakers; speakers may cross parts there"
