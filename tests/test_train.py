@@ -127,9 +127,9 @@ def test_features_are_joined_by_id_whatever_their_order(demo_cache: Path) -> Non
     rows = np.random.default_rng(0).permutation(len(corpus))[:40]
     part = corpus.take(rows)
     shuffled = join(part, LabelSpace.resolve(made.labels, part), stores)
-    layers = {"speech": "last", "text": 3}
-    for modality, matrix in shuffled.inputs(layers).items():  # type: ignore[arg-type]
-        np.testing.assert_array_equal(matrix, data.inputs(layers)[modality][rows])  # type: ignore[arg-type]
+    for modality, layer in (("speech", "last"), ("text", 3)):
+        found = shuffled.inputs(modality, layer)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(found, data.inputs(modality, layer)[rows])  # type: ignore[arg-type]
 
 
 def test_which_features(demo_cache: Path, tmp_path: Path) -> None:

@@ -41,13 +41,10 @@ class Data:
         """Return the raters' distributions, (n, C)."""
         return distribution(self.counts)
 
-    def inputs(self, layers: Mapping[Modality, LayerChoice]) -> dict[Modality, Matrix]:
-        """Read the chosen layer of every modality: float32 (n, D) in the order of the utterances."""
-        found: dict[Modality, Matrix] = {}
-        for modality, store in self.stores.items():
-            matrix = _read_layer(store, layers[modality])
-            found[modality] = matrix[self.rows[modality]].astype(np.float32)
-        return found
+    def inputs(self, modality: Modality, layer: LayerChoice) -> Matrix:
+        """Read the chosen layer of one modality: float32 (n, D) in the order of the utterances."""
+        matrix: Matrix = _read_layer(self.stores[modality], layer)[self.rows[modality]].astype(np.float32)
+        return matrix
 
 
 @dataclass(frozen=True)

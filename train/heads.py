@@ -7,15 +7,20 @@ case.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm, log_softmax
 
-from amber.corpus import Modality
+from amber.corpus import MODALITIES, Modality
 
 INPUTS: dict[str, tuple[Modality, ...]] = {"speech": ("speech",), "text": ("text",), "fusion": ("speech", "text")}
+
+
+def inputs_of(heads: Collection[str]) -> list[Modality]:
+    """Return the modalities that these heads read, speech first."""
+    return [modality for modality in MODALITIES if any(modality in INPUTS[head] for head in heads)]
 
 
 class Head(nn.Module):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,18 @@ from numpy.typing import NDArray
 from amber import splits
 from amber.config import Config
 from amber.console import Advance, Console
-from amber.corpus import MODALITIES, Modality
+from amber.corpus import Modality
 from amber.labels import LabelSpace, smooth
 from amber.machine import choose, surroundings
 from amber.splits import Fold
 
-from .data import Data, Scaling, find_corpus, find_stores, join, layer_of, part, standardised
+from .data import Data, LayerChoice, Matrix, Scaling, find_corpus, find_stores, join, layer_of, part, standardised
 from .fit import Fitted, fit, group_key, predict
-from .heads import INPUTS
+from .heads import inputs_of
 from .matrix import Run, chosen_folds, run_key, runs, variants
 from .results import Facts, is_done, predictions_of, write_run
 
+LAYERS_KEPT = 4  # in memory, of those that groups read: two modalities, and the next choice of a grid
 SCHEMA_VERSION = 1  # of what a run's result depends on beside its configuration
 
 
@@ -68,10 +70,9 @@ def prepare(config: Config, dataset: str | None) -> Experiment:
     """
     all_variants = variants(config)
     heads = {head for variant in all_variants for head in variant.heads}
-    modalities: list[Modality] = [m for m in MODALITIES if any(m in INPUTS[head] for head in heads)]
     corpus = find_corpus(config.features.cache, dataset)
     space = LabelSpace.resolve(config.labels, corpus)
-    stores = find_stores(config.features, corpus, modalities)
+    stores = find_stores(config.features, corpus, inputs_of(heads))
     data = join(corpus, space, stores)
     split = splits.resolve(config.splits, data.corpus)
     test = config.corpus.options.get("test", "test1")
@@ -107,10 +108,12 @@ def run(config: Config, dataset: str | None, console: Console) -> Experiment:
         return experiment
     device = choose(config.train.device)
     _say_what_is_replaced(experiment, missing, console)
+    # Groups share their features: a layer is read once, not once a group.
+    read = lru_cache(LAYERS_KEPT)(experiment.data.inputs)
     total = sum(run.variant.training.epochs for run in missing)
     with console.progress("train", total, 0) as advance:
         for group in _groups(missing):
-            _train_group(group, experiment, device.name, advance)
+            _train_group(group, experiment, read, device.name, advance)
     return experiment
 
 
@@ -160,11 +163,17 @@ def _groups(missing: Sequence[Run]) -> list[list[Run]]:
     return list(groups.values())
 
 
-def _train_group(group: list[Run], experiment: Experiment, device: str, advance: Advance) -> None:
+def _train_group(
+    group: list[Run],
+    experiment: Experiment,
+    read: Callable[[Modality, LayerChoice], Matrix],
+    device: str,
+    advance: Advance,
+) -> None:
     data, fold, training = experiment.data, experiment.folds[group[0].fold], group[0].variant.training
-    needed = {m for head in group[0].variant.heads for m in INPUTS[head]}
-    layers = {modality: layer_of(training.layer, modality) for modality in data.stores}
-    raw = {m: x for m, x in data.inputs(layers).items() if m in needed}
+    raw = {
+        modality: read(modality, layer_of(training.layer, modality)) for modality in inputs_of(group[0].variant.heads)
+    }
     inputs, scalings = standardised(raw, fold.train)
     y = data.y
     train = part(inputs, smooth(y, data.space.options.smoothing), fold.train, device)
