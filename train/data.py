@@ -17,7 +17,8 @@ from amber.config import FeatureOptions
 from amber.corpus import Corpus, Modality
 from amber.errors import UserError, some
 from amber.labels import LabelSpace, distribution
-from amber.store import FeatureStore, Status, feature_sets
+from amber.store import FeatureStore, feature_sets
+from amber.unit import Status
 
 LayerChoice = Any  # "last", "mean" or a layer's number
 Matrix = NDArray[np.float32]
