@@ -193,7 +193,7 @@ def _remarks(entry: Entry) -> Iterator[str]:
 
 def _faults(store: FeatureStore, corpus: Corpus | None, advance: Callable[[], object]) -> Iterator[str]:
     """Say what is wrong with a set; `corpus` holds the utterances that it must be of, if it is current."""
-    if Path(store.location).name != store.spec.name:
+    if store.location.name != store.spec.name:
         yield f"its folder's name is not that of its spec, {store.spec.name}"
     try:
         ids: tuple[str, ...] = store.ids()
@@ -266,7 +266,7 @@ def find_set(dataset: Dataset, modality: Modality, asked: str | None) -> Feature
     current = [entry.store for entry in dataset.entries if entry.store and entry.state == "current"]
     stores = [store for store in current if store.spec.modality == modality]
     fitting = [s for s in stores if asked is None or s.is_named(asked)]
-    listed = some((Path(s.location).name for s in stores), 9) or "none"
+    listed = some((s.location.name for s in stores), 9) or "none"
     if asked and not fitting:
         raise UserError(f"--{modality} {asked}: no such features of the present utterances; there are: {listed}")
     if len(fitting) > 1:

@@ -11,16 +11,17 @@ import typer
 
 from amber.console import Console, print_result
 from amber.errors import UserError, some
+from amber.location import locate
 
 if TYPE_CHECKING:
     from amber.cache import Dataset, Entry
 
 app = typer.Typer(help="List, verify, clean, share and receive cached features.", rich_markup_mode=None)
 
-Features = Annotated[Path, typer.Option("--features", help="The feature cache.")]
+Features = Annotated[str, typer.Option("--features", help="The feature cache: a folder, or s3://bucket/folder.")]
 Name = Annotated[str | None, typer.Option("--dataset", help="The dataset's name in the cache.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-CACHE = Path("cache/")
+CACHE = "cache/"
 
 
 @app.command()
@@ -28,7 +29,7 @@ def ls(features: Features = CACHE, as_json: Json = False) -> None:
     """List datasets and feature sets: what they are, their size, and whether they are complete and current."""
     from amber import cache
 
-    found = cache.survey(features)
+    found = cache.survey(locate(features))
     if as_json:
         print_result(json.dumps([dataset.as_json() for dataset in found], indent=1, ensure_ascii=False))
     else:
@@ -40,7 +41,7 @@ def verify(context: typer.Context, features: Features = CACHE, dataset: Name = N
     """Read everything and name what is damaged; exit code 1 if something is. `amber extract` repairs it."""
     from amber import cache
 
-    verdict = cache.verify(cache.survey(features, dataset), context.obj.console)
+    verdict = cache.verify(cache.survey(locate(features), dataset), context.obj.console)
     if as_json:
         print_result(
             json.dumps(
@@ -79,7 +80,7 @@ def gc(
     from amber.config import load
 
     console = context.obj.console
-    datasets = cache.survey(features)
+    datasets = cache.survey(locate(features))
     found = cache.unneeded(datasets, [load(path) for path in pipelines or ()])
     for dataset in datasets:
         for entry in dataset.entries:
@@ -92,7 +93,7 @@ def gc(
     if not (yes or _agreed(len(found), sum(entry.bytes for entry in found), console)):
         return
     for entry in found:
-        cache.delete(features, entry)
+        cache.delete(locate(features), entry)
     print_result(f"{len(found)} feature sets deleted")
 
 
@@ -109,7 +110,7 @@ def export(
     """Write a dataset's features to HDF5: /ids, /speech and /text."""
     from amber import cache, hdf5
 
-    chosen = cache.choose(features, dataset)
+    chosen = cache.choose(locate(features), dataset)
     stores = [cache.find_set(chosen, "speech", speech), cache.find_set(chosen, "text", text)]
     assert chosen.corpus  # noqa: S101 (`choose` sees to it)
     written = hdf5.export(to, chosen.corpus, [s for s in stores if s], layer, context.obj.console)
@@ -141,8 +142,9 @@ def import_(
     asked = zip(MODALITIES, (speech, text), strict=True)
     places = {modality: Place.parse(f"--{modality}", place) for modality, place in asked if place}
     ids_place = Place.parse("--ids", ids) if ids else None
-    loaded = load(Source("table", dataset, features / dataset, table, {"inputs": "optional"}))
-    lines = run(loaded.corpus, loaded.ledger, places, ids_place, features / dataset, context.obj.console)
+    folder = locate(features) / dataset
+    loaded = load(Source("table", dataset, folder, table, {"inputs": "optional"}))
+    lines = run(loaded.corpus, loaded.ledger, places, ids_place, folder, context.obj.console)
     print_result("\n".join(lines))
 
 

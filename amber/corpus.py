@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from amber.errors import UserError, some
+from amber.location import write_whole
 
 FILE = "utterances.parquet"
 SCHEMA_VERSION = 1
@@ -130,6 +131,11 @@ class Ledger:
         """Return the ledger as plain data: every id of every category, and the remarks."""
         return {"entries": self.entries, "notes": self.notes}
 
+    def write(self, folder: Path) -> None:
+        """Write the ledger into a dataset's folder in the cache."""
+        content = json.dumps(self.as_json(), indent=1, ensure_ascii=False)
+        write_whole(folder / "ledger.json", content.encode())
+
 
 class Corpus:
     """The utterances of one dataset, in corpus order.
@@ -238,10 +244,9 @@ class Corpus:
         """Write the corpus to a Parquet file, in one step: readers see the old file or the new one."""
         about = {**self._about(), "schema_version": SCHEMA_VERSION}
         table = self.table.replace_schema_metadata({"amber": json.dumps(about, sort_keys=True)})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        pq.write_table(table, partial)
-        partial.replace(path)
+        buffer = pa.BufferOutputStream()
+        pq.write_table(table, buffer)
+        write_whole(path, buffer.getvalue())
 
     @classmethod
     def read(cls, path: Path) -> Corpus:
@@ -255,7 +260,8 @@ class Corpus:
         """
         if not path.is_file():
             raise UserError(f"no utterances at {path}: run `amber extract` for this dataset first")
-        table = pq.read_table(path)
+        with path.open("rb") as file:
+            table = pq.read_table(file)
         about = json.loads((table.schema.metadata or {}).get(b"amber", b"{}"))
         if about.pop("schema_version", None) != SCHEMA_VERSION:
             raise UserError(f"{path} was not written by this version of amber: run `amber extract` again")

@@ -143,7 +143,7 @@ def _pick(store: FeatureStore, layer: str) -> Pick:
         return lambda pooled: pooled.astype(np.float32).mean(axis=1)
     if layer != "last" and layer not in map(str, layers):
         raise UserError(
-            f"--layer {layer}: {Path(store.location).name} holds {some(map(str, layers), 30)}; or last, mean, all"
+            f"--layer {layer}: {store.location.name} holds {some(map(str, layers), 30)}; or last, mean, all"
         )
     place = len(layers) - 1 if layer == "last" else layers.index(int(layer))
     return lambda pooled: pooled[:, place]

@@ -128,7 +128,7 @@ def import_(
         contents = {modality: _read_through(array, ids, console) for modality, array in arrays.items()}
         if not former or not former.same_as(corpus):
             corpus.write(folder / FILE)
-        (folder / "ledger.json").write_text(json.dumps(ledger.as_json(), indent=1, ensure_ascii=False))
+        ledger.write(folder)
         return [_store(corpus, modality, arrays[modality], contents[modality], folder, console) for modality in arrays]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,9 @@ def arrays(spec: FeatureSpec) -> dict[str, Array]:
     }
 
 
-def lay_out(location: str, spec: FeatureSpec, ids: Sequence[str]) -> zarr.Group:
+def lay_out(location: Path, spec: FeatureSpec, ids: Sequence[str]) -> zarr.Group:
     """Create an empty feature set in place of whatever is there; its spec is written last."""
-    group = zarr.open_group(store=location, mode="w", zarr_format=3)
+    group = zarr.open_group(store=str(location), mode="w", zarr_format=3)
     for name, array in arrays(spec).items():
         group.create_array(
             name,

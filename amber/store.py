@@ -20,6 +20,7 @@ from amber.corpus import MODALITIES
 from amber.errors import RunFailure, UserError
 from amber.features import SCHEMA_VERSION, FeatureSpec, slug
 from amber.layout import arrays, lay_out
+from amber.location import is_local
 from amber.unit import Status, Unit
 
 _BAD_CHUNK = (ValueError, RuntimeError)  # what codecs raise for bytes that are not what was written
@@ -39,14 +40,14 @@ class FeatureStore:
     All in the order of `ids` (N,). Use `create` to write and `open` to read.
     """
 
-    def __init__(self, location: str, group: zarr.Group, spec: FeatureSpec) -> None:
+    def __init__(self, location: Path, group: zarr.Group, spec: FeatureSpec) -> None:
         self.location = location
         self.spec = spec
         self._group = group
         self._arrays: dict[str, zarr.Array[Any]] = {}  # opened so far: opening reads a file
 
     @classmethod
-    def create(cls, folder: str | Path, spec: FeatureSpec, ids: Sequence[str]) -> FeatureStore:
+    def create(cls, folder: Path, spec: FeatureSpec, ids: Sequence[str]) -> FeatureStore:
         """Create the set in a dataset's cache folder, or go on with what an earlier run left there.
 
         Raises
@@ -55,8 +56,8 @@ class FeatureStore:
             If a set of that name holds another spec or other ids.
 
         """
-        location = f"{str(folder).rstrip('/')}/{spec.name}"
-        _remove_partial_writes(Path(location))
+        location = folder / spec.name
+        _remove_partial_writes(location)
         try:
             store = cls.open(location)
         except NoLayoutError:  # the spec is written last
@@ -67,7 +68,7 @@ class FeatureStore:
         return store
 
     @classmethod
-    def open(cls, location: str | Path) -> FeatureStore:
+    def open(cls, location: Path) -> FeatureStore:
         """Open a set.
 
         Raises
@@ -92,7 +93,7 @@ class FeatureStore:
         if not isinstance(raw, dict) or raw.get("schema_version") != SCHEMA_VERSION:
             raise UserError(f"{location}: written by another version of amber; extract again into a new cache")
         try:
-            return cls(str(location), group, FeatureSpec.model_validate(raw))
+            return cls(location, group, FeatureSpec.model_validate(raw))
         except ValueError as error:
             raise _damaged_metadata(location) from error
 
@@ -113,7 +114,7 @@ class FeatureStore:
 
     def is_named(self, asked: str) -> bool:
         """Return whether the set is meant by its folder's name, its encoder's name or the encoder's folder."""
-        return asked in (Path(self.location).name, self.spec.encoder) or slug(asked) == slug(self.spec.encoder)
+        return asked in (self.location.name, self.spec.encoder) or slug(asked) == slug(self.spec.encoder)
 
     def ids(self) -> tuple[str, ...]:
         """Return the utterance ids, in row order."""
@@ -325,12 +326,12 @@ class FeatureStore:
             raise RunFailure(f"{self.location}/{name}{chunk}: a chunk is damaged ({error}){mend}") from error
 
 
-def set_folders(cache: str | Path, dataset: str) -> list[Path]:
+def set_folders(cache: Path, dataset: str) -> list[Path]:
     """Return the folders of a dataset's feature sets in a cache, by name, whatever state they are in."""
-    return [path for path in sorted(Path(cache, dataset).glob("*.zarr")) if path.name.startswith(MODALITIES)]
+    return [path for path in sorted((cache / dataset).glob("*.zarr")) if path.name.startswith(MODALITIES)]
 
 
-def feature_sets(cache: str | Path, dataset: str) -> list[FeatureStore]:
+def feature_sets(cache: Path, dataset: str) -> list[FeatureStore]:
     """Return every feature set of a dataset in a cache, by name; half laid-out ones are left out."""
     found = []
     for path in set_folders(cache, dataset):
@@ -341,11 +342,11 @@ def feature_sets(cache: str | Path, dataset: str) -> list[FeatureStore]:
     return found
 
 
-def _damaged_metadata(location: str | Path) -> RunFailure:
+def _damaged_metadata(location: Path | str) -> RunFailure:
     return RunFailure(f"{location}/zarr.json is damaged; delete the feature set and run `amber extract` again")
 
 
 def _remove_partial_writes(location: Path) -> None:
     """Remove what a killed process was just writing: Zarr writes beside the chunk, then renames."""
-    for partial in location.rglob("*.partial") if location.is_dir() else ():
+    for partial in location.rglob("*.partial") if is_local(location) and location.is_dir() else ():
         partial.unlink(missing_ok=True)

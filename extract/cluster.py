@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from amber.errors import RunFailure, UserError
+from amber.location import absolute, locate
 from amber.store import FeatureStore
 
 from .engine import UNITS_AT_ONCE, Engine, Recipe, Tick
@@ -43,9 +44,9 @@ def on_cluster(
     """
     with _client(workers, scheduler) as client:
         sizes = {}
-        tasks = dask.as_completed([])
+        tasks, where = dask.as_completed([]), str(absolute(store.location))
         for number, inputs in units.items():
-            task = client.submit(_do, recipe, store.location, number, inputs, pure=False, retries=RETRIES)
+            task = client.submit(_do, recipe, where, number, inputs, pure=False, retries=RETRIES)
             sizes[task.key] = len(inputs)
             tasks.add(task)
         for task in tasks:
@@ -89,7 +90,7 @@ def _do(recipe: Recipe, location: str, number: int, inputs: Sequence[Input | Non
 @lru_cache(maxsize=1)
 def _engine(recipe: Recipe, location: str) -> Engine:
     """Return this worker process's one engine."""
-    return Engine(replace(recipe, device=_own_device(recipe)), FeatureStore.open(location))
+    return Engine(replace(recipe, device=_own_device(recipe)), FeatureStore.open(locate(location)))
 
 
 def _own_device(recipe: Recipe) -> Any:

@@ -5,7 +5,6 @@ Run again, it does exactly the units that are not committed yet.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from amber.console import Console
 from amber.corpus import MODALITIES, Corpus, Modality
 from amber.errors import RunFailure, UserError, some
 from amber.features import FeatureSpec
+from amber.location import locate
 from amber.machine import Device, choose
 from amber.store import FeatureStore
 from amber.unit import Status
@@ -34,7 +34,7 @@ from .inputs import Input, inputs
 class Outcome:
     """What a feature set holds after extraction: counts of utterances by status, and why utterances failed."""
 
-    location: str
+    location: Path
     modality: Modality
     counts: dict[str, int]
     errors: dict[str, str]
@@ -43,7 +43,7 @@ class Outcome:
 
     def as_json(self) -> dict[str, Any]:
         """Return the outcome as plain data."""
-        return self.__dict__.copy()
+        return {**self.__dict__, "location": str(self.location)}
 
     def line(self) -> str:
         """Return the outcome in one line."""
@@ -82,7 +82,7 @@ def load_corpus(config: Config) -> corpora.Loaded:
     source = corpora.Source(
         dataset=options.dataset,
         name=name,
-        cache=Path(config.features.cache, name),
+        cache=locate(config.features.cache) / name,
         root=Path(options.root) if options.root else None,
         options=options.options,
     )
@@ -128,12 +128,12 @@ def run(config: Config, console: Console, cluster: Cluster | None = None, retry_
 
     """
     loaded = load_corpus(config)
-    corpus, folder = loaded.corpus, Path(config.features.cache, loaded.corpus.name)
+    corpus, folder = loaded.corpus, locate(config.features.cache) / loaded.corpus.name
     work = survey(config, corpus)
     for line in loaded.ledger.lines():
         console.say(f"{corpus.name}: {line}")
     _write_corpus(corpus, folder, console)
-    (folder / "ledger.json").write_text(json.dumps(loaded.ledger.as_json(), indent=1, ensure_ascii=False))
+    loaded.ledger.write(folder)
     if loaded.prepare:
         loaded.prepare(console)
     share = config.features.max_failures
@@ -149,7 +149,7 @@ def run(config: Config, console: Console, cluster: Cluster | None = None, retry_
 def plan(config: Config) -> list[str]:
     """Say what `run` would do, in lines: utterances, hours, bytes, and what is cached already."""
     loaded = load_corpus(config)
-    corpus, folder = loaded.corpus, Path(config.features.cache, loaded.corpus.name)
+    corpus, folder = loaded.corpus, locate(config.features.cache) / loaded.corpus.name
     paths = [Path(corpus.root, path) for path in corpus.column("audio") if path]
     duration = audio.hours(paths)
     heard = f"about {duration:.2f} h of audio" if duration is not None else "audio not there yet"

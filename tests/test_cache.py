@@ -51,7 +51,7 @@ def test_ls_lists_what_is_there(run_cache: Run, cache: Path) -> None:
 
 
 def test_ls_says_what_is_stale_half_and_unreadable(run_cache: Run, cache: Path) -> None:
-    speech, text = (Path(s.location) for s in feature_sets(cache, "demo"))
+    speech, text = (s.location for s in feature_sets(cache, "demo"))
     corpus = Corpus.read(cache / "demo" / FILE)
     corpus.take(np.arange(99)).write(cache / "demo" / FILE)
     (text / "zarr.json").unlink()
@@ -89,18 +89,18 @@ def test_damage_is_named_and_extract_repairs_that_unit_alone(
     run_cache: Run, cache: Path, how: str, says: str | None
 ) -> None:
     store = feature_sets(cache, "demo")[0]
-    before = contents(Path(store.location))
+    before = contents(store.location)
     damage(store, how)
     if says:
         (finding,) = json.loads(run_cache("verify", "--features", cache, "--json", code=1))["findings"]
-        assert finding["where"] == f"demo/{Path(store.location).name}"
+        assert finding["where"] == f"demo/{store.location.name}"
         assert finding["what"].startswith(f"unit 1 ({store.ids()[64]} to {store.ids()[99]}): ")
         assert says in finding["what"]
     else:  # a commit that can't be read is none
         assert "not complete: 1 of 2 units" in run_cache("verify", "--features", cache)
     outcomes = stage.run(demo_config(cache), Console(quiet=True))
     assert [o.units_done_now for o in outcomes] == [1, 0]
-    assert contents(Path(store.location)) == before
+    assert contents(store.location) == before
     run_cache("verify", "--features", cache)
 
 
@@ -118,19 +118,19 @@ def test_damaged_metadata_are_named_and_cost_no_unit(run_cache: Run, cache: Path
 
 def test_damaged_ids_are_named_and_extract_writes_them_again(run_cache: Run, cache: Path) -> None:
     store = feature_sets(cache, "demo")[0]
-    before = contents(Path(store.location))
+    before = contents(store.location)
     path = Path(store.location, "ids", "c", "0")
     path.write_bytes(path.read_bytes()[:20])
     assert "ids: a chunk is damaged" in run_cache("verify", "--features", cache, code=1)
     assert [o.units_done_now for o in stage.run(demo_config(cache), Console(quiet=True))] == [0, 0]
-    assert contents(Path(store.location)) == before
+    assert contents(store.location) == before
 
 
 def test_other_ids_and_another_name_are_found(run_cache: Run, cache: Path) -> None:
     store = feature_sets(cache, "demo")[1]
     array = store._array("ids")
     array[:] = np.array(store.ids()[::-1], dtype=object)
-    Path(store.location).rename(cache / "demo" / "text-other-00000000.zarr")
+    store.location.rename(cache / "demo" / "text-other-00000000.zarr")
     found = [f["what"] for f in json.loads(run_cache("verify", "--features", cache, "--json", code=1))["findings"]]
     assert any("folder's name is not that of its spec" in what for what in found)
     assert any("its ids are not those of utterances.parquet" in what for what in found)
@@ -161,7 +161,7 @@ def names(cache: Path) -> set[str]:
 
 
 def test_gc_asks_and_deletes_only_what_is_of_other_utterances(run_cache: Run, littered: Path) -> None:
-    before, current = names(littered), {Path(e.location).name for e in _current(littered)}
+    before, current = names(littered), {e.location.name for e in _current(littered)}
     said = run_cache("gc", "--features", littered)
     assert "of other utterances" in said
     assert "was never laid out whole" in said
@@ -193,7 +193,7 @@ def _current(cache: Path) -> list[FeatureStore]:
 
 
 def test_gc_keeps_what_a_pipeline_names(run_cache: Run, cache: Path, tmp_path: Path) -> None:
-    speech, text = (Path(s.location) for s in feature_sets(cache, "demo"))
+    speech, text = (s.location for s in feature_sets(cache, "demo"))
     (tmp_path / "a.yaml").write_text("features: {speech: logmel, text: bert-base-uncased}\n")
     (tmp_path / "b.yaml").write_text("corpus: {name: other}\n")
     said = run_cache("gc", "--features", cache, "--pipeline", tmp_path / "a.yaml", "--pipeline", tmp_path / "b.yaml")

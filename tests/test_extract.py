@@ -86,7 +86,7 @@ def test_killed_and_run_again_gives_the_same_bytes(tmp_path: Path, whole: Path, 
     outcomes = stage.run(demo_config(tmp_path, size=400), QUIET)
     assert 0 < outcomes[0].units_done_now < 7
     for outcome in outcomes:
-        name = Path(outcome.location).name
+        name = outcome.location.name
         assert contents(tmp_path / "demo" / name) == contents(whole / "demo" / name)
 
 
@@ -149,7 +149,7 @@ def test_a_plan_writes_nothing(tmp_path: Path) -> None:
 
 def test_a_set_of_other_utterances_is_not_taken_for_this_one(demo_cache: Path) -> None:
     """Features are found by spec: another size of corpus has another name."""
-    names = {Path(s.location).name for s in feature_sets(demo_cache, "demo")}
+    names = {s.location.name for s in feature_sets(demo_cache, "demo")}
     loaded = stage.load_corpus(demo_config(demo_cache, size=90))
     work = stage.survey(demo_config(demo_cache, size=90), loaded.corpus)
     assert not names & {w.spec.name for w in work}

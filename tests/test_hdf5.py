@@ -82,7 +82,7 @@ def test_several_sets_are_chosen_from_by_name(run_cache: Run, cache: Path) -> No
     )
     chosen = choose(cache, None)
     for store in feature_sets(cache, "demo"):
-        found = find_set(chosen, store.spec.modality, Path(store.location).name)
+        found = find_set(chosen, store.spec.modality, store.location.name)
         assert found is not None
         assert found.location == store.location
 

@@ -67,22 +67,22 @@ def test_an_interrupted_set_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     part = FeatureStore.create(tmp_path / "b", spec(), ids())
     fill(part, [1])
     # A write that a killed process left behind.
-    (Path(part.location) / "pooled" / "c" / "2.0123.partial").write_bytes(b"half")
+    (part.location / "pooled" / "c" / "2.0123.partial").write_bytes(b"half")
     part = FeatureStore.create(tmp_path / "b", spec(), ids())
     assert part.committed().tolist() == [False, True, False]
     fill(part, [0, 2])
-    assert contents(Path(part.location)) == contents(Path(whole.location))
+    assert contents(part.location) == contents(whole.location)
 
 
 def test_a_layout_that_was_cut_short_is_laid_out_anew(tmp_path: Path) -> None:
     store = FeatureStore.create(tmp_path, spec(), ids())
-    whole = contents(Path(store.location))
+    whole = contents(store.location)
     for name in ("zarr.json", "ids", "commits", "status"):
-        path = Path(store.location) / name
+        path = store.location / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
         if name != "zarr.json":
             # The spec is written last, so a cut layout never has one.
-            (Path(store.location) / "zarr.json").unlink()
+            (store.location / "zarr.json").unlink()
         assert contents(Path(FeatureStore.create(tmp_path, spec(), ids()).location)) == whole
 
 
@@ -119,7 +119,7 @@ def test_everything_that_matters_is_in_the_name(change: dict[str, object]) -> No
 def test_a_flipped_byte_is_noticed(tmp_path: Path) -> None:
     store = FeatureStore.create(tmp_path, spec(), ids())
     fill(store, range(3))
-    chunk = Path(store.location) / "pooled" / "c" / "1" / "0" / "0"
+    chunk = store.location / "pooled" / "c" / "1" / "0" / "0"
     data = bytearray(chunk.read_bytes())
     data[7] ^= 1
     chunk.write_bytes(data)

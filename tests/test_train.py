@@ -150,13 +150,13 @@ def test_which_features(demo_cache: Path, tmp_path: Path) -> None:
     extraction.run(demo_config(cache, "features.dtype=float32"), QUIET)
     with pytest.raises(UserError, match=r"several speech sets; say which(.|\n)*logmel"):
         chosen()
-    name = next(Path(s.location).name for s in feature_sets(cache, "demo") if s.spec.dtype == "float32")
+    name = next(s.location.name for s in feature_sets(cache, "demo") if s.spec.dtype == "float32")
     assert chosen(f"features.speech={name}") == "logmel"
     # And one whose units are not all committed is not trained on.
     (store,) = [s for s in feature_sets(cache, "demo") if s.spec.dtype == "float16" and s.spec.modality == "speech"]
-    (Path(store.location) / "commits" / "c" / "1").unlink()
+    (store.location / "commits" / "c" / "1").unlink()
     with pytest.raises(UserError, match="is not complete"):
-        chosen(f"features.speech={Path(store.location).name}")
+        chosen(f"features.speech={store.location.name}")
 
 
 @pytest.mark.parametrize(

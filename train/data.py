@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from amber.config import FeatureOptions
 from amber.corpus import Corpus, Modality
 from amber.errors import UserError, some
 from amber.labels import LabelSpace, distribution
+from amber.location import locate
 from amber.store import FeatureStore, feature_sets
 from amber.unit import Status
 
@@ -87,7 +87,7 @@ def find_corpus(cache: str, dataset: str | None) -> Corpus:
         If the cache does not exist, holds no such dataset, or holds several and none is named.
 
     """
-    there = sorted(path.parent.name for path in Path(cache).glob(f"*/{contract.FILE}"))
+    there = sorted(path.parent.name for path in locate(cache).glob(f"*/{contract.FILE}"))
     if not there:
         raise UserError(f"--features {cache}: no dataset there; run `amber extract` first")
     if dataset is None and len(there) > 1:
@@ -95,7 +95,7 @@ def find_corpus(cache: str, dataset: str | None) -> Corpus:
     name = dataset or there[0]
     if name not in there:
         raise UserError(f"--features {cache}: no dataset {name!r} there; it holds {some(there)}")
-    return Corpus.read(Path(cache, name, contract.FILE))
+    return Corpus.read(locate(cache) / name / contract.FILE)
 
 
 def find_stores(
@@ -114,12 +114,12 @@ def find_stores(
 
 def _find_store(options: FeatureOptions, corpus: Corpus, modality: Modality) -> FeatureStore:
     wanted = corpus.input_hash(modality)
-    every = [s for s in feature_sets(options.cache, corpus.name) if s.spec.modality == modality]
+    every = [s for s in feature_sets(locate(options.cache), corpus.name) if s.spec.modality == modality]
     current = [s for s in every if s.spec.inputs == wanted]
     asked = getattr(options, modality) if modality in options.model_fields_set else None
     if asked and (len(current) > 1 or not any(s.is_named(asked) for s in current)):
         current = [s for s in current if s.is_named(asked)]
-    listed = some((Path(s.location).name for s in every), 9) or "none"
+    listed = some((s.location.name for s in every), 9) or "none"
     where = f"{options.cache} holds for {corpus.name}, {modality}: {listed}"
     if not current:
         named = f"{asked} " if asked else ""
@@ -132,7 +132,7 @@ def _find_store(options: FeatureOptions, corpus: Corpus, modality: Modality) -> 
     if len(current) > 1:
         raise UserError(f"features: several {modality} sets; say which with --set features.{modality}=NAME\n{where}")
     if not current[0].complete():
-        raise UserError(f"features: {Path(current[0].location).name} is not complete; run `amber extract` again")
+        raise UserError(f"features: {current[0].location.name} is not complete; run `amber extract` again")
     return current[0]
 
 
@@ -182,7 +182,7 @@ def _read_layer(store: FeatureStore, choice: LayerChoice) -> NDArray[Any]:
         return store.layer(len(layers) - 1)
     if choice not in layers:
         listed = some(map(str, layers), 30)
-        raise UserError(f"train.layer: {Path(store.location).name} holds the layers {listed}, asked for {choice}")
+        raise UserError(f"train.layer: {store.location.name} holds the layers {listed}, asked for {choice}")
     return store.layer(layers.index(choice))
 
 

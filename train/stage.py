@@ -18,6 +18,7 @@ from amber.config import Config
 from amber.console import Advance, Console
 from amber.corpus import Modality
 from amber.labels import LabelSpace, smooth
+from amber.location import absolute, locate
 from amber.machine import choose, surroundings
 from amber.splits import Fold
 
@@ -92,7 +93,7 @@ def prepare(config: Config, dataset: str | None) -> Experiment:
         data=data,
         folds=folds,
         runs=runs(config, numbers),
-        facts=Facts(name, sections, specs, {**surroundings(), "cache": str(Path(config.features.cache).resolve())}),
+        facts=Facts(name, sections, specs, {**surroundings(), "cache": str(absolute(locate(config.features.cache)))}),
         context={"schema": SCHEMA_VERSION, "corpus": corpus.label_hash(), **sections},
     )
 

@@ -8,6 +8,7 @@ the utterance's `truth`.
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from amber.console import Console
 from amber.corpus import Corpus, Ledger, Utterance, Vote
 from amber.errors import UserError
+from amber.location import is_local
 
 from . import Loaded, Source
 from .voice import RATE, Signal, Speaker, speak
@@ -113,7 +115,9 @@ def load(source: Source) -> Loaded:
     conflict = source.option("conflict", CONFLICT)
     if not isinstance(conflict, int | float) or not 0 <= conflict <= 1:
         raise UserError(f"corpus.options.conflict: a share from 0 to 1, got {conflict!r}")
-    folder = source.cache / f"audio-seed{seed}-conflict{conflict:g}"
+    # Audio is read from this machine's disk, wherever the features go.
+    home = source.cache if is_local(source.cache) else Path(tempfile.gettempdir(), "amber-demo")
+    folder = home / f"audio-seed{seed}-conflict{conflict:g}"
     spoken = make(size, seed, float(conflict))
     ledger = Ledger()
     ledger.add("labelled with audio", *(item.utterance.id for item in spoken))

@@ -1,0 +1,50 @@
+"""Places of a cache: a folder on this machine, or one on object storage (`s3://bucket/cache`), as a path either way."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any, cast
+
+from amber.errors import UserError
+
+
+def locate(where: str | Path) -> Path:
+    """Return a folder or file as a path: a local one as it is, a URL as a path of `universal_pathlib`.
+
+    Raises
+    ------
+    UserError
+        If the packages for that kind of storage are not installed.
+
+    """
+    if "://" not in str(where):
+        return Path(where)
+    try:
+        upath: Any = importlib.import_module("upath")
+        path = upath.UPath(str(where))
+        path.fs  # noqa: B018 (the driver is imported here)
+    except (ImportError, ValueError) as error:
+        raise UserError(f"{where}: this kind of storage can't be reached: {error}; pip install '.[s3]'") from None
+    return cast(Path, path)
+
+
+def is_local(path: Path) -> bool:
+    """Return whether a path is on this machine's file system."""
+    return isinstance(path, Path) and "://" not in str(path)
+
+
+def absolute(path: Path) -> Path:
+    """Return a path that means the same in every folder and process."""
+    return path.resolve() if is_local(path) else path
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that readers see the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not is_local(path):  # an object appears whole
+        path.write_bytes(content)
+        return
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    partial.replace(path)

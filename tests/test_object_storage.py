@@ -1,0 +1,100 @@
+"""The cache on object storage: the same contract, against a real S3 server on loopback."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import contents, environment
+
+pytest.importorskip("moto", reason="the S3 server of the extra `dev` is not installed")
+SIZE = "corpus.options.size=120"
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[dict[str, str]]:
+    """A server with an empty bucket; yields the environment in which `s3://` reaches it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-p", "0"], stderr=subprocess.PIPE, text=True, env=os.environ
+    )
+    assert process.stderr
+    address = next(line.split()[-1] for line in process.stderr if "Running on http" in line)
+    reached = {
+        **environment(),
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    script = "import s3fs; s3fs.S3FileSystem().mkdir('features')"
+    subprocess.run([sys.executable, "-c", script], env=reached, check=True)
+    # The server's log must be read, or it would block on a full pipe.
+    drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
+    yield reached
+    process.kill()
+    process.wait()
+    process.stderr.close()
+    drain.wait()
+
+
+def amber(where: dict[str, str], *arguments: object, code: int = 0) -> str:
+    command = [sys.executable, "-m", "amber.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=where, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout if code == 0 else done.stdout + done.stderr
+
+
+def script(where: dict[str, str], text: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, env=where, check=True
+    ).stdout.strip()
+
+
+def test_the_whole_pipeline_on_a_bucket(bucket: dict[str, str], tmp_path: Path) -> None:
+    extract = ("-q", "extract", "--dataset", "demo", "--speech", "logmel", "--text", "minilm", "--set", SIZE)
+    amber(bucket, *extract, "--features", "s3://features/cache")
+    amber(bucket, *extract, "--features", tmp_path / "cache")
+    files = contents(tmp_path / "cache" / "demo")
+    local = {name: hashlib.sha256(data).hexdigest() for name, data in files.items() if ".zarr" in name}
+    listed = script(
+        bucket,
+        "import s3fs, json, hashlib; fs = s3fs.S3FileSystem(); base = 'features/cache/demo/'\n"
+        "found = {p[len(base):]: hashlib.sha256(fs.cat(p)).hexdigest() for p in fs.find(base) if '.zarr' in p}\n"
+        "print(json.dumps(found))",
+    )
+    assert json.loads(listed) == local
+
+    (dataset,) = json.loads(amber(bucket, "cache", "ls", "--features", "s3://features/cache", "--json"))
+    assert [f["state"] for f in dataset["features"]] == ["current", "current"]
+    assert all(f["bytes"] > 10_000 for f in dataset["features"])
+    train = ("-q", "train", "--runs", tmp_path / "runs", "--variants", "soft", "--seeds", "0", "--folds", "1")
+    amber(bucket, *train, "--features", "s3://features/cache", "--set", "train.epochs=2", "--set", "labels.subset=any")
+    assert (tmp_path / "runs" / "demo" / "soft" / "fold1-seed0" / "DONE").is_file()
+
+
+def test_damage_on_a_bucket_is_named_and_only_that_unit_is_done_again(bucket: dict[str, str]) -> None:
+    cache = "s3://features/damaged"
+    extract = ("extract", "--dataset", "demo", "--speech", "logmel", "--text", "minilm", "--set", SIZE, "--json")
+    amber(bucket, "-q", *extract, "--features", cache)
+    script(
+        bucket,
+        "import s3fs; fs = s3fs.S3FileSystem()\n"
+        "(path,) = [p for p in fs.find('features/damaged/demo') if '/speech-' in p and p.endswith('pooled/c/1/0/0')]\n"
+        "data = bytearray(fs.cat(path)); data[7] ^= 1; fs.pipe(path, bytes(data))",
+    )
+    assert "unit 1" in amber(bucket, "-q", "cache", "verify", "--features", cache, code=1)
+    speech, text = json.loads(amber(bucket, "-q", *extract, "--features", cache))
+    assert (speech["units_done_now"], text["units_done_now"]) == (1, 0)
+    assert "no findings" in amber(bucket, "-q", "cache", "verify", "--features", cache)
+
+
+def test_a_bucket_that_is_not_there_is_said_in_three_lines(bucket: dict[str, str]) -> None:
+    said = amber(bucket, "-q", "cache", "ls", "--features", "s3://nowhere/cache", code=2)
+    assert "no such cache" in said
+    assert len(said.splitlines()) <= 3
