@@ -6,8 +6,7 @@ run was killed while laying it out, and *unreadable* if its metadata are damaged
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from amber.config import Config
-from amber.console import Console
 from amber.corpus import FILE, Corpus, Modality
 from amber.errors import RunFailure, UserError, some
+from amber.location import is_local, remove_folder
 from amber.store import FeatureStore, NoLayoutError, set_folders
 from amber.unit import Status
 
@@ -77,24 +76,6 @@ class Dataset:
             else {"utterances": None, "trouble": self.trouble}
         )
         return {"dataset": self.name, **about, "features": [entry.as_json() for entry in self.entries]}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that is wrong: where, and what."""
-
-    where: str
-    what: str
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a verification found; `remarks` are worth knowing but no damage."""
-
-    findings: list[Finding]
-    remarks: list[Finding]
-    sets: int
-    units: int
 
 
 def survey(cache: Path, dataset: str | None = None) -> list[Dataset]:
@@ -161,58 +142,6 @@ def _entry(path: Path, corpus: Corpus | None) -> Entry:
     return Entry(path, "stale", "of other utterances than the present ones", store)
 
 
-def verify(datasets: Sequence[Dataset], console: Console) -> Verdict:
-    """Read everything in these datasets and hold it against what it should be; nothing is changed."""
-    verdict = Verdict([], [], sum(len(d.entries) for d in datasets), sum(_done(e) for d in datasets for e in d.entries))
-    with console.progress("verify", verdict.units) as advance:
-        for dataset in datasets:
-            if not dataset.corpus:
-                verdict.findings.append(Finding(dataset.name, dataset.trouble))
-            for entry in dataset.entries:
-                where = f"{dataset.name}/{entry.path.name}"
-                if entry.store:
-                    found = _faults(entry.store, dataset.corpus if entry.state == "current" else None, advance)
-                    verdict.findings.extend(Finding(where, what) for what in found)
-                verdict.remarks.extend(Finding(where, what) for what in _remarks(entry))
-                if entry.state == "unreadable":
-                    verdict.findings.append(Finding(where, entry.trouble))
-    return verdict
-
-
-def _done(entry: Entry) -> int:
-    return int(entry.store.committed().sum()) if entry.store else 0
-
-
-def _remarks(entry: Entry) -> Iterator[str]:
-    if entry.state in ("half", "stale"):
-        yield entry.trouble
-    if entry.store and not entry.store.complete():
-        committed = entry.store.committed()
-        yield f"not complete: {committed.sum()} of {len(committed)} units; `amber extract` goes on from there"
-
-
-def _faults(store: FeatureStore, corpus: Corpus | None, advance: Callable[[], object]) -> Iterator[str]:
-    """Say what is wrong with a set; `corpus` holds the utterances that it must be of, if it is current."""
-    if store.location.name != store.spec.name:
-        yield f"its folder's name is not that of its spec, {store.spec.name}"
-    try:
-        ids: tuple[str, ...] = store.ids()
-    except RunFailure as failure:
-        ids = ()
-        yield str(failure)
-    else:
-        if corpus and ids != corpus.ids:
-            yield f"its ids are not those of {FILE}"
-    for number in np.flatnonzero(store.committed()).tolist():
-        try:
-            store.read_unit(number)
-        except RunFailure as failure:
-            rows = store.unit(number)
-            span = f"{ids[rows.start]} to {ids[rows.stop - 1]}" if ids else f"rows {rows.start} to {rows.stop - 1}"
-            yield f"unit {number} ({span}): {failure}"
-        advance()
-
-
 def unneeded(datasets: Sequence[Dataset], pipelines: Collection[Config]) -> list[Entry]:
     """Return the feature sets that no pipeline names; without pipelines, those of other utterances than the present.
 
@@ -247,11 +176,11 @@ def delete(cache: Path, entry: Entry) -> None:
         If its folder lies outside the cache (a link leads there).
 
     """
-    if not entry.path.resolve().is_relative_to(cache.resolve()) or entry.path.is_symlink():
+    if is_local(cache) and (not entry.path.resolve().is_relative_to(cache.resolve()) or entry.path.is_symlink()):
         raise UserError(f"{entry.path}: a link out of the cache; not deleted")
     # Without its metadata it is no feature set: a deletion that is cut short leaves nothing to be believed.
     (entry.path / "zarr.json").unlink(missing_ok=True)
-    shutil.rmtree(entry.path)
+    remove_folder(entry.path)
 
 
 def find_set(dataset: Dataset, modality: Modality, asked: str | None) -> FeatureStore | None:

@@ -40,8 +40,9 @@ def ls(features: Features = CACHE, as_json: Json = False) -> None:
 def verify(context: typer.Context, features: Features = CACHE, dataset: Name = None, as_json: Json = False) -> None:
     """Read everything and name what is damaged; exit code 1 if something is. `amber extract` repairs it."""
     from amber import cache
+    from amber.verify import verify as run
 
-    verdict = cache.verify(cache.survey(locate(features), dataset), context.obj.console)
+    verdict = run(cache.survey(locate(features), dataset), context.obj.console)
     if as_json:
         print_result(
             json.dumps(

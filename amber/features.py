@@ -37,6 +37,7 @@ class FeatureSpec(Section):
     max_seconds: float | None  # longer audio is cut into windows of this length
     dtype: Literal["float16", "float32"]
     precision: str
+    hop: int | None = None  # samples from frame to frame, of level *frames* and speech
     schema_version: int = SCHEMA_VERSION
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,6 +38,14 @@ def is_local(path: Path) -> bool:
 def absolute(path: Path) -> Path:
     """Return a path that means the same in every folder and process."""
     return path.resolve() if is_local(path) else path
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder and all that is in it."""
+    if is_local(path):
+        shutil.rmtree(path)
+    else:
+        cast(Any, path).rmdir(recursive=True)
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -19,7 +19,7 @@ from .engine import UNITS_AT_ONCE, Engine, Recipe, Tick
 from .inputs import Input
 
 RETRIES = 2  # of a unit that raises: by then it is not the worker's fault
-PATIENCE = "20s"  # to find a scheduler that is running
+PATIENCE = "5s"  # to find a scheduler that is running
 
 dask: Any = importlib.import_module("distributed")
 

@@ -155,12 +155,13 @@ def plan(config: Config) -> list[str]:
     heard = f"about {duration:.2f} h of audio" if duration is not None else "audio not there yet"
     lines = [f"extract {corpus.name}: {len(corpus)} utterances, {heard}"]
     for part in survey(config, corpus):
-        size = len(corpus) * len(part.card.layers) * part.card.dim * np.dtype(part.spec.dtype).itemsize
-        total = -(-len(corpus) // part.spec.unit_rows)
+        size = f"{len(corpus) * part.spec.vector_bytes / 1e6:.1f} MB"
+        if part.spec.level == "frames":
+            size = f"{part.spec.vector_bytes / 1e3:.1f} kB a frame"
         done = _committed(folder / part.spec.name)
         lines.append(
-            f"  {part.card.modality}: {part.card.name}, {len(part.card.layers)} layers, {size / 1e6:.1f} MB, "
-            f"{part.device.precision} on {part.device.name}: {done} of {total} units cached"
+            f"  {part.card.modality}: {part.card.name}, {len(part.card.layers)} layers, {size}, "
+            f"{part.device.precision} on {part.device.name}: {done} of {part.spec.units} units cached"
         )
     return lines
 
@@ -181,11 +182,12 @@ def _spec(config: Config, corpus: Corpus, card: Card, device: Device) -> Feature
         layers=card.layers,
         dim=card.dim,
         level=config.features.level,
-        pooling=config.features.pooling,
+        pooling=config.features.pooling if config.features.level == "pooled" else "none",
         sample_rate=card.sample_rate,
         max_seconds=card.max_seconds,
         dtype=config.features.dtype,
         precision=device.precision,
+        hop=card.hop if config.features.level == "frames" else None,
     )
 
 

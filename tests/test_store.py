@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import contents
+from conftest import contents, flip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -146,3 +147,49 @@ def test_units_cover_every_row_once(size: int, layers: int, dim: int) -> None:
     units = [store.unit(number) for number in range(-(-size // made.unit_rows))]
     assert [row for unit in units for row in unit] == list(range(size))
     assert made.unit_rows * layers * dim * 2 <= max(2 << 20, 64 * layers * dim * 2)
+
+
+def frames_unit(lengths: list[int], first: int = 0) -> Unit:
+    features = np.arange(first, first + sum(lengths) * 8, dtype=np.float32).reshape(-1, 2, 4)
+    status = np.where(np.array(lengths) > 0, Status.OK, Status.FAILED).astype(np.uint8)
+    return Unit(features, status, ["" if n else "gone" for n in lengths], np.array(lengths, dtype=np.int64))
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.integers(0, 30), min_size=70, max_size=130), st.integers(1, 9))
+def test_frames_are_read_back_by_span(lengths: list[int], chunk: int) -> None:
+    made = spec(len(lengths), level="frames", dtype="float32")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(FeatureSpec, "chunk_frames", property(lambda self: chunk))
+        store = FeatureStore.create(Path(folder), made, ids(len(lengths)))
+        parts = [frames_unit(lengths[u.start : u.stop], 1000 * u.start) for u in map(store.unit, range(made.units))]
+        for number, part in enumerate(parts):
+            store.commit(number, part)
+        again = FeatureStore.open(store.location)
+        frames, spans = again._array("frames"), again.spans()
+        assert (spans[:, 1] - spans[:, 0]).tolist() == lengths
+        for number, part in enumerate(parts):
+            np.testing.assert_array_equal(again.read_unit(number).features, part.features)
+            np.testing.assert_array_equal(again.frames(number).features, part.features)
+            for row, one in zip(again.unit(number), part.split(), strict=True):
+                np.testing.assert_array_equal(np.asarray(frames[slice(*spans[row])]), one)
+        # A chunk belongs to one unit.
+        owners = [{span // chunk for span in spans[u.start : u.stop, 0]} for u in map(store.unit, range(made.units))]
+        assert not set.intersection(*owners) or made.units == 1
+
+
+@pytest.mark.parametrize("name", ["frames/c/0/0/0", "frames/c/1/0/0", "spans/c/0/0", "status/c/0"])
+@pytest.mark.parametrize("how", ["flipped", "gone"])
+def test_damage_to_frames_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, how: str) -> None:
+    monkeypatch.setattr(FeatureSpec, "chunk_frames", property(lambda self: 100))
+    store = FeatureStore.create(tmp_path, spec(64, level="frames", dtype="float32"), ids(64))
+    store.commit(0, frames_unit([3] * 64, first=1))
+    assert store.read_unit(0).features.shape == (192, 2, 4)
+    flip(store.location / name) if how == "flipped" else (store.location / name).unlink()
+    with pytest.raises(RunFailure):
+        store.read_unit(0)
+    assert list(store.drop_damaged()) == [0]
+    assert not store.complete()

@@ -52,6 +52,7 @@ class Card:
     padding included), `padding` the most of a batch that may be padding, and `max_seconds` the longest window of audio
     that it takes at once (None: no limit). `frame_count` tells how many frames a number of samples makes, in however
     many windows (None: texts, and encoders without frames); `has_frames` is false where an utterance is one vector.
+    `hop` is the number of samples from frame to frame.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Card:
     padding: float = 0.05
     frame_count: Callable[[int], int] | None = None
     has_frames: bool = True
+    hop: int | None = None
 
     def budget_on(self, device: Device) -> int:
         """Return what a batch may come to on a device."""

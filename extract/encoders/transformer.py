@@ -81,6 +81,7 @@ def _speech(found: Source, layers: tuple[int, ...], max_seconds: float) -> Card:
         load=load,
         padding=SPEECH_PADDING,
         frame_count=frames.frames,
+        hop=frames.stride,
     )
     return made
 

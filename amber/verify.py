@@ -1,0 +1,114 @@
+"""Whether a cache is sound: everything in it read, and held against what it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from amber.cache import Dataset, Entry
+from amber.console import Console
+from amber.corpus import FILE, Corpus
+from amber.errors import RunFailure
+from amber.store import FeatureStore
+from amber.unit import USABLE, Unit
+
+FRAMES_OFF = 3  # frames that a recording may have more or fewer than its duration makes: families round differently
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong: where, and what."""
+
+    where: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a verification found; `remarks` are worth knowing but no damage."""
+
+    findings: list[Finding]
+    remarks: list[Finding]
+    sets: int
+    units: int
+
+
+def verify(datasets: Sequence[Dataset], console: Console) -> Verdict:
+    """Read everything in these datasets and hold it against what it should be; nothing is changed."""
+    verdict = Verdict([], [], sum(len(d.entries) for d in datasets), sum(_done(e) for d in datasets for e in d.entries))
+    with console.progress("verify", verdict.units) as advance:
+        for dataset in datasets:
+            if not dataset.corpus:
+                verdict.findings.append(Finding(dataset.name, dataset.trouble))
+            for entry in dataset.entries:
+                where = f"{dataset.name}/{entry.path.name}"
+                if entry.store:
+                    found = _faults(entry.store, dataset.corpus if entry.state == "current" else None, advance)
+                    verdict.findings.extend(Finding(where, what) for what in found)
+                verdict.remarks.extend(Finding(where, what) for what in _remarks(entry))
+                if entry.state == "unreadable":
+                    verdict.findings.append(Finding(where, entry.trouble))
+    return verdict
+
+
+def _done(entry: Entry) -> int:
+    return int(entry.store.committed().sum()) if entry.store else 0
+
+
+def _remarks(entry: Entry) -> Iterator[str]:
+    if entry.state in ("half", "stale"):
+        yield entry.trouble
+    if entry.store and not entry.store.complete():
+        committed = entry.store.committed()
+        yield f"not complete: {committed.sum()} of {len(committed)} units; `amber extract` goes on from there"
+
+
+def _faults(store: FeatureStore, corpus: Corpus | None, advance: Callable[[], object]) -> Iterator[str]:
+    """Say what is wrong with a set; `corpus` holds the utterances that it must be of, if it is current."""
+    if store.location.name != store.spec.name:
+        yield f"its folder's name is not that of its spec, {store.spec.name}"
+    try:
+        ids: tuple[str, ...] = store.ids()
+    except RunFailure as failure:
+        ids = ()
+        yield str(failure)
+    else:
+        if corpus and ids != corpus.ids:
+            yield f"its ids are not those of {FILE}"
+    for number in np.flatnonzero(store.committed()).tolist():
+        rows = store.unit(number)
+        try:
+            unit = store.read_unit(number)
+        except RunFailure as failure:
+            span = f"{ids[rows.start]} to {ids[rows.stop - 1]}" if ids else f"rows {rows.start} to {rows.stop - 1}"
+            yield f"unit {number} ({span}): {failure}"
+        else:
+            if corpus and store.spec.hop and store.spec.sample_rate:
+                yield from _odd_lengths(unit, store.spec.hop / store.spec.sample_rate, corpus, rows)
+        advance()
+
+
+def _odd_lengths(unit: Unit, hop: float, corpus: Corpus, rows: range) -> Iterator[str]:
+    """Say which recordings have more or fewer frames, `hop` seconds each, than their duration makes.
+
+    Recordings that are not at hand are passed over.
+    """
+    assert unit.lengths is not None  # noqa: S101 (only level *frames* has a hop)
+    about = corpus.take(np.array(rows, dtype=np.int64))
+    spans = zip(about.column("audio"), about.column("start"), about.column("end"), strict=True)
+    for uid, (path, start, end), count, status in zip(about.ids, spans, unit.lengths, unit.status, strict=True):
+        seconds = _seconds(Path(corpus.root, path), start, end) if path and status in USABLE else None
+        if seconds is not None and abs(count * hop - seconds) > FRAMES_OFF * hop:
+            yield f"{uid}: {count} frames, but its {seconds:.2f} s make about {seconds / hop:.0f}"
+
+
+def _seconds(path: Path, start: float | None, end: float | None) -> float | None:
+    try:
+        whole = soundfile.info(path).duration if end is None else end
+    except (OSError, soundfile.LibsndfileError):
+        return None
+    return float(whole) - (start or 0.0)
