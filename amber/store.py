@@ -7,7 +7,9 @@ written by one process, and counts as done once its checksum stands in `commits`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from amber import chunks
 from amber.corpus import MODALITIES
 from amber.errors import RunFailure, UserError
 from amber.features import SCHEMA_VERSION, FeatureSpec, slug
@@ -210,17 +213,20 @@ class FeatureStore:
         status = self._read("status", here, f"/c/{number}")
         errors = [str(reason) for reason in self._read("errors", here, f"/c/{number}")]
         if self.spec.level == "pooled":
-            unit = Unit(self._read("pooled", here, f"/c/{number}/0/0"), status, errors)
+            unit = Unit(self._features(here.start, here.stop - here.start), status, errors)
         else:
-            lengths = self._lengths(number)
-            unit = Unit(self._frames(number, int(lengths.sum())), status, errors, lengths)
+            lengths = self._lengths(number, self._read("spans", here, f"/c/{number}/0"))
+            unit = Unit(self._features(number * self.spec.unit_room, int(lengths.sum())), status, errors, lengths)
         trouble = unit.trouble(self._commit(number))
         if trouble:
             raise RunFailure(f"{self.location}: unit {number}: {trouble}")
         return unit
 
-    def frames(self, number: int) -> Unit:
-        """Read the frames of a committed unit, every chunk against its checksum but not the whole against the commit.
+    def stream(self, numbers: Sequence[int]) -> Iterator[Unit]:
+        """Read the frames of units in the order asked for, the next one while the last is being used.
+
+        Features are there until the next unit is asked for: their memory is used again. Every chunk is held against
+        its own checksum, not the whole against the commit as `read_unit` does.
 
         Raises
         ------
@@ -228,26 +234,56 @@ class FeatureStore:
             If a chunk's content is not what was written.
 
         """
-        lengths = self._lengths(number)
-        features = self._frames(number, int(lengths.sum()))
-        return Unit(features, self._read("status", self._slice(number)), [""] * len(lengths), lengths)
+        spans, status = self.spans(), self.status()
+        lengths = {number: self._lengths(number, spans[self._slice(number)]) for number in numbers}
+        most = max((int(n.sum()) for n in lengths.values()), default=0)
+        shape = (most, len(self.spec.layers), self.spec.dim)
+        buffers = itertools.cycle([np.empty(shape, dtype=self.spec.dtype) for _ in range(2)])
+
+        def frames(number: int, buffer: NDArray[Any]) -> Unit:
+            n = lengths[number]
+            features = buffer[: n.sum()]
+            self._fill(features, number * self.spec.unit_room)
+            return Unit(features, status[self._slice(number)], [""] * len(n), n)
+
+        with ThreadPoolExecutor(1, thread_name_prefix="ahead") as executor:
+            waiting: Future[Unit] | None = None
+            for number in numbers:
+                unit = waiting.result() if waiting else None
+                waiting = executor.submit(frames, number, next(buffers))
+                if unit:
+                    yield unit
+            if waiting:
+                yield waiting.result()
 
     def spans(self) -> NDArray[np.int64]:
         """Return where each utterance's frames lie in `frames`, (N, 2); of level *frames* only."""
         return self._read("spans")
 
-    def _lengths(self, number: int) -> NDArray[np.int64]:
-        """Return how many frames each utterance of a unit has, (n,)."""
-        spans = self._read("spans", self._slice(number), f"/c/{number}/0")
+    def _lengths(self, number: int, spans: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many frames each utterance of a unit has, (n,), by its spans (n, 2)."""
         lengths = spans[:, 1] - spans[:, 0]
         start = number * self.spec.unit_room
         if (lengths < 0).any() or (spans[:, 0] != start + np.cumsum(lengths) - lengths).any():
             raise RunFailure(f"{self.location}: unit {number}: its spans do not follow one another")
         return np.asarray(lengths, dtype=np.int64)
 
-    def _frames(self, number: int, count: int) -> NDArray[Any]:
-        start = number * self.spec.unit_room
-        return self._read("frames", slice(start, start + count), f" of unit {number}")
+    def _features(self, start: int, count: int) -> NDArray[Any]:
+        """Read `count` rows of `pooled` or `frames`, the first of which begins a chunk."""
+        found = np.empty((count, len(self.spec.layers), self.spec.dim), dtype=self.spec.dtype)
+        self._fill(found, start)
+        return found
+
+    def _fill(self, out: NDArray[Any], start: int) -> None:
+        """Read rows of `pooled` or `frames` into `out`."""
+        name = self.spec.level
+        if not is_local(self.location):
+            out[:] = self._read(name, slice(start, start + len(out)))
+            return
+        try:
+            chunks.read(self.location / name, start, out, self._array(name).chunks[0])
+        except chunks.ChunkError as error:
+            raise RunFailure(f"{self.location}/{name}/{error}; {_MEND}") from error
 
     def drop_damaged(self, advance: Callable[[], object] = lambda: None) -> dict[int, str]:
         """Read every committed unit, calling `advance` after each, and take back the commits of damaged ones.
@@ -293,12 +329,17 @@ class FeatureStore:
             If a chunk's content is not what was written.
 
         """
-        return self._read("pooled", (slice(None), index))
+        if len(self.spec.layers) == 1:
+            return self._features(0, self.spec.size)[:, 0]
+        return np.concatenate([part[:, index] for part in self._parts()])
 
     def mean_of_layers(self) -> NDArray[np.float32]:
         """Read the mean over the stored layers, (N, D)."""
-        parts = [self._read("pooled", self._slice(number)) for number in range(self.spec.units)]
-        return np.concatenate([part.astype(np.float32).mean(axis=1) for part in parts])
+        return np.concatenate([part.astype(np.float32).mean(axis=1) for part in self._parts()])
+
+    def _parts(self) -> Iterator[NDArray[Any]]:
+        """Read `pooled` unit by unit, (n, L, D)."""
+        return (self._features(rows.start, len(rows)) for rows in map(self.unit, range(self.spec.units)))
 
     def _commit(self, number: int) -> int:
         try:

@@ -124,7 +124,7 @@ def test_a_flipped_byte_is_noticed(tmp_path: Path) -> None:
     data = bytearray(chunk.read_bytes())
     data[7] ^= 1
     chunk.write_bytes(data)
-    with pytest.raises(RunFailure, match="pooled: a chunk is damaged"):
+    with pytest.raises(RunFailure, match="pooled/c/1/0/0: a chunk is damaged"):
         store.layer(0)
 
 
@@ -173,9 +173,12 @@ def test_frames_are_read_back_by_span(lengths: list[int], chunk: int) -> None:
         assert (spans[:, 1] - spans[:, 0]).tolist() == lengths
         for number, part in enumerate(parts):
             np.testing.assert_array_equal(again.read_unit(number).features, part.features)
-            np.testing.assert_array_equal(again.frames(number).features, part.features)
             for row, one in zip(again.unit(number), part.split(), strict=True):
                 np.testing.assert_array_equal(np.asarray(frames[slice(*spans[row])]), one)
+        for one, part in zip(again.stream(range(made.units)[::-1]), parts[::-1], strict=True):
+            np.testing.assert_array_equal(one.features, part.features)
+            assert one.lengths is not None
+            assert one.lengths.tolist() == [len(frames) for frames in part.split()]
         # A chunk belongs to one unit.
         owners = [{span // chunk for span in spans[u.start : u.stop, 0]} for u in map(store.unit, range(made.units))]
         assert not set.intersection(*owners) or made.units == 1
