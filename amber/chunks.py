@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 THREADS = 2  # more do not read faster from one disk
 _CRC_BYTES = 4
 
-_crc32c: Any = importlib.import_module("google_crc32c").value
+_crc32c: Any = importlib.import_module("crc32c").crc32c  # of large buffers without holding up other threads
 
 
 class ChunkError(ValueError):

@@ -16,7 +16,7 @@ def locate(where: str | Path) -> Path:
     Raises
     ------
     UserError
-        If the packages for that kind of storage are not installed.
+        If it can't be reached, or the packages for that kind of storage are not installed.
 
     """
     if "://" not in str(where):
@@ -24,9 +24,12 @@ def locate(where: str | Path) -> Path:
     try:
         upath: Any = importlib.import_module("upath")
         path = upath.UPath(str(where))
-        path.fs  # noqa: B018 (the driver is imported here)
-    except (ImportError, ValueError) as error:
-        raise UserError(f"{where}: this kind of storage can't be reached: {error}; pip install '.[s3]'") from None
+        path.exists()  # so that a mistake is found now, and not in the midst of the work
+    except ImportError as error:
+        raise UserError(f"{where}: {error}; pip install '.[s3]'") from None
+    except Exception as error:
+        # Every kind of storage raises its own: no credentials, no such host, a kind that is not known.
+        raise UserError(f"{where}: can't be reached: {error}") from None
     return cast(Path, path)
 
 

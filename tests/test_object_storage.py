@@ -98,7 +98,17 @@ def test_damage_on_a_bucket_is_named_and_only_that_unit_is_done_again(bucket: di
     assert [f["state"] for f in dataset["features"]] == ["current", "current"]
 
 
-def test_a_bucket_that_is_not_there_is_said_in_three_lines(bucket: dict[str, str]) -> None:
-    said = amber(bucket, "-q", "cache", "ls", "--features", "s3://nowhere/cache", code=2)
-    assert "no such cache" in said
+@pytest.mark.parametrize(
+    ("changed", "cache", "says"),
+    [
+        ({}, "s3://nowhere/cache", "no such cache"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "s3://features/cache", "can't be reached: Could not connect"),
+        ({}, "s4://features/cache", "can't be reached: Unsupported filesystem"),
+    ],
+)
+def test_storage_that_can_t_be_reached_is_said_in_a_line(
+    bucket: dict[str, str], changed: dict[str, str], cache: str, says: str
+) -> None:
+    said = amber({**bucket, "AWS_MAX_ATTEMPTS": "1", **changed}, "-q", "cache", "ls", "--features", cache, code=2)
+    assert f"{cache}: {says}" in said
     assert len(said.splitlines()) <= 3
