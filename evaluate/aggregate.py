@@ -70,12 +70,13 @@ def sums(y: Floats, p: Floats, votes: Floats, group: Rows, size: int) -> Sums:
     cells = (group * classes + y.argmax(axis=1)) * classes + p.argmax(axis=1)
     bins, gap = gaps(y, p)  # (N, 1 + C)
     places = (group[:, None] * (1 + classes) + np.arange(1 + classes)) * BINS + bins
+    by_bin = np.bincount(places.ravel(), gap.ravel(), minlength=size * (1 + classes) * BINS)
     return Sums(
         names=tuple(found),
         totals=np.stack([np.bincount(group, v, minlength=size) for v in found.values()], axis=1),
         utterances=np.bincount(group, minlength=size).astype(np.float64),
         confusion=np.bincount(cells, minlength=size * classes**2).astype(np.float64).reshape(size, classes, classes),
-        gaps=np.bincount(places.ravel(), gap.ravel(), minlength=size * (1 + classes) * BINS).reshape(size, -1, BINS),
+        gaps=by_bin.astype(np.float64).reshape(size, -1, BINS),
     )
 
 

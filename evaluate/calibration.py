@@ -1,4 +1,4 @@
-"""Does a predicted probability mean what it says, and does a prediction know how ambiguous an utterance is?
+"""Whether a probability means what it says, and whether a prediction knows how ambiguous an utterance is.
 
 Arrays y (N, C), vote fractions, and p (N, C), predictions. What is a sum over utterances is given as one, so that it
 adds up over folds and can be resampled.

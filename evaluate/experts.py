@@ -75,7 +75,7 @@ def trust(experiment: Experiment) -> dict[str, dict[str, Floats]]:
 
 
 def layer_weights(experiment: Experiment) -> dict[str, dict[str, dict[str, float]]]:
-    """Return learned layer weights averaged over runs, where models have them: variant -> modality -> layer -> weight."""
+    """Return learned layer weights averaged over runs, where there are: variant -> modality -> layer -> weight."""
     gathered: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for run in experiment.runs:
         for modality, weights in (run.model().get("layer_weights") or {}).items():

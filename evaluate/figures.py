@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -137,13 +136,12 @@ def _baselines(experiment: Experiment, everything: Scope) -> dict[str, Any]:
 def _calibration(experiment: Experiment, everything: Scope) -> dict[str, Any]:
     """Return the reliability of every student, of predictions averaged over seeds, and of its calibrated copy."""
     found: dict[str, Any] = {}
-    choose: Callable[[str, str], str] = lambda variant, head: variant if head == STUDENT else f"{variant} (calibrated)"  # noqa: E731
     for variant in experiment.variants:
         for head in (STUDENT, CALIBRATED):
             if head not in experiment.heads[variant]:
                 continue
             judged = judge(experiment.heads[variant][head], experiment.y, experiment.votes, everything)
-            found[choose(variant, head)] = {
+            found[variant if head == STUDENT else f"{variant} (calibrated)"] = {
                 "ece": judged.figure("ece"),
                 "ece_classwise": judged.figure("ece_classwise"),
                 "bins": reliability(experiment.y, experiment.mean(variant, head)),

@@ -94,10 +94,12 @@ def markdown(metrics: Metrics, caption: Sequence[str]) -> str:
 
 
 def strata(metrics: Metrics, name: str, levels: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of one division: n and the variants' BC by level, bins under 30 flagged."""
+    """Return header and rows of one division: n and the variants' BC by level that occurs, few flagged."""
     variants = list(metrics["summary"])
     body = []
     for level, stratum in levels.items():
+        if not stratum["n"]:
+            continue
         cells = [f"{stratum['variants'][v]['bc']['mean']:.3f}" if v in stratum["variants"] else "–" for v in variants]
         body.append([level, f"{stratum['n']}{' (few)' if stratum['small'] else ''}", *cells])
     return [name, "n", *(f"{v}: BC" for v in variants)], body

@@ -87,7 +87,7 @@ def conclude(comparisons: list[Comparison]) -> dict[str, Any]:
 
 
 def sentence(c: Comparison) -> str:
-    """Say one comparison: "amber2 over soft on high ambiguity: +0.012 BC (better), 95 % CI 0.004 to 0.019, p = 0.003"."""
+    """Say one: "amber2 over soft on high ambiguity: +0.012 BC (better), 95 % CI 0.004 to 0.019, p = 0.003"."""
     better = (c["difference"] > 0) != (c["metric"] in LOWER_IS_BETTER)
     ci = f", 95 % CI {signed(c['ci'][0], False)} to {signed(c['ci'][1], False)}" if c["ci"] else ""
     p = "p < 0.001" if c["p_holm"] < 0.001 else f"p = {c['p_holm']:.3f}"

@@ -92,8 +92,8 @@ def _conflict(experiment: Experiment, colour: dict[str, int]) -> Iterator[Chart]
     yield Chart(
         "conflict",
         "Conflict of voice and words against error",
-        f"Mean error (1 − BC) over {len(groups)} groups of about {len(groups[0])} utterances, ordered by the divergence "
-        f"between the speech and the text expert (of {experts[0]}).",
+        f"Mean error (1 − BC) over {len(groups)} groups of about {len(groups[0])} utterances, ordered by the "
+        f"divergence between the speech and the text expert (of {experts[0]}).",
         drawing.lines(series, "JSD of speech and text expert", "1 − BC", "Conflict against error", colour),
         colour,
         ("conflict", *(f"{m:.3f}" for m in middle)),
@@ -152,25 +152,29 @@ def _entropy(experiment: Experiment, shown: str) -> Chart:
 
 
 def _learning(experiment: Experiment, colour: dict[str, int]) -> Iterator[Chart]:
-    by_epoch: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    curves: dict[str, list[list[float]]] = defaultdict(list)
     for run in experiment.runs:
-        for epoch, record in enumerate(run.epochs(), start=1):
-            if "dev_bc" in record:
-                by_epoch[run.variant][int(record.get("epoch", epoch))].append(record["dev_bc"])
-    if not by_epoch:
+        curve = [epoch["dev_bc"] for epoch in run.epochs() if "dev_bc" in epoch]
+        if curve:
+            curves[run.variant].append(curve)
+    if not curves:
         return
-    series = {v: [(float(e), float(np.mean(f))) for e, f in sorted(epochs.items())] for v, epochs in by_epoch.items()}
+    means = {}
+    for variant, of_runs in curves.items():
+        longest = max(map(len, of_runs))
+        # A mean over the runs that still train would jump wherever a good or a bad one stops.
+        means[variant] = np.mean([curve + curve[-1:] * (longest - len(curve)) for curve in of_runs], axis=0).tolist()
+    series = {variant: [(float(e), y) for e, y in enumerate(mean, start=1)] for variant, mean in means.items()}
     yield Chart(
         "learning",
         "Learning curves",
-        "BC on dev after each epoch, averaged over the runs that still train; runs stop early, so the right end rests "
-        "on few of them.",
+        "BC on dev after each epoch, averaged over runs; one that has stopped early keeps its last value.",
         drawing.lines(series, "epoch", "BC on dev", "Learning curves", colour, dots=False),
         {v: colour[v] for v in series},
-        ("variant", "runs", "epochs", "best mean BC on dev"),
+        ("variant", "runs", "epochs", "highest mean BC on dev", "at epoch"),
         tuple(
-            (v, str(len(by_epoch[v][1])), str(len(line)), f"{max(y for _, y in line):.3f}")
-            for v, line in series.items()
+            (v, str(len(curves[v])), str(len(mean)), f"{max(mean):.3f}", str(int(np.argmax(mean)) + 1))
+            for v, mean in means.items()
         ),
     )
 

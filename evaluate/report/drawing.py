@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 560, 300
-LEFT, RIGHT, TOP, BOTTOM = 58, 12, 12, 46
+LEFT, RIGHT, TOP, BOTTOM = 70, 12, 12, 46
 COLOURS = 10  # in the style sheet, --c0 to --c9
 DASHES = ("", "7 3", "2 3", "9 3 2 3")  # so that lines differ without colour too
 
@@ -46,9 +46,9 @@ class Axes:
             self._text(self.x(place), HEIGHT - BOTTOM + 17, name, "middle")
         self._text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, xlabel, "middle", "title")
         middle = (TOP + HEIGHT - BOTTOM) / 2
-        turn = f' transform="rotate(-90 14 {middle:.1f})"'
+        turn = f' transform="rotate(-90 13 {middle:.1f})"'
         self.parts.append(
-            f'<text class="title" x="14" y="{middle:.1f}" text-anchor="middle"{turn}>{escape(ylabel)}</text>'
+            f'<text class="title" x="13" y="{middle:.1f}" text-anchor="middle"{turn}>{escape(ylabel)}</text>'
         )
 
     def x(self, value: float) -> float:
