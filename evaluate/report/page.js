@@ -73,7 +73,8 @@
     count.textContent = `${found.length} of ${data.utterances.length} utterances`;
   }
 
-  form.addEventListener("input", update);
+  form.addEventListener("change", update);
+  document.getElementById("words").addEventListener("input", update);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(update));
   more.addEventListener("click", () => {
