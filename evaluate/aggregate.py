@@ -17,6 +17,8 @@ from .distributions import per_utterance
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
+UNKNOWN = 1000  # groups, at most, of utterances whose speaker is not known
+
 
 @dataclass(frozen=True)
 class Sums:
@@ -80,9 +82,15 @@ def sums(y: Floats, p: Floats, votes: Floats, group: Rows, size: int) -> Sums:
     )
 
 
-def clusters(speakers: NDArray[np.object_], ids: NDArray[np.object_]) -> Rows:
-    """Number what is resampled as one: the speaker, or the utterance itself where its speaker is unknown, (N,)."""
-    names = [f"speaker {s}" if s is not None else f"utterance {i}" for s, i in zip(speakers, ids, strict=True)]
+def clusters(speakers: NDArray[np.object_]) -> Rows:
+    """Number what is resampled as one: the speaker, or the utterance itself where its speaker is unknown, (N,).
+
+    More than `UNKNOWN` utterances of unknown speakers are dealt in turn to as many groups, which bounds the memory of
+    a bootstrap and costs no more than some of its degrees of freedom.
+    """
+    known = np.array([speaker is not None for speaker in speakers], dtype=bool)
+    dealt = (np.cumsum(~known) - 1) % UNKNOWN
+    names = [f"speaker {s}" if k else f"unknown {d}" for s, k, d in zip(speakers, known, dealt, strict=True)]
     return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 

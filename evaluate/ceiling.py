@@ -62,7 +62,10 @@ def split_half(y: Floats, votes: Floats, seed: int = 0) -> tuple[Floats, Floats]
 
     Utterances must be `usable`. Those with the same counts are computed once.
     """
+    classes = y.shape[1]
     counts = (y * votes[:, None]).round().astype(np.int64)
+    if not len(counts):
+        return np.zeros((0, len(NAMES))), np.zeros((0, classes, classes))
     distinct, place = np.unique(counts, axis=0, return_inverse=True)
     rng = np.random.default_rng(seed)
     found = [expected(row, rng) for row in distinct]

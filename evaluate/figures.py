@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,8 @@ def figures(experiment: Experiment, material: Material, options: EvaluateOptions
 
     everything = scope("all", "all", np.ones(len(clusters), dtype=bool))
     scopes = [everything, *(scope(n, lv, of == lv) for n, of in levels.items() for lv in strata.ORDER[n])]
-    summary, divided, comparisons = _judge_all(experiment, scopes, console)
+    divided, comparisons = _strata(experiment, Scale.of(experiment), scopes, console)
+    whole = divided.pop("all")["all"]
     return {
         "experiment": experiment.name,
         **experiment.config,
@@ -50,9 +52,9 @@ def figures(experiment: Experiment, material: Material, options: EvaluateOptions
         "folds": sorted({run.fold for run in experiment.runs}),
         "seeds": sorted({run.seed for run in experiment.runs}),
         "bootstrap": {"resamples": options.resamples, "seed": options.seed, "unit": "speaker"},
-        "summary": summary,
-        "ceiling": _ceiling(experiment, everything, levels["ambiguity"]),
-        "baselines": _baselines(experiment, everything),
+        "summary": whole["variants"],
+        "ceiling": whole["ceiling"],
+        "baselines": whole["baselines"],
         "truth": {v: against_truth(experiment, v) for v in experiment.variants if experiment.truth is not None},
         "strata": divided,
         "conflict_from": found[0] if (found := experiment.experts()) else None,
@@ -80,57 +82,75 @@ def divide(experiment: Experiment, material: Material) -> dict[str, strata.Level
     return {name: found[name] for name in strata.ORDER if name in found}
 
 
-def _judge_all(
-    experiment: Experiment, scopes: list[Scope], console: Console
-) -> tuple[dict[str, Any], dict[str, Any], list[Comparison]]:
-    summary: dict[str, Any] = {}
+@dataclass(frozen=True)
+class Scale:
+    """What gives figures a scale: baselines' predictions (N, C), and every utterance's split-half scores.
+
+    `scores` (n, K) and `tables` (n, C, C) are those of the `usable` utterances (N,), in their order.
+    """
+
+    baselines: dict[str, Floats]
+    usable: NDArray[np.bool_]
+    scores: Floats
+    tables: Floats
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Scale:
+        """Compute the baselines and split the votes."""
+        usable = ceiling.usable(experiment.y, experiment.votes)
+        scores, tables = ceiling.split_half(experiment.y[usable], experiment.votes[usable])
+        return cls(baselines(experiment.y, experiment.folds, experiment.dev), usable, scores, tables)
+
+    def judged(self, experiment: Experiment, scope: Scope) -> dict[str, dict[str, Figure]]:
+        """Return the baselines' figures on a scope."""
+        return {
+            name: judge(p[None], experiment.y, experiment.votes, scope).figures() for name, p in self.baselines.items()
+        }
+
+    def ceiling(self, scope: Scope) -> dict[str, Any]:
+        """Return the split-half ceiling on a scope; intervals for what is a mean over utterances."""
+        there = self.usable[scope.rows]
+        place = (np.cumsum(self.usable) - 1)[scope.rows[there]]
+        scores, group = self.scores[place], scope.group[there]
+        found: dict[str, Any] = {"n": len(place), "left_out": int((~there).sum()), "figures": {}}
+        if not len(place):
+            return found
+        columns = [*scores.T, np.ones(len(place))]
+        sums = np.stack([np.bincount(group, column, minlength=scope.speakers) for column in columns], axis=1)
+        drawn = scope.weights @ sums
+        drawn = drawn[drawn[:, -1] > 0]
+        for name, value in ceiling.figures(scores, self.tables[place]).items():
+            found["figures"][name] = {"mean": value}
+            if name in ceiling.NAMES:
+                draws = drawn[:, ceiling.NAMES.index(name)] / drawn[:, -1]
+                found["figures"][name]["ci"] = interval(draws, scope.speakers)
+        return found
+
+
+def _strata(
+    experiment: Experiment, scale: Scale, scopes: list[Scope], console: Console
+) -> tuple[dict[str, Any], list[Comparison]]:
+    """Judge every scope; return the figures by stratum and level (all utterances are `all`), and the comparisons."""
     divided: dict[str, Any] = {}
     comparisons: list[Comparison] = []
     with console.progress("evaluate", len(scopes) * len(experiment.variants)) as advance:
         for scope in scopes:
+            n = len(scope.rows)
+            level: dict[str, Any] = {"n": n, "speakers": scope.speakers, "small": n < strata.SMALL, "variants": {}}
+            divided.setdefault(scope.name, {})[scope.level] = level
+            if not n:
+                advance(len(experiment.variants))
+                continue
             judged: dict[str, Judged] = {}
-            for variant in experiment.variants if len(scope.rows) else ():
+            for variant in experiment.variants:
                 judged[variant] = judge(experiment.students(variant), experiment.y, experiment.votes, scope)
                 advance(1, f"{scope.name} {scope.level}")
-            shown = {variant: of.figures() for variant, of in judged.items()}
-            if scope.name == "all":
-                summary = shown
-            else:
-                n = len(scope.rows)
-                level = {"n": n, "speakers": scope.speakers, "small": n < strata.SMALL, "variants": shown}
-                divided.setdefault(scope.name, {})[scope.level] = level
-            if scope.name in ("all", "ambiguity") and judged:
+            level["variants"] = {variant: of.figures() for variant, of in judged.items()}
+            level["baselines"] = scale.judged(experiment, scope)
+            level["ceiling"] = scale.ceiling(scope)
+            if scope.name in ("all", "ambiguity"):
                 comparisons += compare(experiment, scope, judged)
-    return summary, divided, comparisons
-
-
-def _ceiling(experiment: Experiment, everything: Scope, ambiguity: strata.Levels) -> dict[str, Any]:
-    """Return the split-half ceiling, overall with intervals and by ambiguity."""
-    usable = ceiling.usable(experiment.y, experiment.votes)
-    rows = np.flatnonzero(usable)
-    found: dict[str, Any] = {"n": len(rows), "left_out": int((~usable).sum()), "figures": {}, "ambiguity": {}}
-    if not len(rows):
-        return found
-    scores, tables = ceiling.split_half(experiment.y[rows], experiment.votes[rows])
-    size = everything.speakers
-    by_speaker = np.stack([np.bincount(everything.group[rows], s, minlength=size) for s in scores.T], axis=1)
-    drawn = everything.weights @ np.column_stack([by_speaker, np.bincount(everything.group[rows], minlength=size)])
-    drawn = drawn[drawn[:, -1] > 0]
-    for name, value in ceiling.figures(scores, tables).items():
-        figure: Figure = {"mean": value}
-        if name in ceiling.NAMES:
-            figure["ci"] = interval(drawn[:, ceiling.NAMES.index(name)] / drawn[:, -1], size)
-        found["figures"][name] = figure
-    for level in strata.ORDER["ambiguity"]:
-        inside = ambiguity[rows] == level
-        of_level = ceiling.figures(scores[inside], tables[inside]) if inside.any() else {}
-        found["ambiguity"][level] = {"n": int(inside.sum()), "figures": of_level}
-    return found
-
-
-def _baselines(experiment: Experiment, everything: Scope) -> dict[str, Any]:
-    predicted = baselines(experiment.y, experiment.folds, experiment.dev)
-    return {name: judge(p[None], experiment.y, experiment.votes, everything).figures() for name, p in predicted.items()}
+    return divided, comparisons
 
 
 def _calibration(experiment: Experiment, everything: Scope) -> dict[str, Any]:

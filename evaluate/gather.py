@@ -95,7 +95,7 @@ class Experiment:
     @cached_property
     def clusters(self) -> NDArray[np.int64]:
         """Return the number of each utterance's speaker, (N,)."""
-        return clusters(self.speakers, self.ids)
+        return clusters(self.speakers)
 
     def students(self, variant: str) -> Floats:
         """Return a variant's predictions, (S, N, C)."""

@@ -94,15 +94,20 @@ def markdown(metrics: Metrics, caption: Sequence[str]) -> str:
 
 
 def strata(metrics: Metrics, name: str, levels: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of one division: n and the variants' BC by level that occurs, few flagged."""
-    variants = list(metrics["summary"])
+    """Return header and rows of one division, a row for each level that occurs, few utterances flagged.
+
+    Cells hold BC and NLL, which is a proper score, of the variants, of the class prior and of the ceiling (BC alone).
+    """
     body = []
-    for level, stratum in levels.items():
-        if not stratum["n"]:
-            continue
-        cells = [f"{stratum['variants'][v]['bc']['mean']:.3f}" if v in stratum["variants"] else "–" for v in variants]
-        body.append([level, f"{stratum['n']}{' (few)' if stratum['small'] else ''}", *cells])
-    return [name, "n", *(f"{v}: BC" for v in variants)], body
+    for level, of in levels.items():
+        if of["n"]:
+            figures = [*of["variants"].values(), of["baselines"]["prior"], of["ceiling"]["figures"]]
+            body.append([level, f"{of['n']}{' (few)' if of['small'] else ''}", *map(_both, figures)])
+    return [name, "n", *(f"{v}: BC / NLL" for v in (*metrics["summary"], "prior")), f"{CEILING}: BC"], body
+
+
+def _both(figures: Mapping[str, Any]) -> str:
+    return " / ".join(f"{figures[m]['mean']:.3f}" for m in ("bc", "vote_nll") if m in figures) or "–"
 
 
 def latex(metrics: Metrics, caption: Sequence[str]) -> str:

@@ -110,7 +110,7 @@ def test_sorting_and_filters(browser: Any, folder: Path, demo_cache: Path) -> No
     assert words in browser.find_element("css selector", ".card blockquote").text
     browser.find_element("css selector", "button[type=reset]").click()
     browser.execute_async_script("setTimeout(arguments[0], 50)")
-    for order, fact in (("worst", "1 − BC "), ("most conflicting", "conflict "), ("most ambiguous", "entropy ")):
+    for order, fact in (("worst", "error "), ("most conflicting", "conflict "), ("most ambiguous", "entropy ")):
         choose(browser, "sort", order)
         facts = [card.text.splitlines()[1] for card in browser.find_elements("class name", "card")]
         values = [float(line.split(fact)[1].split()[0]) for line in facts]

@@ -138,7 +138,7 @@ def _entropy(experiment: Experiment, shown: str) -> Chart:
     return Chart(
         "entropy",
         f"Predicted against rater entropy, {shown}",
-        "Normalised entropies; darker cells hold more utterances. A few votes make the raters' entropy too low on "
+        "Normalised entropies; stronger cells hold more utterances. A few votes make the raters' entropy too low on "
         "average, so a calibrated prediction lies above the diagonal.",
         axes.svg("Predicted against rater entropy"),
         {},

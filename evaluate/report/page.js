@@ -40,7 +40,7 @@
       `${u.votes} votes`,
       `entropy ${u.entropy.toFixed(2)}`,
       ...(u.conflict === null ? [] : [`conflict ${u.conflict.toFixed(2)}`]),
-      `1 − BC ${u.error.toFixed(2)}`,
+      `error ${u.error.toFixed(2)}`,
     ];
     const made = element("li", { class: "card" }, element("h3", {}, u.id), element("p", { class: "quiet" }, facts.join(" · ")));
     if (u.text) made.append(element("blockquote", {}, u.text));
