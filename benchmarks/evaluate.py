@@ -2,11 +2,12 @@
 
 The predictions are made up. The command is run as a user runs it, in a process of its own whose peak memory is read.
 
-    python benchmarks/evaluate.py
+    python benchmarks/evaluate.py [--speakers 2000 --utterances 45000 --variants 3 --seeds 3]
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
@@ -24,24 +25,24 @@ from amber.predictions import FILE, Predictions, write
 
 VARIANTS = ("ce", "soft", "modality", "amber2", "amber2-uniform", "amber2-js", "speech", "text", "mine", "yours")
 CLASSES = ("neutral", "happy", "sad", "angry")
-FOLDS, SEEDS, UTTERANCES, SPEAKERS, HEADS = 5, 5, 10_039, 10, ("student", "speech", "text")
+FOLDS, HEADS = 5, ("student", "speech", "text")
 
 
-def make(folder: Path) -> None:
+def make(folder: Path, size: argparse.Namespace) -> None:
     rng = np.random.default_rng(0)
-    votes = rng.multinomial(3, [0.3, 0.3, 0.2, 0.2], size=UTTERANCES)
+    votes = rng.multinomial(3, [0.3, 0.3, 0.2, 0.2], size=size.utterances)
     y = votes / 3
-    ids = np.array([f"Ses{i:06d}" for i in range(UTTERANCES)], dtype=object)
-    speaker = rng.integers(SPEAKERS, size=UTTERANCES)
-    session = speaker // 2
-    for variant in VARIANTS:
+    ids = np.array([f"Ses{i:06d}" for i in range(size.utterances)], dtype=object)
+    speaker = rng.integers(size.speakers, size=size.utterances)
+    session = speaker % FOLDS
+    for variant in VARIANTS[: size.variants]:
         for fold in range(1, FOLDS + 1):
             test, dev = np.flatnonzero(session == fold - 1), np.flatnonzero(session == fold % FOLDS)
             rows = np.tile(np.concatenate([test, dev]), len(HEADS))
             n = len(rows)
             part = np.tile(np.repeat(["test", "dev"], [len(test), len(dev)]), len(HEADS)).astype(object)
             head = np.repeat(HEADS, n // len(HEADS)).astype(object)
-            for seed in range(SEEDS):
+            for seed in range(size.seeds):
                 p = 0.5 * y[rows] + 0.5 * rng.dirichlet(np.ones(4), size=n)
                 keys = {
                     "id": ids[rows],
@@ -77,9 +78,13 @@ def make(folder: Path) -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, value in (("speakers", 10), ("utterances", 10_039), ("variants", len(VARIANTS)), ("seeds", 5)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    size = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place, "bench")
-        make(folder)
+        make(folder, size)
         command = [sys.executable, "-m", "amber.cli", "--quiet", "evaluate", "--runs", str(folder)]
         started = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -87,8 +92,9 @@ def main() -> None:
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
         page = (folder / "report.html").stat().st_size / 1e6
     print(
-        f"{len(VARIANTS)} variants x {FOLDS} folds x {SEEDS} seeds, {UTTERANCES} utterances, 10,000 resamples, "
-        f"{os.cpu_count()} cores: {seconds:.1f} s, peak {peak:.2f} GiB, report {page:.1f} MB"
+        f"{size.variants} variants x {FOLDS} folds x {size.seeds} seeds, {size.utterances} utterances of "
+        f"{size.speakers} speakers, 10,000 resamples, {os.cpu_count()} cores: {seconds:.1f} s, peak {peak:.2f} GiB, "
+        f"report {page:.1f} MB"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amber.config import EvaluateOptions
-from amber.console import Console
+from amber.console import Advance, Console
 from amber.predictions import STUDENT
 
 from . import ceiling, strata
@@ -34,12 +35,15 @@ def figures(experiment: Experiment, material: Material, options: EvaluateOptions
     weights = speaker_weights(speakers, options.resamples, options.seed)
     levels = divide(experiment, material)
 
-    def scope(name: str, level: str, chosen: NDArray[np.bool_]) -> Scope:
+    def scope(name: str, level: str) -> Scope:
+        chosen = levels[name] == level if name in levels else np.ones(len(clusters), dtype=bool)
         return Scope.of(name, level, np.flatnonzero(chosen), clusters, weights)
 
-    everything = scope("all", "all", np.ones(len(clusters), dtype=bool))
-    scopes = [everything, *(scope(n, lv, of == lv) for n, of in levels.items() for lv in strata.ORDER[n])]
-    divided, comparisons = _strata(experiment, Scale.of(experiment), scopes, console)
+    asked = [("all", "all"), *((name, level) for name in levels for level in strata.ORDER[name])]
+    with console.progress("evaluate", len(asked) * len(experiment.variants)) as advance:
+        # One at a time: with thousands of speakers, the weights of each take memory.
+        scopes = (scope(name, level) for name, level in asked)
+        divided, comparisons = _strata(experiment, Scale.of(experiment), scopes, advance)
     whole = divided.pop("all")["all"]
     return {
         "experiment": experiment.name,
@@ -59,7 +63,7 @@ def figures(experiment: Experiment, material: Material, options: EvaluateOptions
         "strata": divided,
         "conflict_from": found[0] if (found := experiment.experts()) else None,
         "versus": conclude(comparisons),
-        "calibration": _calibration(experiment, everything),
+        "calibration": _calibration(experiment, scope("all", "all")),
         "runs": [
             {"variant": r.variant, "fold": r.fold, "seed": r.seed, "key": r.key, "folder": r.folder.name}
             for r in experiment.runs
@@ -128,28 +132,27 @@ class Scale:
 
 
 def _strata(
-    experiment: Experiment, scale: Scale, scopes: list[Scope], console: Console
+    experiment: Experiment, scale: Scale, scopes: Iterable[Scope], advance: Advance
 ) -> tuple[dict[str, Any], list[Comparison]]:
     """Judge every scope; return the figures by stratum and level (all utterances are `all`), and the comparisons."""
     divided: dict[str, Any] = {}
     comparisons: list[Comparison] = []
-    with console.progress("evaluate", len(scopes) * len(experiment.variants)) as advance:
-        for scope in scopes:
-            n = len(scope.rows)
-            level: dict[str, Any] = {"n": n, "speakers": scope.speakers, "small": n < strata.SMALL, "variants": {}}
-            divided.setdefault(scope.name, {})[scope.level] = level
-            if not n:
-                advance(len(experiment.variants))
-                continue
-            judged: dict[str, Judged] = {}
-            for variant in experiment.variants:
-                judged[variant] = judge(experiment.students(variant), experiment.y, experiment.votes, scope)
-                advance(1, f"{scope.name} {scope.level}")
-            level["variants"] = {variant: of.figures() for variant, of in judged.items()}
-            level["baselines"] = scale.judged(experiment, scope)
-            level["ceiling"] = scale.ceiling(scope)
-            if scope.name in ("all", "ambiguity"):
-                comparisons += compare(experiment, scope, judged)
+    for scope in scopes:
+        n = len(scope.rows)
+        level: dict[str, Any] = {"n": n, "speakers": scope.speakers, "small": n < strata.SMALL, "variants": {}}
+        divided.setdefault(scope.name, {})[scope.level] = level
+        if not n:
+            advance(len(experiment.variants))
+            continue
+        judged: dict[str, Judged] = {}
+        for variant in experiment.variants:
+            judged[variant] = judge(experiment.students(variant), experiment.y, experiment.votes, scope)
+            advance(1, f"{scope.name} {scope.level}")
+        level["variants"] = {variant: of.figures() for variant, of in judged.items()}
+        level["baselines"] = scale.judged(experiment, scope)
+        level["ceiling"] = scale.ceiling(scope)
+        if scope.name in ("all", "ambiguity"):
+            comparisons += compare(experiment, scope, judged)
     return divided, comparisons
 
 

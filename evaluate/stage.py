@@ -75,6 +75,7 @@ def _evaluate(folder: Path, name: str, runs: list[FoundRun], options: EvaluateOp
         "metrics.json": json.dumps(metrics, indent=1, allow_nan=False) + "\n",
     }
     folder.mkdir(exist_ok=True)
+    (folder / "metrics.json").unlink(missing_ok=True)  # should this be interrupted, the old one vouches for nothing
     for file, text in written.items():
         (folder / file).write_text(text, encoding="utf-8")
     return Result(folder, metrics)

@@ -16,7 +16,7 @@ from amber.predictions import STUDENT
 from .. import strata
 from ..distributions import bc, jsd, normalised_entropy
 from ..figures import divide
-from ..gather import Experiment
+from ..gather import Experiment, base
 from ..material import Material
 
 MOST = 3000  # utterances by each order (ambiguous, conflicting, worst), so that the page stays under a few megabytes
@@ -79,9 +79,9 @@ def as_script(data: dict[str, Any]) -> str:
 
 
 def _predictions(experiment: Experiment, shown: str) -> list[tuple[str, NDArray[np.float64]]]:
-    """Return names and predictions, averaged over seeds: the student first, its experts, then `ce` and `soft`."""
+    """Return names and predictions, averaged over seeds: the student, its experts, `ce` and `soft`, namesakes."""
     heads = [(name if name != STUDENT else shown, experiment.mean(shown, name)) for name in experiment.heads[shown]]
-    others = [v for v in ("ce", "soft") if v in experiment.variants and v != shown]
+    others = [v for v in experiment.variants if base(v) in {"ce", "soft", base(shown)} and v != shown]
     return heads + [(name, experiment.mean(name)) for name in others]
 
 
