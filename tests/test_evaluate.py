@@ -19,7 +19,7 @@ from amber import predictions
 from amber.config import EvaluateOptions
 from amber.console import Console
 from amber.errors import UserError
-from amber.evaluate import stage
+from amber.evaluate import stage, tables, words
 from amber.train import stage as training
 
 QUIET = Console(quiet=True)
@@ -121,6 +121,41 @@ def test_several_experiments_side_by_side(copy: Path, amber: Amber) -> None:
         path.write_text(path.read_text().replace("smoothing: 0.0", "smoothing: 0.1"))
     assert "demo and other differ in labels" in amber("-q", *both, code=2).stderr
     assert "say which experiment" in amber("-q", "evaluate", code=2).stderr
+
+
+def test_a_calibrated_copy_of_the_student_stands_beside_it_and_changes_nothing_else(copy: Path) -> None:
+    before = stage.run([copy], OPTIONS, QUIET).metrics
+    for path in copy.glob("amber2/*/predictions.parquet"):
+        found = predictions.read(path)
+        student = found.of(head="student")
+        cooler = student.p**0.5 / (student.p**0.5).sum(axis=1, keepdims=True)
+        head = np.full(len(student), "student-calibrated", dtype=object)
+        predictions.write(
+            path, predictions.concatenate([found, replace(student, p=cooler, keys={**student.keys, "head": head})])
+        )
+    (copy / "metrics.json").unlink()
+    after = stage.run([copy], OPTIONS, QUIET).metrics
+    assert list(after["calibration"]) == ["ce", "soft", "amber2", "amber2 (calibrated)"]
+    assert after["calibration"]["amber2 (calibrated)"]["ece"] != after["calibration"]["amber2"]["ece"]
+    del after["calibration"]["amber2 (calibrated)"]
+    assert after == before
+    assert "amber2 (calibrated)" in (copy / "report.html").read_text()
+
+
+def test_the_paper_s_figures_stand_beside_ours_on_its_corpora_and_never_beside_synthetic_data(copy: Path) -> None:
+    metrics = stage.run([copy], OPTIONS, QUIET).metrics
+    for synthetic in (True, False):
+        ours = {**metrics, "dataset": {"name": "iemocap", "release": "", "synthetic": synthetic}}
+        said = words.caption(ours)
+        table, latex = tables.markdown(ours, said), tables.latex(ours, said)
+        assert ("| AmbER2 (paper) | 0.830 | 0.670 |  |  |  | 0.683 | 0.675 |  |  |" in table) is not synthetic
+        assert ("AmbER2 (paper) & 0.830 & 0.670" in latex) is not synthetic
+        assert any("The paper's class set" in line for line in said) is not synthetic
+        assert any("say nothing about real speech" in line for line in said) is synthetic
+    assert not set(latex) & set("↑↓±−²%_") - {"%", "_"}
+    assert not re.search(r"(?<!\\)[%_&](?! )", latex.partition(r"\caption")[2])
+    podcast = {**metrics, "dataset": {"name": "msp-podcast", "release": "1.11", "synthetic": False}}
+    assert any("MSP-Podcast" in line for line in words.caption(podcast))
 
 
 def test_votes_that_differ_between_runs_are_refused(copy: Path) -> None:
