@@ -104,12 +104,13 @@ def _conflict(experiment: Experiment, colour: dict[str, int]) -> Iterator[Chart]
 def _reliability(metrics: dict[str, Any], colour: dict[str, int]) -> Chart:
     found = metrics["calibration"]
     numbers = {name: colour.get(name, len(colour) + i) for i, name in enumerate(found)}
-    series = {name: [(b["confidence"], b["correctness"]) for b in of["bins"]] for name, of in found.items()}
+    large = {name: [b for b in of["bins"] if b["n"] >= strata.SMALL] or of["bins"] for name, of in found.items()}
+    series = {name: [(b["confidence"], b["correctness"]) for b in bins] for name, bins in large.items()}
     return Chart(
         "reliability",
         "Reliability",
         "Share of raters who chose the predicted class, against the confidence in it; on the diagonal, a probability "
-        "means what it says. Predictions averaged over seeds.",
+        f"means what it says. Predictions averaged over seeds; bins under {strata.SMALL} utterances are not drawn.",
         drawing.lines(series, "confidence", "share of raters", "Reliability diagram", numbers, square=True),
         numbers,
         ("variant", "ECE", "ECE by class", "bins: confidence, share, n"),
