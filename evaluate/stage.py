@@ -25,13 +25,19 @@ FILES = ("metrics.json", "table.md", "table.tex", "report.html")
 
 @dataclass(frozen=True)
 class Result:
-    """Figures, where they were written, and what a terminal shows of them."""
+    """Figures, where they were written, and what a terminal shows of them.
+
+    `parts` are the results of experiments that can't be put into one table; `metrics` then holds theirs by name.
+    """
 
     folder: Path
     metrics: dict[str, Any]
+    parts: tuple[Result, ...] = ()
 
     def text(self) -> str:
         """Return the headline table, what it supports and the report's place."""
+        if self.parts:
+            return "\n\n".join(f"{part.metrics['experiment']}\n{part.text()}" for part in self.parts)
         said = [*words.caption(self.metrics), "", *words.findings(self.metrics)]
         return "\n".join([tables.plain(self.metrics), "", *said, "", f"report: {self.folder / 'report.html'}"])
 
@@ -39,18 +45,23 @@ class Result:
 def run(folders: Sequence[Path], options: EvaluateOptions, console: Console) -> Result:
     """Evaluate an experiment, or several side by side; nothing is computed where the results on disk are current.
 
-    Several are written to a folder beside the first, named after all of them (`runs/a+b`).
+    Several are written to a folder beside the first, named after all of them (`runs/a+b`). Where they differ in what
+    a table must share (dataset, labels, splits), each is evaluated on its own, and that is said.
 
     Raises
     ------
     UserError
-        If there are no finished runs, or they can't be put into one table.
+        If there are no finished runs, or two experiments have the same name.
 
     """
     found = [(folder.resolve().name, find_runs(folder)) for folder in folders]
     if len(found) == 1:
         return _evaluate(folders[0], found[0][0], found[0][1], options, console)
-    _check_comparable(found)
+    apart = _apart(found)
+    if apart:
+        console.warn(f"{apart}: their figures are shown one below the other and not tested against each other")
+        parts = [_evaluate(at, name, runs, options, console) for at, (name, runs) in zip(folders, found, strict=True)]
+        return Result(folders[0].parent, {part.metrics["experiment"]: part.metrics for part in parts}, tuple(parts))
     name = "+".join(name for name, _ in found)
     return _evaluate(folders[0].resolve().parent / name, name, side_by_side(found), options, console)
 
@@ -81,17 +92,14 @@ def _evaluate(folder: Path, name: str, runs: list[FoundRun], options: EvaluateOp
     return Result(folder, metrics)
 
 
-def _check_comparable(found: Sequence[tuple[str, list[FoundRun]]]) -> None:
+def _apart(found: Sequence[tuple[str, list[FoundRun]]]) -> str:
+    """Say what keeps experiments out of one table; empty where nothing does."""
     names = [name for name, _ in found]
     if len(set(names)) < len(names):
         raise UserError(f"--runs: two experiments are called {max(names, key=names.count)}; rename one folder")
     (first, runs), *others = found
-    for name, theirs in others:
-        for what in differences(runs[0], theirs[0]):
-            raise UserError(
-                f"--runs: {first} and {name} differ in {what}: their figures are not about the same thing\n"
-                "evaluate each on its own, with one --runs each"
-            )
+    differing = [(name, differences(runs[0], theirs[0])) for name, theirs in others]
+    return "; ".join(f"{name} differs from {first} in {', '.join(what)}" for name, what in differing if what)
 
 
 def _key(runs: Sequence[FoundRun], options: EvaluateOptions) -> str:

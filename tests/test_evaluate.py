@@ -119,7 +119,10 @@ def test_several_experiments_side_by_side(copy: Path, amber: Amber) -> None:
     assert "No difference between variants is supported" in amber("-q", *twice).stdout
     for path in other.glob("*/*/config.yaml"):
         path.write_text(path.read_text().replace("smoothing: 0.0", "smoothing: 0.1"))
-    assert "demo and other differ in labels" in amber("-q", *both, code=2).stderr
+    apart = amber("-q", *both)
+    assert "other differs from demo in labels" in apart.stderr
+    assert set(json.loads(apart.stdout)) == {"demo", "other"}
+    assert "two experiments are called demo" in amber("-q", "evaluate", "--runs", copy, copy, code=2).stderr
     assert "say which experiment" in amber("-q", "evaluate", code=2).stderr
 
 
