@@ -199,16 +199,23 @@ def train(
 @app.command()
 def evaluate(
     context: typer.Context,
-    runs: Annotated[Path, typer.Option("--runs", help="An experiment's folder, such as runs/demo.")],
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option("--runs", help="An experiment's folder, such as runs/demo; several: side by side."),
+    ] = None,
+    more: Annotated[list[Path] | None, typer.Argument(metavar="[RUNS]...", help="As --runs: `--runs a b c`.")] = None,
     overrides: Set = None,
     config_file: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """Turn an experiment's predictions into metrics, tables and a report."""
+    """Turn the predictions of an experiment, or of several side by side, into metrics, tables and a report."""
+    folders = [*(runs or []), *(more or [])]
+    if not folders:
+        raise UserError("amber evaluate: say which experiment with --runs, such as --runs runs/demo")
     config = _load(config_file, overrides)
     from amber.evaluate import stage
 
-    result = stage.run([runs], config.evaluate, context.obj.console)
+    result = stage.run(folders, config.evaluate, context.obj.console)
     print_result(json.dumps(result.metrics, indent=1) if as_json else result.text())
 
 

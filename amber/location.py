@@ -29,7 +29,7 @@ def locate(where: str | Path) -> Path:
         raise UserError(f"{where}: {error}; pip install '.[s3]'") from None
     except Exception as error:
         # Every kind of storage raises its own: no credentials, no such host, a kind that is not known.
-        raise UserError(f"{where}: can't be reached: {error}") from None
+        raise UserError(f"{where}: can't be reached: {error}") from error
     return cast(Path, path)
 
 

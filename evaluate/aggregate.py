@@ -1,6 +1,6 @@
-"""From utterances to figures: sums by speaker that add up over folds, divided once; intervals by resampling speakers.
+"""From utterances to figures: sums by speaker that add up over folds, divided once.
 
-Every metric is a function of sums, so a bootstrap over speakers is one matrix product.
+Every metric here is a function of sums, so that resampling speakers is a matrix product.
 """
 
 from __future__ import annotations
@@ -10,84 +10,91 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from amber.predictions import Predictions
-
 from . import classification
+from .calibration import BINS, entropy_error, gaps
 from .distributions import per_utterance
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+UNKNOWN = 1000  # groups, at most, of utterances whose speaker is not known
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums over the utterances of each of S speakers: `totals` (S, K) of K distribution metrics, and counts.
+    """Sums over the utterances of each of G groups (speakers).
 
-    `utterances` is (S,), `confusion` (S, C, C), in the order of `speakers`.
+    `totals` (G, K) of the K metrics `names` that are means over utterances, `utterances` (G,), `confusion` (G, C, C),
+    and `gaps` (G, 1 + C, BINS), confidence less correctness by bin, as in `calibration.gaps`.
     """
 
-    speakers: tuple[str, ...]
     names: tuple[str, ...]
     totals: Floats
     utterances: Floats
     confusion: Floats
+    gaps: Floats
 
     def figures(self, weights: Floats) -> dict[str, Floats]:
-        """Return every metric for weights (..., S) of the speakers; all ones give the plain figure."""
-        shape = self.confusion.shape[1:]
+        """Return every metric for weights (..., G) of the groups; all ones give the plain figure."""
         count = weights @ self.utterances  # (...)
-        means = (weights @ self.totals) / np.maximum(count, 1e-300)[..., None]  # (..., K)
-        table = (weights @ self.confusion.reshape(len(self.speakers), -1)).reshape(*weights.shape[:-1], *shape)
+        means = (weights @ self.totals) / count[..., None]  # (..., K)
         found = {name: means[..., k] for k, name in enumerate(self.names)}
-        return found | {name: metric(table) for name, metric in classification.METRICS.items()}
+        table = _weighted(weights, self.confusion)
+        found |= {name: metric(table) for name, metric in classification.METRICS.items()}
+        error = np.abs(_weighted(weights, self.gaps)).sum(axis=-1) / count[..., None]  # (..., 1 + C)
+        return found | {"ece": error[..., 0], "ece_classwise": error[..., 1:].mean(axis=-1)}
+
+    def plain(self) -> dict[str, float]:
+        """Return every metric over all groups."""
+        return {name: float(value) for name, value in self.figures(np.ones(len(self.utterances))).items()}
 
 
-def sums(predictions: Predictions, speakers: tuple[str, ...]) -> Sums:
-    """Add up the metrics of utterances by speaker, for the given speakers in order."""
-    values = per_utterance(predictions.y, predictions.p, predictions.keys["n_votes"].astype(np.float64))
-    place = {speaker: i for i, speaker in enumerate(speakers)}
-    of = np.array([place[speaker] for speaker in clusters(predictions)], dtype=np.int64)
-    classes, size = len(predictions.classes), len(speakers)
-    totals = np.stack([np.bincount(of, v, minlength=size) for v in values.values()], axis=1).astype(np.float64)
-    table = np.zeros((size, classes, classes))
-    np.add.at(table, (of, predictions.y.argmax(axis=1), predictions.p.argmax(axis=1)), 1.0)
-    return Sums(speakers, tuple(values), totals, np.bincount(of, minlength=size).astype(np.float64), table)
+def values(y: Floats, p: Floats, votes: Floats) -> dict[str, Floats]:
+    """Return every metric that is a mean over utterances, (N,) by name, for y, p (N, C) and numbers of votes (N,)."""
+    return {**per_utterance(y, p, votes), "entropy_mae": entropy_error(y, p)}
 
 
-def clusters(predictions: Predictions) -> list[str]:
-    """Return what is resampled as one: the speaker, or the utterance itself where its speaker is unknown."""
-    pairs = zip(predictions.keys["speaker"], predictions.keys["id"], strict=True)
-    return [f"speaker {speaker}" if speaker is not None else f"utterance {uid}" for speaker, uid in pairs]
-
-
-def summary(by_seed: list[Sums], resamples: int, seed: int) -> dict[str, dict[str, float | list[float]]]:
-    """Summarise a variant: each metric's mean and deviation over seeds, and a 95 % interval over speakers.
+def sums(y: Floats, p: Floats, votes: Floats, group: Rows, size: int) -> Sums:
+    """Add up utterances by group.
 
     Parameters
     ----------
-    by_seed
-        The variant's sums, one entry a seed, over the same speakers.
-    resamples, seed
-        Of the bootstrap (percentile interval; in each resample the figure is the mean over seeds).
-
-    Returns
-    -------
-    dict
-        `mean`, `std` (sample deviation over seeds, 0 for one seed) and `ci` [low, high] by metric.
+    y, p, votes
+        Targets and predictions (N, C), numbers of votes (N,).
+    group
+        The group of each utterance, (N,), from 0 to `size` - 1.
+    size
+        The number of groups.
 
     """
-    plain = [s.figures(np.ones(len(s.speakers))) for s in by_seed]
-    weights = speaker_weights(len(by_seed[0].speakers), resamples, seed)
-    drawn = [s.figures(weights) for s in by_seed]
-    found: dict[str, dict[str, float | list[float]]] = {}
-    for name in plain[0]:
-        values = np.array([float(figures[name]) for figures in plain])
-        low, high = np.quantile(np.mean([figures[name] for figures in drawn], axis=0), [0.025, 0.975])
-        deviation = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-        found[name] = {"mean": float(values.mean()), "std": deviation, "ci": [float(low), float(high)]}
-    return found
+    found = values(y, p, votes)
+    classes = y.shape[1]
+    cells = (group * classes + y.argmax(axis=1)) * classes + p.argmax(axis=1)
+    bins, gap = gaps(y, p)  # (N, 1 + C)
+    places = (group[:, None] * (1 + classes) + np.arange(1 + classes)) * BINS + bins
+    by_bin = np.bincount(places.ravel(), gap.ravel(), minlength=size * (1 + classes) * BINS)
+    return Sums(
+        names=tuple(found),
+        totals=np.stack([np.bincount(group, v, minlength=size) for v in found.values()], axis=1),
+        utterances=np.bincount(group, minlength=size).astype(np.float64),
+        confusion=np.bincount(cells, minlength=size * classes**2).astype(np.float64).reshape(size, classes, classes),
+        gaps=by_bin.astype(np.float64).reshape(size, -1, BINS),
+    )
 
 
-def speaker_weights(speakers: int, resamples: int, seed: int) -> Floats:
-    """Return how often each speaker is drawn in each resample, (resamples, speakers)."""
-    rng = np.random.default_rng(seed)
-    return rng.multinomial(speakers, np.full(speakers, 1 / speakers), size=resamples).astype(np.float64)
+def clusters(speakers: NDArray[np.object_]) -> Rows:
+    """Number what is resampled as one: the speaker, or the utterance itself where its speaker is unknown, (N,).
+
+    More than `UNKNOWN` utterances of unknown speakers are dealt in turn to as many groups, which bounds the memory of
+    a bootstrap and costs no more than some of its degrees of freedom.
+    """
+    known = np.array([speaker is not None for speaker in speakers], dtype=bool)
+    dealt = (np.cumsum(~known) - 1) % UNKNOWN
+    names = [f"speaker {s}" if k else f"unknown {d}" for s, k, d in zip(speakers, known, dealt, strict=True)]
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+def _weighted(weights: Floats, stacked: Floats) -> Floats:
+    """Add up (G, ...) with weights (..., G)."""
+    flat = weights @ stacked.reshape(len(stacked), -1)
+    return flat.reshape(*weights.shape[:-1], *stacked.shape[1:])

@@ -1,36 +1,39 @@
-"""Reading an experiment: its finished runs, whether they can be compared, and their predictions."""
+"""Reading an experiment: its finished runs, whether they can be compared, and their predictions by utterance."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from amber import predictions as contract
+from amber.console import Advance
 from amber.errors import UserError, some
-from amber.predictions import Predictions, concatenate
+from amber.predictions import STUDENT, Predictions
 
+from .aggregate import clusters
+
+Floats = NDArray[np.float64]
 SHARED = ("dataset", "labels", "splits")  # what runs must have in common to be put into one table
+_FIRST = ("ce", "soft")  # the variants that the others are measured against come first
 
 
 @dataclass(frozen=True)
 class FoundRun:
-    """A finished run on disk: its folder, its key and its resolved configuration."""
+    """A finished run on disk: its folder, its key, its resolved configuration, and the name its variant is shown by."""
 
     folder: Path
     key: str
     config: dict[str, Any]
-
-    @property
-    def variant(self) -> str:
-        """Return the variant's name."""
-        return str(self.config["variant"])
+    variant: str
 
     @property
     def seed(self) -> int:
@@ -47,14 +50,37 @@ class FoundRun:
         recorded = json.loads((self.folder / "env.json").read_text(encoding="utf-8")).get("cache")
         return Path(recorded) if recorded and Path(recorded).is_dir() else None
 
+    def epochs(self) -> list[dict[str, float]]:
+        """Return what the run recorded of each epoch."""
+        lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines if line.strip()]
+
+    def model(self) -> dict[str, Any]:
+        """Return the model's description; empty where the model was not kept."""
+        path = self.folder / "model" / "config.json"
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
 
 @dataclass(frozen=True)
 class Experiment:
-    """The finished runs of an experiment, and the dev and test predictions of each variant and seed, folds joined."""
+    """Finished runs and what they predict for the N test utterances, which are in the order of their ids.
 
-    folder: Path
+    `y`, `truth` (N, C), `votes`, `folds` (N,) (the fold that tests an utterance). `heads[variant][head]` is
+    (S, N, C), a layer a seed in the order of `seeds[variant]`. `dev[fold]` is the mean of y over the fold's dev part.
+    """
+
+    name: str
     runs: list[FoundRun]
-    predictions: dict[str, dict[int, Predictions]]
+    classes: tuple[str, ...]
+    ids: NDArray[np.object_]
+    speakers: NDArray[np.object_]
+    votes: Floats
+    folds: NDArray[np.int64]
+    y: Floats
+    truth: Floats | None
+    dev: dict[int, Floats]
+    seeds: dict[str, list[int]]
+    heads: dict[str, dict[str, Floats]]
 
     @property
     def config(self) -> dict[str, Any]:
@@ -63,8 +89,39 @@ class Experiment:
 
     @property
     def variants(self) -> list[str]:
-        """Return the variants' names: `ce` and `soft` first, which the others are measured against."""
-        return list(self.predictions)
+        """Return the variants' names, those first which the others are measured against."""
+        return list(self.heads)
+
+    @cached_property
+    def clusters(self) -> NDArray[np.int64]:
+        """Return the number of each utterance's speaker, (N,)."""
+        return clusters(self.speakers)
+
+    def students(self, variant: str) -> Floats:
+        """Return a variant's predictions, (S, N, C)."""
+        return self.heads[variant][STUDENT]
+
+    def mean(self, variant: str, head: str = STUDENT) -> Floats:
+        """Return the predictions of a head averaged over seeds, (N, C)."""
+        return np.asarray(self.heads[variant][head].mean(axis=0))
+
+    def experts(self) -> tuple[str, Floats, Floats] | None:
+        """Return where the speech and text experts' predictions come from, and both averaged over seeds, (N, C).
+
+        From `amber2` if it has both, else the first variant that has, else the variants `speech` and `text`.
+        """
+        for variant in sorted(self.variants, key=lambda v: base(v) != "amber2"):
+            if {"speech", "text"} <= set(self.heads[variant]):
+                return variant, self.mean(variant, "speech"), self.mean(variant, "text")
+        alone = {base(variant): variant for variant in reversed(self.variants)}
+        if {"speech", "text"} <= set(alone):
+            return "speech and text", self.mean(alone["speech"]), self.mean(alone["text"])
+        return None
+
+
+def base(variant: str) -> str:
+    """Return a variant's own name, without the experiment that stands before it where several are side by side."""
+    return variant.rpartition("/")[2]
 
 
 def find_runs(folder: Path) -> list[FoundRun]:
@@ -76,70 +133,150 @@ def find_runs(folder: Path) -> list[FoundRun]:
         If there are none, or they differ in dataset, labels or splits.
 
     """
+    if not folder.is_dir():
+        raise UserError(f"--runs {folder}: no such folder")
     found = []
     for done in sorted(folder.glob("*/fold*-seed*/DONE")):
-        config = yaml.safe_load((done.parent / "config.yaml").read_text(encoding="utf-8"))
-        found.append(FoundRun(done.parent, done.read_text(encoding="utf-8").strip(), config))
+        config = yaml.load((done.parent / "config.yaml").read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506
+        found.append(FoundRun(done.parent, done.read_text(encoding="utf-8").strip(), config, str(config["variant"])))
     if not found:
         near = sorted(path.parents[2].name for path in folder.parent.glob("*/*/fold*-seed*/DONE"))
         hint = f"; there are {some(dict.fromkeys(near))}" if near else ""
         raise UserError(f"--runs {folder}: no finished runs there{hint}")
     for run in found:
-        for name in SHARED:
-            if run.config[name] != found[0].config[name]:
-                raise UserError(
-                    f"{folder}: {run.folder.relative_to(folder)} and {found[0].folder.relative_to(folder)} differ in "
-                    f"{name}, so they can't stand in one table\ntrain them again or under another experiment name"
-                )
-    return sorted(found, key=lambda run: (_rank(run.variant), run.variant, run.seed, run.fold))
+        for name in differences(run, found[0]):
+            raise UserError(
+                f"{folder}: {run.folder.relative_to(folder)} and {found[0].folder.relative_to(folder)} differ in "
+                f"{name}, so they can't stand in one table\ntrain them again or under another experiment name"
+            )
+    return sorted(found, key=_order)
 
 
-def read(folder: Path, runs: list[FoundRun]) -> Experiment:
+def differences(one: FoundRun, other: FoundRun) -> list[str]:
+    """Return what keeps two runs out of one table."""
+    return [name for name in SHARED if one.config[name] != other.config[name]]
+
+
+def side_by_side(experiments: Sequence[tuple[str, list[FoundRun]]]) -> list[FoundRun]:
+    """Put the runs of several experiments together: variant `soft` of experiment `a` is then called `a/soft`."""
+    named = [replace(run, variant=f"{name}/{run.variant}") for name, runs in experiments for run in runs]
+    return sorted(named, key=_order)
+
+
+def read(name: str, runs: list[FoundRun], advance: Advance) -> Experiment:
     """Read the predictions of runs.
 
     Raises
     ------
     UserError
-        If folds of one variant and seed test the same utterance twice, or variants test different utterances.
+        If folds of one variant and seed test the same utterance twice, or variants test different utterances, or
+        against different votes.
 
     """
-    parts: dict[str, dict[int, list[Predictions]]] = defaultdict(lambda: defaultdict(list))
+    table = _Table()
     for run in runs:
-        parts[run.variant][run.seed].append(contract.read(run.folder / contract.FILE))
-    joined = {variant: {seed: concatenate(p) for seed, p in seeds.items()} for variant, seeds in parts.items()}
-    tested: dict[str, frozenset[str]] = {}
-    for where, predictions in _each(joined):
-        ids = predictions.of(part="test", head=contract.STUDENT).keys["id"].tolist()
-        tested[where] = frozenset(ids)
-        if len(tested[where]) < len(ids):
-            raise UserError(f"{folder}: {where}: an utterance is tested in two folds")
-    most = max(tested.values(), key=len)
-    short = [f"{where} ({len(ids)} of {len(most)})" for where, ids in tested.items() if ids != most]
-    if short:
-        raise UserError(
-            f"{folder}: not the same test utterances in every variant and seed: {some(short)}\n"
-            "finish the missing folds with `amber train`, or move the incomplete runs away"
+        table.add(run, contract.read(run.folder / contract.FILE))
+        advance(1, run.variant)
+    table.check(name)
+    return table.experiment(name, runs)
+
+
+class _Table:
+    """Gathers predictions by utterance: a row for each id, in the order of their first appearance."""
+
+    def __init__(self) -> None:
+        self.row: dict[str, int] = {}
+        self.facts: list[tuple[Any, ...]] = []  # by row: speaker, votes, fold, y, truth
+        self.classes: tuple[str, ...] = ()
+        self.dev: dict[int, Floats] = {}
+        # (variant, seed) -> head -> pieces of (rows, predictions)
+        self.pieces: dict[tuple[str, int], dict[str, list[tuple[NDArray[np.int64], Floats]]]] = {}
+
+    def add(self, run: FoundRun, predictions: Predictions) -> None:
+        self.classes = self.classes or predictions.classes
+        if predictions.classes != self.classes:
+            raise UserError(f"{run.folder}: its classes are {predictions.classes}, those of others {self.classes}")
+        part, heads = predictions.keys["part"], predictions.keys["head"]
+        pieces = self.pieces.setdefault((run.variant, run.seed), defaultdict(list))
+        for head in dict.fromkeys(heads.tolist()):
+            chosen = np.flatnonzero((heads == head) & (part == "test"))
+            pieces[head].append((self._rows(run, predictions, chosen), predictions.p[chosen]))
+        dev = predictions.y[(part == "dev") & (heads == STUDENT)]
+        if len(dev):
+            self.dev.setdefault(run.fold, dev.mean(axis=0))
+
+    def _rows(self, run: FoundRun, predictions: Predictions, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
+        ids = predictions.keys["id"][chosen].tolist()
+        for place, uid in zip(chosen.tolist(), ids, strict=True):
+            if uid not in self.row:
+                self.row[uid] = len(self.facts)
+                truth = predictions.truth[place] if predictions.truth is not None else None
+                speaker, votes = predictions.keys["speaker"][place], predictions.keys["n_votes"][place]
+                self.facts.append((speaker, votes, run.fold, predictions.y[place], truth))
+        rows = np.array([self.row[uid] for uid in ids], dtype=np.int64)
+        known = np.array([self.facts[row][3] for row in rows.tolist()]).reshape(-1, len(self.classes))
+        wrong = np.flatnonzero(np.abs(known - predictions.y[chosen]).max(axis=1, initial=0.0) > 1e-9)
+        if len(wrong):
+            raise UserError(f"{run.folder}: the votes on {ids[wrong[0]]} are not those that other runs saw")
+        return rows
+
+    def check(self, name: str) -> None:
+        short = []
+        for (variant, seed), heads in self.pieces.items():
+            where = f"{variant} seed {seed}"
+            count = np.bincount(np.concatenate([rows for rows, _ in heads[STUDENT]]), minlength=len(self.row))
+            if count.max(initial=0) > 1:
+                raise UserError(f"{name}: {where}: an utterance is tested in two folds")
+            if count.sum() < len(self.row):
+                short.append(f"{where} ({int(count.sum())} of {len(self.row)})")
+        if short:
+            raise UserError(
+                f"{name}: not the same test utterances in every variant and seed: {some(short)}\n"
+                "finish the missing folds with `amber train`, or move the incomplete runs away"
+            )
+
+    def experiment(self, name: str, runs: list[FoundRun]) -> Experiment:
+        ids = np.array(list(self.row), dtype=object)
+        order = np.argsort(ids.astype(str), kind="stable")
+        speakers, votes, folds, y, truths = zip(*self.facts, strict=True)
+        truth = None if any(t is None for t in truths) else np.array(truths)[order]
+        seeds: dict[str, list[int]] = defaultdict(list)
+        for variant, seed in self.pieces:
+            seeds[variant].append(seed)
+        return Experiment(
+            name=name,
+            runs=runs,
+            classes=self.classes,
+            ids=ids[order],
+            speakers=np.array(speakers, dtype=object)[order],
+            votes=np.array(votes, dtype=np.float64)[order],
+            folds=np.array(folds, dtype=np.int64)[order],
+            y=np.array(y)[order],
+            truth=truth,
+            dev=self.dev,
+            seeds=dict(seeds),
+            heads={variant: self._heads(variant, seeds[variant], order) for variant in seeds},
         )
-    return Experiment(folder, runs, joined)
+
+    def _heads(self, variant: str, seeds: list[int], order: NDArray[np.int64]) -> dict[str, Floats]:
+        """Return the heads that every run of a variant has, the student first, (S, N, C) each."""
+        found: dict[str, Floats] = {}
+        names = list(dict.fromkeys(head for seed in seeds for head in self.pieces[variant, seed]))
+        for head in sorted(names, key=lambda name: name != STUDENT):
+            stacked = np.full((len(seeds), len(self.row), len(self.classes)), np.nan)
+            for place, seed in enumerate(seeds):
+                for rows, p in self.pieces[variant, seed].get(head, []):
+                    stacked[place, rows] = p
+            if not np.isnan(stacked).any():
+                found[head] = stacked[:, order]
+        return found
 
 
-def _each(joined: dict[str, dict[int, Predictions]]) -> Iterator[tuple[str, Predictions]]:
-    for variant, seeds in joined.items():
-        for seed, predictions in seeds.items():
-            yield f"{variant} seed {seed}", predictions
+# libyaml's safe loader, where there is one: hundreds of small files are read.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def _rank(variant: str) -> int:
-    order = ("ce", "soft")
-    return order.index(variant) if variant in order else len(order)
-
-
-def mean_prediction(by_seed: dict[int, Predictions], head: str) -> Predictions:
-    """Return the test predictions of one head averaged over seeds, utterances in the order of their ids."""
-    ordered = []
-    for predictions in by_seed.values():
-        rows = predictions.of(part="test", head=head)
-        ordered.append(rows.where(np.argsort(rows.keys["id"].astype(str), kind="stable").astype(np.int64)))
-    first = ordered[0]
-    mean = np.mean([rows.p for rows in ordered], axis=0)
-    return Predictions(first.classes, first.keys, first.y, mean, first.truth)
+def _order(run: FoundRun) -> tuple[Any, ...]:
+    name = base(run.variant)
+    rank = _FIRST.index(name) if name in _FIRST else len(_FIRST)
+    return rank, name, run.variant, run.seed, run.fold

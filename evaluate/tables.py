@@ -1,41 +1,48 @@
-"""The headline table, in Markdown, LaTeX and plain text."""
+"""The headline table, in Markdown, LaTeX and plain text: variants, then the scale (baselines, ceiling, the paper)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .paper import PAPER
+from .versus import LOWER_IS_BETTER
+
 HEADLINE = {
     "bc": "BC",
     "r2": "R²",
     "jsd": "JSD",
     "vote_nll": "NLL",
+    "soft_brier": "Brier",
     "accuracy": "ACC",
     "f1_weighted": "F1",
     "uar": "UAR",
+    "ece": "ECE",
 }
-LOWER_IS_BETTER = ("jsd", "vote_nll")
-# arXiv 2601.18010, abstract; the protocol behind these figures is not known in full, see docs/paper.md.
-PAPER: dict[str, dict[str, dict[str, float]]] = {
-    "iemocap": {
-        "cross-entropy (paper)": {"bc": 0.69, "r2": 0.59, "accuracy": 0.658, "f1_weighted": 0.646},
-        "AmbER2 (paper)": {"bc": 0.83, "r2": 0.67, "accuracy": 0.683, "f1_weighted": 0.675},
-    }
-}
+CEILING = "split-half ceiling"
 
 Metrics = Mapping[str, Any]  # what `metrics.json` holds
 
 
 def rows(metrics: Metrics) -> list[list[str]]:
-    """Return the table's cells, a row a variant, the paper's own figures last where the corpus is the paper's."""
+    """Return the table's cells: a row a variant."""
     several = len(metrics["seeds"]) > 1
-    found = [
+    return [
         [variant, *(_cell(figures[metric], several) for metric in HEADLINE)]
         for variant, figures in metrics["summary"].items()
     ]
-    for name, figures in paper(metrics).items():
-        found.append([name, *(f"{figures[m]:g}" if m in figures else "" for m in HEADLINE)])
-    return found
+
+
+def scale(metrics: Metrics) -> list[list[str]]:
+    """Return the rows that give the variants a scale: baselines, the human ceiling, the paper's own figures."""
+    figures = {
+        **metrics["baselines"],
+        CEILING: metrics["ceiling"]["figures"],
+        **{name: {m: {"mean": v} for m, v in row.items()} for name, row in paper(metrics).items()},
+    }
+    return [
+        [name, *(f"{row[m]['mean']:.3f}" if m in row else "" for m in HEADLINE)] for name, row in figures.items() if row
+    ]
 
 
 def paper(metrics: Metrics) -> dict[str, dict[str, float]]:
@@ -48,44 +55,104 @@ def header() -> list[str]:
     return ["variant", *(f"{name} {'↓' if metric in LOWER_IS_BETTER else '↑'}" for metric, name in HEADLINE.items())]
 
 
+def intervals(metrics: Metrics) -> list[list[str]]:
+    """Return the 95 % intervals over speakers, a row a variant."""
+    return [
+        [variant, *(interval(figures[metric].get("ci")) for metric in HEADLINE)]
+        for variant, figures in metrics["summary"].items()
+    ]
+
+
+def interval(ci: Sequence[float] | None) -> str:
+    """Write an interval; a dash where there is none."""
+    return f"{ci[0]:.3f} to {ci[1]:.3f}".replace("-", "−") if ci else "–"
+
+
 def plain(metrics: Metrics) -> str:
     """Return the table in aligned columns."""
-    cells = [header(), *rows(metrics)]
+    cells = [header(), *rows(metrics), *scale(metrics)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells)
 
 
 def markdown(metrics: Metrics, caption: Sequence[str]) -> str:
-    """Return the table in Markdown with its caption below."""
-    lines = [header(), ["---"] * len(header()), *rows(metrics)]
-    body = "\n".join("| " + " | ".join(row) + " |" for row in lines)
-    return body + "\n\n" + "\n".join(caption) + "\n"
+    """Return the table in Markdown; its caption, the intervals, the strata and what is supported below."""
+    parts = [
+        _markdown(header(), [*rows(metrics), *scale(metrics)]),
+        "\n".join(caption),
+        f"95 % intervals over speakers ({metrics['bootstrap']['resamples']} resamples):",
+        _markdown(header(), intervals(metrics)),
+    ]
+    for name, levels in metrics["strata"].items():
+        parts.append(_markdown(*strata(metrics, name, levels)))
+    versus = metrics["versus"]
+    said = versus["supported"] or ["No difference between variants."]
+    parts += [f"Supported ({versus['rule']}):", "\n".join(f"- {line}" for line in said)]
+    if versus["not_supported"]:
+        parts += ["Not supported:", "\n".join(f"- {line}" for line in versus["not_supported"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def strata(metrics: Metrics, name: str, levels: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of one division, a row for each level that occurs, few utterances flagged.
+
+    Cells hold BC and NLL, which is a proper score, of the variants, of the class prior and of the ceiling (BC alone).
+    """
+    body = []
+    for level, of in levels.items():
+        if of["n"]:
+            figures = [*of["variants"].values(), of["baselines"]["prior"], of["ceiling"]["figures"]]
+            body.append([level, f"{of['n']}{' (few)' if of['small'] else ''}", *map(_both, figures)])
+    return [name, "n", *(f"{v}: BC / NLL" for v in (*metrics["summary"], "prior")), f"{CEILING}: BC"], body
+
+
+def _both(figures: Mapping[str, Any]) -> str:
+    return " / ".join(f"{figures[m]['mean']:.3f}" for m in ("bc", "vote_nll") if m in figures) or "–"
 
 
 def latex(metrics: Metrics, caption: Sequence[str]) -> str:
     """Return the table in LaTeX (booktabs)."""
-    arrows = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "²": "$^2$", "_": r"\_", "%": r"\%", "&": r"\&"}
-
-    def tex(cell: str) -> str:
-        return "".join(arrows.get(character, character) for character in cell)
-
-    body = [r" & ".join(map(tex, row)) + r" \\" for row in rows(metrics)]
+    body = [r" & ".join(map(_tex, row)) + r" \\" for row in rows(metrics)]
+    below = [r" & ".join(map(_tex, row)) + r" \\" for row in scale(metrics)]
     return "\n".join(
         [
             r"\begin{table}",
             r"\centering",
             rf"\begin{{tabular}}{{l{'c' * len(HEADLINE)}}}",
             r"\toprule",
-            r" & ".join(map(tex, header())) + r" \\",
+            r" & ".join(map(_tex, header())) + r" \\",
             r"\midrule",
             *body,
+            *([r"\midrule", *below] if below else []),
             r"\bottomrule",
             r"\end{tabular}",
-            rf"\caption{{{tex(' '.join(caption))}}}",
+            rf"\caption{{{_tex(' '.join(caption))}}}",
             r"\end{table}",
             "",
         ]
     )
+
+
+_TEX = {
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "²": "$^2$",
+    "_": r"\_",
+    "%": r"\%",
+    "&": r"\&",
+    "#": r"\#",
+    "`": "",
+}
+
+
+def _tex(cell: str) -> str:
+    return "".join(_TEX.get(character, character) for character in cell)
+
+
+def _markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *body])
 
 
 def _cell(figure: Mapping[str, float], several: bool) -> str:

@@ -11,8 +11,12 @@ from scipy.spatial.distance import jensenshannon
 from scipy.special import rel_entr
 from sklearn import metrics as sk
 
-from amber.evaluate import classification
+from amber.evaluate import calibration as c
+from amber.evaluate import classification, strata
 from amber.evaluate import distributions as d
+from amber.evaluate.aggregate import clusters
+from amber.evaluate.baselines import baselines
+from amber.evaluate.experts import expert_weights
 from amber.evaluate.strata import agreement, ambiguity
 
 RNG = np.random.default_rng(0)
@@ -106,3 +110,83 @@ def test_strata() -> None:
     assert ambiguity(y).tolist() == ["low", "mid", "mid", "high", "high"]
     # Two of eight classes at a half each: exactly one third, the edge belongs to the lower side.
     assert ambiguity(np.array([[0.5, 0.5, 0, 0, 0, 0, 0, 0]])).tolist() == ["low"]
+
+
+def test_calibration_of_a_perfect_and_of_a_boastful_prediction() -> None:
+    y = np.array([[0.75, 0.25, 0, 0], [0.25, 0.75, 0, 0]])
+    assert c.ece(y, y) == c.ece_classwise(y, y) == 0
+    # Always certain of the first class, which a half of all votes name: off by a half.
+    sure = np.array([[1.0, 0, 0, 0], [1.0, 0, 0, 0]])
+    assert c.ece(y, sure) == pytest.approx(0.5)
+    # By class: 0.5 for the first and the second, nothing for those that neither names.
+    assert c.ece_classwise(y, sure) == pytest.approx(0.25)
+    # Errors in one bin cancel, errors in two do not.
+    assert c.ece(y[[0, 0]], np.array([[0.7, 0.3, 0, 0], [0.799, 0.201, 0, 0]])) == pytest.approx(0.0005)
+    assert c.ece(y[[0, 0]], np.array([[0.65, 0.35, 0, 0], [0.85, 0.15, 0, 0]])) == pytest.approx(0.1)
+
+
+def test_reliability_bins_hold_everyone_and_give_the_error() -> None:
+    bins = c.reliability(Y, P)
+    assert sum(b["n"] for b in bins) == len(Y)
+    error = sum(b["n"] * abs(b["confidence"] - b["correctness"]) for b in bins) / len(Y)
+    assert error == pytest.approx(c.ece(Y, P))
+
+
+def test_entropy_agreement_against_scipy_and_scikit_learn() -> None:
+    h_y, h_p = (np.array([stats.entropy(row, base=4) for row in m]) for m in (Y, P))
+    assert c.entropy_spearman(Y, P) == pytest.approx(stats.spearmanr(h_y.round(12), h_p).statistic)
+    assert c.auroc_no_majority(Y, P) == pytest.approx(sk.roc_auc_score(Y.max(axis=1) <= 0.5, h_p))
+    assert c.auroc_no_majority(Y, Y) == pytest.approx(sk.roc_auc_score(Y.max(axis=1) <= 0.5, h_y.round(12)))
+    np.testing.assert_allclose(c.entropy_error(Y, P), np.abs(h_y - h_p))
+    flat = np.full_like(P, 0.25)
+    assert c.entropy_spearman(Y, flat) is None
+    assert c.auroc_no_majority(flat, P) is None
+
+
+def test_terciles_of_conflict_and_groups_of_votes() -> None:
+    speech = np.array([[1.0, 0], [1.0, 0], [1.0, 0]])
+    text = np.array([[1.0, 0], [0.5, 0.5], [0.0, 1.0]])
+    assert strata.conflict(speech, text).tolist() == ["low", "mid", "high"]
+    # Ties stay together: two experts that always agree are in no conflict.
+    assert strata.conflict(speech, speech).tolist() == ["low"] * 3
+    assert strata.votes(np.array([1.0, 3, 4.5, 6])).tolist() == ["1 to 2", "3", "4 to 5", "6 or more"]
+    assert strata.duration(np.array([1.9, 2.0, 7.9, 8.0])).tolist() == [
+        "under 2 s",
+        "2 to 4 s",
+        "4 to 8 s",
+        "8 s or more",
+    ]
+
+
+@pytest.mark.parametrize("divergence", ["kl", "reverse-kl", "js", "bhattacharyya", "hellinger"])
+@pytest.mark.parametrize("weighting", ["adaptive", "confidence", "uniform"])
+def test_expert_weights_are_those_of_training(weighting: str, divergence: str) -> None:
+    """The stages may not import each other, so the formula is there twice; here both are held together."""
+    torch = pytest.importorskip("torch")
+    from amber.train import objective
+
+    experts = RNG.dirichlet(np.ones(4), size=(2, 300))
+    found = expert_weights(Y, experts, {"weighting": weighting, "divergence": divergence, "temperature": 0.5})
+    trained = objective.expert_weights(
+        weighting,  # type: ignore[arg-type]
+        divergence,  # type: ignore[arg-type]
+        torch.from_numpy(Y),
+        torch.from_numpy(experts).log(),
+        torch.tensor(0.5, dtype=torch.float64),
+    )
+    np.testing.assert_allclose(found, trained.numpy(), atol=1e-9)
+
+
+def test_the_prior_of_a_single_fold_comes_from_dev() -> None:
+    y = np.array([[1.0, 0], [0, 1.0]])
+    one = baselines(y, np.array([1, 1]), {1: np.array([0.25, 0.75])})
+    np.testing.assert_allclose(one["prior"], [[0.25, 0.75]] * 2)
+    np.testing.assert_allclose(one["majority"], [[0, 1]] * 2)
+    two = baselines(y, np.array([1, 2]), {1: np.array([0.25, 0.75])})
+    np.testing.assert_allclose(two["prior"], y[::-1])
+
+
+def test_unknown_speakers_are_drawn_alone_and_many_of_them_in_groups() -> None:
+    assert clusters(np.array(["b", None, "a", None, "b"], dtype=object)).tolist() == [1, 2, 0, 3, 1]
+    many = clusters(np.array([None] * 2500, dtype=object))
+    assert sorted(np.bincount(many)) == [2] * 500 + [3] * 500

@@ -199,7 +199,9 @@ def _probabilities(
     tensors = {modality: torch.from_numpy(matrix[rows]).to(device) for modality, matrix in inputs.items()}
     states = [f.state for f in fitted]
     found = predict(variant.heads, states, variant.training, tensors, len(data.space.classes))
-    return {head: p.double().cpu().numpy() for head, p in found.items()}
+    probabilities = {head: p.double().cpu().numpy() for head, p in found.items()}
+    # Float32 rows sum to one within 1e-7 only: figures recomputed elsewhere should not depend on who normalises.
+    return {head: p / p.sum(axis=-1, keepdims=True) for head, p in probabilities.items()}
 
 
 def _write_group(

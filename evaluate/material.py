@@ -1,0 +1,65 @@
+"""What the corpus adds to predictions, where it is at hand: transcripts, audio files, durations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from amber import corpus as contract
+from amber.corpus import Corpus
+
+from .gather import Experiment
+
+
+@dataclass(frozen=True)
+class Material:
+    """Per test utterance, in the experiment's order: transcript, audio file, its span and the duration in seconds.
+
+    `text` and `audio` are None where there is none, `seconds` (N,) is NaN where it is unknown.
+    """
+
+    text: list[str | None]
+    audio: list[Path | None]
+    span: list[tuple[float | None, float | None]]
+    seconds: NDArray[np.float64]
+
+
+def find(experiment: Experiment) -> Material:
+    """Look the test utterances up in the cache that the runs read; empty where it is not on this machine."""
+    n = len(experiment.ids)
+    nothing = Material([None] * n, [None] * n, [(None, None)] * n, np.full(n, np.nan))
+    cache = experiment.runs[0].cache()
+    path = cache / str(experiment.config["dataset"]["name"]) / contract.FILE if cache else None
+    if path is None or not path.is_file():
+        return nothing
+    corpus = Corpus.read(path)
+    row = {uid: i for i, uid in enumerate(corpus.ids)}
+    columns = {name: corpus.column(name) for name in ("text", "audio", "start", "end")}
+    text, audio, span, seconds = nothing.text, nothing.audio, nothing.span, nothing.seconds
+    for place, uid in enumerate(experiment.ids.tolist()):
+        if uid not in row:
+            continue
+        words, name, start, end = (columns[column][row[uid]] for column in columns)
+        file = Path(corpus.root, name) if name else None
+        text[place] = words or None
+        span[place] = (start, end)
+        if file is not None and corpus.root and file.is_file():
+            audio[place] = file.absolute()
+            seconds[place] = _seconds(file, start, end)
+        elif start is not None and end is not None:
+            seconds[place] = end - start
+    return Material(text, audio, span, seconds)
+
+
+def _seconds(file: Path, start: float | None, end: float | None) -> float:
+    if end is not None:
+        return end - (start or 0.0)
+    try:
+        length = float(soundfile.info(str(file)).duration)
+    except soundfile.LibsndfileError:  # a format that it can't read; the duration is then unknown, as documented
+        return float("nan")
+    return length - (start or 0.0)

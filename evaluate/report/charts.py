@@ -1,0 +1,219 @@
+"""The charts of the report, each with its figures in a table beneath it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from .. import strata
+from ..distributions import bc, jsd, normalised_entropy
+from ..experts import layer_weights, trust
+from ..gather import Experiment
+from ..tables import interval
+from . import drawing
+
+Floats = NDArray[np.float64]
+CELLS = 12  # a side of the entropy chart
+GROUPS = 10  # of about equal size, along the conflict
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A picture, what it shows, its legend (series number by name) and its figures as a table."""
+
+    key: str
+    title: str
+    note: str
+    svg: Markup
+    legend: Mapping[str, int] = field(default_factory=dict)
+    header: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+def charts(experiment: Experiment, metrics: dict[str, Any], shown: str) -> list[Chart]:
+    """Draw every chart for which there is something to show; `shown` is the variant that the report looks into."""
+    colour = {name: i for i, name in enumerate(experiment.variants)}
+    drawn = [
+        *_gain(metrics, colour),
+        *_conflict(experiment, colour),
+        _reliability(metrics, colour),
+        _entropy(experiment, shown),
+        *_learning(experiment, colour),
+        *_trust(experiment),
+        *_layers(experiment),
+    ]
+    return [chart for chart in drawn if chart]
+
+
+def _gain(metrics: dict[str, Any], colour: dict[str, int]) -> Iterator[Chart]:
+    comparisons = [c for c in metrics["versus"]["comparisons"] if c["metric"] == "bc" and c["ci"]]
+    for reference in dict.fromkeys(c["reference"] for c in comparisons):
+        here = {(c["variant"], c["level"]): c for c in comparisons if c["reference"] == reference}
+        levels = list(dict.fromkeys(level for _, level in here))
+        variants = list(dict.fromkeys(variant for variant, _ in here))
+        series = {
+            v: [(c["difference"], *c["ci"]) if (c := here.get((v, level))) else None for level in levels]
+            for v in variants
+        }
+        names = [f"{'overall' if lv == 'all' else lv} (n = {_n(here, lv)})" for lv in levels]
+        yield Chart(
+            f"gain-{reference}",
+            f"Gain over {reference} by ambiguity",
+            "Difference in BC with its 95 % interval over speakers; above zero is better.",
+            drawing.whiskers(names, series, f"BC less that of {reference}", f"Gain over {reference}", colour),
+            {v: colour[v] for v in variants},
+            ("variant", *names),
+            tuple(
+                (v, *(f"{value[0]:+.3f} ({interval(value[1:])})" if value else "–" for value in row))
+                for v, row in series.items()
+            ),
+        )
+
+
+def _n(here: dict[tuple[str, str], Any], level: str) -> int:
+    return next(int(c["n"]) for (_, lv), c in here.items() if lv == level)
+
+
+def _conflict(experiment: Experiment, colour: dict[str, int]) -> Iterator[Chart]:
+    experts = experiment.experts()
+    if not experts:
+        return
+    divergence = jsd(experts[1], experts[2])
+    groups = [g for g in np.array_split(np.argsort(divergence, kind="stable"), GROUPS) if len(g)]
+    middle = [float(divergence[g].mean()) for g in groups]
+    error = {v: np.mean([1 - bc(experiment.y, p) for p in experiment.students(v)], axis=0) for v in experiment.variants}
+    series = {v: list(zip(middle, [float(e[g].mean()) for g in groups], strict=True)) for v, e in error.items()}
+    yield Chart(
+        "conflict",
+        "Conflict of voice and words against error",
+        f"Mean error (1 − BC) over {len(groups)} groups of about {len(groups[0])} utterances, ordered by the "
+        f"divergence between the speech and the text expert (of {experts[0]}).",
+        drawing.lines(series, "JSD of speech and text expert", "1 − BC", "Conflict against error", colour),
+        colour,
+        ("conflict", *(f"{m:.3f}" for m in middle)),
+        tuple((v, *(f"{y:.3f}" for _, y in line)) for v, line in series.items()),
+    )
+
+
+def _reliability(metrics: dict[str, Any], colour: dict[str, int]) -> Chart:
+    found = metrics["calibration"]
+    numbers = {name: colour.get(name, len(colour) + i) for i, name in enumerate(found)}
+    large = {name: [b for b in of["bins"] if b["n"] >= strata.SMALL] or of["bins"] for name, of in found.items()}
+    series = {name: [(b["confidence"], b["correctness"]) for b in bins] for name, bins in large.items()}
+    return Chart(
+        "reliability",
+        "Reliability",
+        "Share of raters who chose the predicted class, against the confidence in it; on the diagonal, a probability "
+        f"means what it says. Predictions averaged over seeds; bins under {strata.SMALL} utterances are not drawn.",
+        drawing.lines(series, "confidence", "share of raters", "Reliability diagram", numbers, square=True),
+        numbers,
+        ("variant", "ECE", "ECE by class", "bins: confidence, share, n"),
+        tuple(
+            (
+                name,
+                f"{of['ece']['mean']:.3f}",
+                f"{of['ece_classwise']['mean']:.3f}",
+                "; ".join(f"{b['confidence']:.2f}, {b['correctness']:.2f}, {b['n']}" for b in of["bins"]),
+            )
+            for name, of in found.items()
+        ),
+    )
+
+
+def _entropy(experiment: Experiment, shown: str) -> Chart:
+    of_raters, predicted = normalised_entropy(experiment.y), normalised_entropy(experiment.mean(shown))
+    table = np.histogram2d(of_raters, predicted, bins=CELLS, range=((0, 1 + 1e-9), (0, 1 + 1e-9)))[0]
+    axes = drawing.Axes((0.0, 1.0), (0.0, 1.0), "entropy of the raters", "predicted entropy")
+    for i, j in np.argwhere(table > 0):
+        strength = 0.12 + 0.88 * float(np.sqrt(table[i, j] / table.max()))
+        cell = ((i / CELLS, (i + 1) / CELLS), (j / CELLS, (j + 1) / CELLS))
+        axes.cell(*cell, strength, f"{int(table[i, j])} utterances")
+    axes.rule((0, 0), (1, 1))
+    levels = strata.ambiguity(experiment.y)
+    return Chart(
+        "entropy",
+        f"Predicted against rater entropy, {shown}",
+        "Normalised entropies; stronger cells hold more utterances. A few votes make the raters' entropy too low on "
+        "average, so a calibrated prediction lies above the diagonal.",
+        axes.svg("Predicted against rater entropy"),
+        {},
+        ("ambiguity", "n", "mean entropy of the raters", "mean predicted entropy"),
+        tuple(
+            (level, str(int(here.sum())), f"{of_raters[here].mean():.3f}", f"{predicted[here].mean():.3f}")
+            for level in strata.ORDER["ambiguity"]
+            if (here := levels == level).any()
+        ),
+    )
+
+
+def _learning(experiment: Experiment, colour: dict[str, int]) -> Iterator[Chart]:
+    curves: dict[str, list[list[float]]] = defaultdict(list)
+    for run in experiment.runs:
+        curve = [epoch["dev_bc"] for epoch in run.epochs() if "dev_bc" in epoch]
+        if curve:
+            curves[run.variant].append(curve)
+    if not curves:
+        return
+    means = {}
+    for variant, of_runs in curves.items():
+        longest = max(map(len, of_runs))
+        # A mean over the runs that still train would jump wherever a good or a bad one stops.
+        means[variant] = np.mean([curve + curve[-1:] * (longest - len(curve)) for curve in of_runs], axis=0).tolist()
+    series = {variant: [(float(e), y) for e, y in enumerate(mean, start=1)] for variant, mean in means.items()}
+    yield Chart(
+        "learning",
+        "Learning curves",
+        "BC on dev after each epoch, averaged over runs; one that has stopped early keeps its last value.",
+        drawing.lines(series, "epoch", "BC on dev", "Learning curves", colour, dots=False),
+        {v: colour[v] for v in series},
+        ("variant", "runs", "epochs", "highest mean BC on dev", "at epoch"),
+        tuple(
+            (v, str(len(curves[v])), str(len(mean)), f"{max(mean):.3f}", str(int(np.argmax(mean)) + 1))
+            for v, mean in means.items()
+        ),
+    )
+
+
+def _trust(experiment: Experiment) -> Iterator[Chart]:
+    levels = strata.ambiguity(experiment.y)
+    there = [level for level in strata.ORDER["ambiguity"] if (levels == level).any()]
+    for variant, weights in trust(experiment).items():
+        names = {name: i for i, name in enumerate(weights)}
+        means = {name: [float(w[levels == level].mean()) for level in there] for name, w in weights.items()}
+        axes = drawing.Axes((-0.5, len(there) - 0.5), (0.0, 1.0), "ambiguity", "mean weight", there)
+        for name, row in means.items():
+            axes.line(list(enumerate(row)), names[name], name)
+        yield Chart(
+            f"trust-{variant}",
+            f"Expert weights, {variant}",
+            "How far the objective trusts each expert on test utterances: softmax of −D(y, p) / temperature, "
+            "recomputed from predictions with the run's own objective.",
+            axes.svg(f"Expert weights of {variant}"),
+            names,
+            ("expert", *there),
+            tuple((name, *(f"{w:.3f}" for w in row)) for name, row in means.items()),
+        )
+
+
+def _layers(experiment: Experiment) -> Iterator[Chart]:
+    for variant, modalities in layer_weights(experiment).items():
+        names = {modality: i for i, modality in enumerate(modalities)}
+        series = {
+            modality: sorted((float(layer), weight) for layer, weight in layers.items())
+            for modality, layers in modalities.items()
+        }
+        yield Chart(
+            f"layers-{variant}",
+            f"Learned layer weights, {variant}",
+            "Averaged over runs.",
+            drawing.lines(series, "layer", "weight", f"Layer weights of {variant}", names),
+            names,
+            ("modality", "layer: weight"),
+            tuple((m, ", ".join(f"{layer:g}: {w:.3f}" for layer, w in line)) for m, line in series.items()),
+        )
