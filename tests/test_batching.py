@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amber.extract.batching import batches
+from amber.extract.encoders import ACCELERATED
 from amber.extract.encoders.transformer import SPEECH_BUDGET, SPEECH_PADDING
 
 
@@ -24,8 +25,8 @@ def test_batches_hold_every_item_once_within_budget_and_padding(
 
 
 @pytest.mark.parametrize("rows", [64, 105, 256])
-@pytest.mark.parametrize("accelerated", [1, 8])
-def test_little_is_padding_at_msp_podcast_s_durations(rows: int, accelerated: int) -> None:
+@pytest.mark.parametrize(("accelerated", "several"), [(1, 2), (ACCELERATED, 4)])
+def test_little_is_padding_at_msp_podcast_s_durations(rows: int, accelerated: int, several: int) -> None:
     """Units of turns of 1.9 to 12 s, 5.7 s on average; batches still hold several."""
     random = np.random.default_rng(0)
     turns = random.gamma(4.5, 5.7 / 4.5, 40_000)
@@ -36,4 +37,4 @@ def test_little_is_padding_at_msp_podcast_s_durations(rows: int, accelerated: in
             size += unit[batch].max() * len(batch)
             count += 1
     assert 1 - held / size < 0.05
-    assert units.size / count > 4
+    assert units.size / count > several
