@@ -292,6 +292,17 @@ class FeatureStore:
         """
         return self._read("pooled", (slice(None), index))
 
+    def every_layer(self) -> NDArray[Any]:
+        """Read every stored layer of all utterances, (N, L, D), in the set's dtype; rows without features are zero.
+
+        Raises
+        ------
+        RunFailure
+            If a chunk's content is not what was written.
+
+        """
+        return self._read("pooled")
+
     def mean_of_layers(self) -> NDArray[np.float32]:
         """Read the mean over the stored layers, (N, D)."""
         parts = [self._read("pooled", self._slice(number)) for number in range(self._units)]

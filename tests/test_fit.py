@@ -10,7 +10,7 @@ from torch import nn
 from amber.config import Objective, Training, load
 from amber.train.data import Part
 from amber.train.fit import DROPOUT, ORDER, Fitted, fit, group_key, predict
-from amber.train.heads import INPUTS, Heads, generator
+from amber.train.heads import INPUTS, Heads, dropout_mask, generator
 from amber.train.matrix import Run, Variant, variants
 
 CLASSES = 3
@@ -21,7 +21,8 @@ def data(n: int = 150, seed: int = 0) -> Part:
     y = rng.dirichlet(np.ones(CLASSES) * 0.4, size=n)
     maps = np.random.default_rng(99)
     inputs = {m: y @ maps.normal(size=(CLASSES, d)) + rng.normal(size=(n, d)) for m, d in (("speech", 6), ("text", 5))}
-    return Part({m: torch.from_numpy(x).float() for m, x in inputs.items()}, torch.from_numpy(y).float())  # type: ignore[misc]
+    tensors = {m: torch.from_numpy(x).float() for m, x in inputs.items()}
+    return Part(tensors, torch.arange(n), torch.from_numpy(4 * y).float())  # type: ignore[arg-type]
 
 
 TRAIN, DEV = data(), data(60, 1)
@@ -68,18 +69,20 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others() -> None:
 
 def test_a_student_starts_from_the_same_weights_whichever_experts_it_has() -> None:
     dims = {"speech": 6, "text": 5}
-    alone = Heads(("fusion",), dims, 16, CLASSES, 0.3, [7])  # type: ignore[arg-type]
-    among = Heads(tuple(INPUTS), dims, 16, CLASSES, 0.3, [3, 7])  # type: ignore[arg-type]
-    torch.testing.assert_close(alone.heads["fusion"].weight1[0], among.heads["fusion"].weight1[1])
+    alone = Heads(("fusion",), dims, 16, CLASSES, [7])  # type: ignore[arg-type]
+    among = Heads(tuple(INPUTS), dims, 16, CLASSES, [3, 7])  # type: ignore[arg-type]
+    for modality, weight in alone.heads["fusion"].weight1.items():
+        torch.testing.assert_close(weight[0], among.heads["fusion"].weight1[modality][1])
 
 
 def plain_loop(of: Run, epochs: int) -> nn.Sequential:
     """The cross-entropy baseline as anyone would write it, from the same initialisation and in the same order."""
     seed = of.seed * 1009 + of.fold
-    start = Heads(("fusion",), {"speech": 6, "text": 5}, 16, CLASSES, 0.0, [seed]).heads["fusion"]
-    model = nn.Sequential(nn.LayerNorm(11), nn.Linear(11, 16), nn.GELU(), nn.Linear(16, CLASSES))
+    start = Heads(("fusion",), {"speech": 6, "text": 5}, 16, CLASSES, [seed]).heads["fusion"]
+    model = nn.Sequential(nn.Linear(11, 16), nn.GELU(), nn.Linear(16, CLASSES))
+    first = torch.cat([start.weight1["speech"], start.weight1["text"]], dim=1)
     with torch.no_grad():
-        for layer, weight, bias in ((model[1], start.weight1, start.bias1), (model[3], start.weight2, start.bias2)):
+        for layer, weight, bias in ((model[0], first, start.bias1), (model[2], start.weight2, start.bias2)):
             layer.weight.copy_(weight[0].T)
             layer.bias.copy_(bias[0, 0])
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.01)
@@ -88,7 +91,7 @@ def plain_loop(of: Run, epochs: int) -> nn.Sequential:
     for _ in range(epochs):
         for rows in torch.randperm(len(TRAIN), generator=order).split(32):
             optimizer.zero_grad()
-            nn.functional.cross_entropy(model(x[rows]), TRAIN.y[rows].argmax(dim=1)).backward()
+            nn.functional.cross_entropy(model(x[rows]), TRAIN.counts[rows].argmax(dim=1)).backward()
             optimizer.step()
     return model.eval()
 
@@ -97,7 +100,7 @@ def test_cross_entropy_is_what_a_plain_loop_learns() -> None:
     one = run(3, "ce", dropout=0.0, epochs=3, patience=3)
     (found,) = fitted(one)
     model = plain_loop(one, epochs=found.best)
-    p = predict(("fusion",), [found.state], one.variant.training, DEV.inputs, CLASSES)["fusion"][0]
+    p = predict([found], DEV)["fusion"][0]
     x = torch.cat([DEV.inputs["speech"], DEV.inputs["text"]], dim=1)
     torch.testing.assert_close(p, model(x).softmax(dim=-1).detach(), atol=1e-4, rtol=1e-3)
 
@@ -105,17 +108,17 @@ def test_cross_entropy_is_what_a_plain_loop_learns() -> None:
 def test_the_best_state_is_kept_and_dev_figures_are_over_all_of_dev() -> None:
     one = run(0)
     (found,) = fitted(one)
-    p = predict(one.variant.heads, [found.state], one.variant.training, DEV.inputs, CLASSES)["fusion"][0]
-    bc = float((p * DEV.y).sqrt().sum(dim=1).mean())
-    assert bc == pytest.approx(max(e["dev_bc"] for e in found.epochs), abs=1e-6)
+    p = predict([found], DEV)["fusion"][0]
+    nll = -float((p.log() * DEV.counts).sum() / DEV.counts.sum())
+    assert nll == pytest.approx(min(e["dev_nll"] for e in found.epochs), abs=1e-6)
+    bc = float((p * DEV.counts / 4).sqrt().sum(dim=1).mean())
     assert bc == pytest.approx(found.epochs[found.best - 1]["dev_bc"], abs=1e-6)
     assert len(found.epochs) in (found.best + 4, 12)
 
 
 def test_dropout_drops_the_stated_share_and_differs_between_runs() -> None:
-    heads = Heads(("fusion",), {"speech": 60, "text": 50}, 400, CLASSES, 0.3, [0, 0])  # type: ignore[arg-type]
-    head = heads.heads["fusion"]
-    mask = head._mask(torch.ones(2, 50, 400), [generator(s, DROPOUT) for s in (0, 1)])
+    mask = dropout_mask(0.3, 50, 401, [generator(s, DROPOUT) for s in (0, 1)])
+    assert mask.shape == (2, 50, 401)
     assert float((mask == 0).float().mean()) == pytest.approx(0.3, abs=0.02)
     assert float(mask.mean()) == pytest.approx(1, abs=0.02)
     assert not torch.equal(mask[0], mask[1])
