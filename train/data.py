@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -233,6 +234,7 @@ class Inputs:
 
     def __init__(self, data: Data, folds: Mapping[int, Fold], device: str) -> None:
         self._folds, self._device = folds, device
+        self._lock = Lock()  # of threads that want the same, one computes it
         # One entry a modality, so that nothing is in memory but what is needed now.
         self._read = lru_cache(len(MODALITIES))(data.inputs)
         self._scaled = lru_cache(len(MODALITIES))(self._scale)
@@ -244,7 +246,8 @@ class Inputs:
 
         `layer` is a training's choice, for all modalities or by modality.
         """
-        found = {modality: self._scaled(modality, layer_of(layer, modality), fold) for modality in modalities}
+        with self._lock:
+            found = {modality: self._scaled(modality, layer_of(layer, modality), fold) for modality in modalities}
         return {m: inputs for m, (inputs, _) in found.items()}, {m: scaling for m, (_, scaling) in found.items()}
 
     def _scale(self, modality: Modality, layer: LayerChoice, fold: int) -> tuple[Tensor, Scaling]:

@@ -26,6 +26,7 @@ from .data import Data, Inputs, Scaling, find_corpus, find_stores, join, layer_o
 from .fit import Fitted, fit, group_key, largest_group, predict
 from .heads import inputs_of
 from .matrix import Run, Variant, chosen_folds, run_key, runs, variants
+from .parallel import for_each, workers_for
 from .results import Facts, is_done, predictions_of, write_run
 
 SCHEMA_VERSION = 2  # of what a run's result depends on beside its configuration
@@ -112,8 +113,13 @@ def run(config: Config, dataset: str | None, console: Console) -> Experiment:
     features = Inputs(experiment.data, experiment.folds, device.name)
     total = sum(run.variant.training.epochs for run in missing)
     with console.progress("train", total, 0) as advance:
-        for group in _groups(missing, experiment, device.name):
-            _train_group(group, experiment, features, device.name, advance)
+        for_each(
+            lambda group, advance: _train_group(group, experiment, features, device.name, advance),
+            _groups(missing, experiment, device.name),
+            advance,
+            # By the whole matrix, so that a run goes on after an interruption with the same arithmetic.
+            *workers_for(len(_groups(experiment.runs, experiment, device.name)), device.name),
+        )
     return experiment
 
 
