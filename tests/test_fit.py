@@ -9,7 +9,7 @@ from torch import nn
 
 from amber.config import Objective, Training, load
 from amber.train.data import Part
-from amber.train.fit import DROPOUT, ORDER, Fitted, fit, group_key, predict
+from amber.train.fit import DROPOUT, GROUP_BYTES, ORDER, Fitted, fit, group_key, largest_group, predict
 from amber.train.heads import INPUTS, Heads, dropout_mask, generator
 from amber.train.matrix import Run, Variant, variants
 
@@ -127,3 +127,78 @@ def test_dropout_drops_the_stated_share_and_differs_between_runs() -> None:
 def test_streams_of_one_seed_and_of_neighbouring_seeds_differ() -> None:
     draws = {float(torch.rand(1, generator=generator(seed, stream))) for seed in range(20) for stream in (0, 1, 100)}
     assert len(draws) == 60
+
+
+def best_by(found: Fitted, score: str, lowest: bool) -> int:
+    values = [epoch[score] for epoch in found.epochs]
+    return values.index(min(values) if lowest else max(values)) + 1
+
+
+@pytest.mark.parametrize(
+    ("stop", "score", "lowest"),
+    [("nll", "dev_nll", True), ("bc", "dev_bc", False), ("loss", "dev_loss", True)],
+)
+def test_the_stopping_rule_says_which_epoch_is_best(stop: str, score: str, lowest: bool) -> None:
+    (found,) = fitted(run(0, stop=stop))
+    assert found.best == best_by(found, score, lowest)
+    assert len(found.epochs) in (found.best + 4, 12)
+
+
+def test_the_stopping_rule_of_hard_targets_is_accuracy_then_loss() -> None:
+    (found,) = fitted(run(0, "ce"))
+    scores = [(epoch["dev_accuracy"], -epoch["dev_loss"]) for epoch in found.epochs]
+    assert found.best == scores.index(max(scores)) + 1
+    assert fitted(run(0, "ce", stop="nll"))[0].best == best_by(fitted(run(0, "ce", stop="nll"))[0], "dev_nll", True)
+
+
+def changed(of: Run, **objective: object) -> Run:
+    variant = of.variant
+    return Run(Variant("changed", variant.objective.model_copy(update=objective), variant.training), of.fold, of.seed)
+
+
+def test_rater_dropout_is_each_run_s_own() -> None:
+    plain, dropping = run(1), changed(run(1), rater_dropout=0.4)
+    assert group_key(plain) == group_key(dropping)
+    both = fitted(plain, dropping)
+    for one, of in zip(both, (plain, dropping), strict=True):
+        assert one.epochs[-1]["dev_bc"] == pytest.approx(fitted(of)[0].epochs[-1]["dev_bc"], abs=1e-5)
+    assert both[0].epochs != both[1].epochs
+
+
+def test_dirichlet_targets_learn_as_soft_ones_do_where_raters_are_independent() -> None:
+    """With the same number of votes everywhere and a high precision, the likelihood is the cross-entropy."""
+    quiet = run(2, "soft", dropout=0.0)
+    (soft,), (votes,) = fitted(quiet), fitted(changed(quiet, target="dirichlet", precision=1e6))
+    assert [e["dev_nll"] for e in votes.epochs] == pytest.approx([e["dev_nll"] for e in soft.epochs], abs=2e-3)
+    (few,) = fitted(changed(quiet, target="dirichlet", precision=1.0))
+    assert few.epochs[-1]["dev_nll"] != pytest.approx(soft.epochs[-1]["dev_nll"], abs=1e-2)
+
+
+def test_a_learned_mixture_finds_the_layer_that_says_something() -> None:
+    noise = torch.randn(150, 3, 6, generator=torch.Generator().manual_seed(0))
+    layered = {"speech": noise.clone(), "text": TRAIN.inputs["text"]}
+    layered["speech"][:, 1] = TRAIN.inputs["speech"]
+    part = Part(layered, TRAIN.rows, TRAIN.counts)  # type: ignore[arg-type]
+    runs = [run(seed, "speech", epochs=30, patience=30, lr=0.05) for seed in (0, 1)]
+    together = fit(runs, part, part, "cpu", lambda: None)
+    for one in together:
+        weights = one.state["mix.speech"].softmax(dim=0)
+        assert weights.shape == (3,)
+        assert int(weights.argmax()) == 1
+        assert float(weights[1]) > 0.5
+    alone = fit(runs[1:], part, part, "cpu", lambda: None)[0]
+    torch.testing.assert_close(alone.state["mix.speech"], together[1].state["mix.speech"], atol=1e-4, rtol=1e-4)
+    # The mixture is part of what predicts.
+    p = predict([alone], part)["speech"][0]
+    bc = float((p * part.counts / 4).sqrt().sum(dim=1).mean())
+    assert bc == pytest.approx(alone.epochs[alone.best - 1]["dev_bc"], abs=1e-5)
+
+
+def test_groups_have_a_size() -> None:
+    dims = {"speech": 768, "text": 768}
+    large, small = run(0, hidden=256), run(0, "ce", hidden=16)
+    size = largest_group(large, dims, 4, "cpu")  # type: ignore[arg-type]
+    assert 1 <= size < largest_group(small, dims, 4, "cpu")  # type: ignore[arg-type]
+    heads = Heads(large.variant.heads, dims, 256, 4, list(range(size)))  # type: ignore[arg-type]
+    assert 4 * 4 * sum(p.numel() for p in heads.parameters()) <= GROUP_BYTES["cpu"]
+    assert largest_group(large, {"speech": 10**6, "text": 10**6}, 4, "cpu") == 1

@@ -5,6 +5,8 @@ None of them has anything random, so every seed of a fold gives the same run.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,8 +22,8 @@ from .targets import learned
 ITERATIONS = 2000  # most that the logistic regression may take
 
 
-def fit(run: Run, train: Part, dev: Part, smoothing: float) -> Fitted:
-    """Fit a baseline.
+def fit(group: Sequence[Run], train: Part, dev: Part, smoothing: float = 0.0) -> list[Fitted]:
+    """Fit the baseline of runs with one group key once, for all of them.
 
     - `uniform`: every class alike
     - `prior`: the mean target of the training part
@@ -31,29 +33,30 @@ def fit(run: Run, train: Part, dev: Part, smoothing: float) -> Fitted:
 
     The state holds `prior` (C,), or `weight` (D, C) and `bias` (C,).
     """
-    objective, model = run.variant.objective, run.variant.model
+    objective, model = group[0].variant.objective, group[0].variant.model
     y, _ = learned(train.counts, objective.target, smoothing)  # (m, C)
     if model == "logistic":
         state = _logistic(_joined(train, objective.student), y)
     else:
         classes = y.shape[1]
         state = {"prior": y.mean(dim=0).cpu() if model == "prior" else torch.full((classes,), 1 / classes)}
-    log_p = _predict(run, state, dev).log()[None]  # (1, m, C)
+    # A class that training never saw has no probability; its logarithm times no votes has to stay nothing.
+    log_p = _predict(state, dev, objective.student).clamp_min(torch.finfo(torch.float32).tiny).log()[None]  # (1, m, C)
     scores = {name: value[0] for name, value in student_scores(dev.counts[None], log_p).items()}
-    return Fitted(run, state, [{"epoch": 1, **scores}], best=1)
+    return [Fitted(run, state, [{"epoch": 1, **scores}], best=1) for run in group]
 
 
-def predict(fitted: Fitted, part: Part) -> dict[str, Tensor]:
-    """Return a baseline's probabilities (m, C) for the rows of a part, as its student's."""
-    return {fitted.run.variant.objective.student: _predict(fitted.run, fitted.state, part)}
+def predict(fitted: Sequence[Fitted], part: Part) -> dict[str, Tensor]:
+    """Return a baseline's probabilities (R, m, C), the student's, for the m rows of a part; R runs share them."""
+    student = fitted[0].run.variant.objective.student
+    return {student: _predict(fitted[0].state, part, student).expand(len(fitted), -1, -1)}
 
 
-def _predict(run: Run, state: State, part: Part) -> Tensor:
+def _predict(state: State, part: Part, student: str) -> Tensor:
     device = part.rows.device
     if "prior" in state:
         return state["prior"].to(device).expand(len(part), -1)
-    x = _joined(part, run.variant.objective.student)
-    return (x @ state["weight"].to(device) + state["bias"].to(device)).softmax(dim=-1)
+    return (_joined(part, student) @ state["weight"].to(device) + state["bias"].to(device)).softmax(dim=-1)
 
 
 def _joined(part: Part, head: str) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +48,13 @@ class Experiment:
         """Return the hash of what a run's result depends on."""
         return run_key(run, self.context)
 
+    def is_done(self, run: Run) -> bool:
+        """Return whether a run's folder holds its finished result."""
+        return is_done(self.folder / run.path, self.key(run))
+
     def missing(self) -> list[Run]:
         """Return the runs that are not done."""
-        return [run for run in self.runs if not is_done(self.folder / run.path, self.key(run))]
+        return [run for run in self.runs if not self.is_done(run)]
 
 
 def prepare(config: Config, dataset: str | None) -> Experiment:
@@ -111,15 +115,17 @@ def run(config: Config, dataset: str | None, console: Console) -> Experiment:
     device = choose(config.train.device)
     _say_what_is_replaced(experiment, missing, console)
     features = Inputs(experiment.data, experiment.folds, device.name)
-    total = sum(run.variant.training.epochs for run in missing)
+    groups = _groups(experiment, device.name)
+    workers, threads = workers_for(len(groups), device.name)
+    # A group that was cut is trained again as a whole: its numbers depend on the command alone, not on what was done.
+    cut = [group for group in groups if not all(experiment.is_done(run) for run in group)]
+    total = sum(run.variant.training.epochs for group in cut for run in group)
+
+    def train(group: list[Run], advance: Advance) -> None:
+        _train_group(group, experiment, features, device.name, advance)
+
     with console.progress("train", total, 0) as advance:
-        for_each(
-            lambda group, advance: _train_group(group, experiment, features, device.name, advance),
-            _groups(missing, experiment, device.name),
-            advance,
-            # By the whole matrix, so that a run goes on after an interruption with the same arithmetic.
-            *workers_for(len(_groups(experiment.runs, experiment, device.name)), device.name),
-        )
+        for_each(train, cut, advance, workers, threads)
     return experiment
 
 
@@ -174,10 +180,10 @@ def _check_layers(data: Data, every: Sequence[Variant], memory: float) -> None:
             )
 
 
-def _groups(missing: Sequence[Run], experiment: Experiment, device: str) -> list[list[Run]]:
-    """Divide runs into groups that train side by side, those of one layer choice and then of one fold together."""
+def _groups(experiment: Experiment, device: str) -> list[list[Run]]:
+    """Divide all runs into groups that train side by side, those of one layer choice and then of one fold together."""
     by_key: dict[tuple[object, ...], list[Run]] = {}
-    for run in missing:
+    for run in experiment.runs:
         by_key.setdefault(group_key(run), []).append(run)
     dims = {modality: store.spec.dim for modality, store in experiment.data.stores.items()}
     groups = []
@@ -197,17 +203,17 @@ def _train_group(group: list[Run], experiment: Experiment, features: Inputs, dev
     scored = part(inputs, data.counts, np.concatenate(list(parts.values())), device)
     if variant.model == "heads":
         fitted = fit(group, train, dev, device, lambda: advance(len(group), note), smoothing)
-        found = {head: p.double().cpu().numpy() for head, p in predict(fitted, scored).items()}  # (R, m, C) each
+        found = predict(fitted, scored)  # (R, m, C) by head
     else:
-        one = baselines.fit(group[0], train, dev, smoothing)  # every seed's, and every objective's of one key
-        fitted = [replace(one, run=run) for run in group]
-        single = {head: p.double().cpu().numpy() for head, p in baselines.predict(one, scored).items()}
-        found = {head: np.broadcast_to(p, (len(group), *p.shape)) for head, p in single.items()}
+        fitted = baselines.fit(group, train, dev, smoothing)
+        found = baselines.predict(fitted, scored)
+    probabilities = {head: p.double().cpu().numpy() for head, p in found.items()}
     # What early stopping saved.
     done = max(len(f.epochs) for f in fitted) if variant.model == "heads" else 0
     advance(len(group) * (variant.training.epochs - done), note)
     for place, one in enumerate(fitted):
-        _write(one, {head: p[place] for head, p in found.items()}, parts, scalings, experiment)
+        if not experiment.is_done(one.run):
+            _write(one, {head: p[place] for head, p in probabilities.items()}, parts, scalings, experiment)
 
 
 def _write(
