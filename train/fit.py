@@ -273,7 +273,7 @@ class _Lane:
     def _stopping_score(self, epoch: Epoch) -> float:
         rule = self.run.variant.training.stop
         if rule == "auto":
-            rule = "accuracy" if self.run.variant.objective.target == "hard" else "nll"
+            rule = "accuracy" if self.run.variant.objective.target == "hard" else "bc"
         value = epoch[f"dev_{rule}"]
         return value if rule in ("bc", "accuracy") else -value
 
