@@ -19,7 +19,8 @@ from amber.config import Config
 from amber.console import Console
 from amber.corpus import FILE, Corpus, Modality
 from amber.errors import RunFailure, UserError, some
-from amber.store import FeatureStore, NoLayoutError, Status, set_folders
+from amber.store import FeatureStore, NoLayoutError, set_folders
+from amber.unit import Status
 
 State = Literal["current", "stale", "half", "unreadable"]
 _NOT_IN_SPEC = ("schema_version", "corpus", "size")  # said elsewhere in a listing

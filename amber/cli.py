@@ -108,13 +108,16 @@ def extract(
     name: Annotated[str | None, typer.Option("--name", help="Its name in the cache (default: the dataset).")] = None,
     speech: Annotated[str | None, typer.Option("--speech", help="Encoder: a name, a folder or a hub model.")] = None,
     text: Annotated[str | None, typer.Option("--text", help="Encoder: a name, a folder or a hub model.")] = None,
-    level: Annotated[str | None, typer.Option("--level", help="pooled")] = None,
+    level: Annotated[str | None, typer.Option("--level", help="pooled or frames.")] = None,
     layers: Annotated[str | None, typer.Option("--layers", help="all, last, or numbers such as 6,12.")] = None,
     dtype: Annotated[str | None, typer.Option("--dtype", help="float16 or float32.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, …")] = None,
     precision: Annotated[str | None, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")] = None,
     max_seconds: Annotated[float | None, typer.Option("--max-seconds", help="Longest window of audio.")] = None,
     max_failures: Annotated[float | None, typer.Option("--max-failures", help="Share that may fail.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do units with failures again.")] = False,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes of a local Dask cluster.")] = None,
+    scheduler: Annotated[str | None, typer.Option("--scheduler", help="A running one: tcp://host:8786.")] = None,
     features: Features = None,
     config_file: ConfigFile = None,
     overrides: Set = None,
@@ -126,6 +129,8 @@ def extract(
 
     if not config_file and not dataset:
         raise UserError("amber extract: say which corpus with --dataset (demo, table, …) or --config")
+    if workers and scheduler:
+        raise UserError("amber extract: --workers starts a cluster, --scheduler uses a running one; give one of them")
     # Without a pipeline file, the encoders are the paper's.
     defaults = {} if config_file else PAPER_ENCODERS
     config = _load(
@@ -148,7 +153,8 @@ def extract(
     if dry_run:
         print_result("\n".join(stage.plan(config)))
         return
-    outcomes = stage.run(config, context.obj.console)
+    cluster = stage.Cluster(workers, scheduler)
+    outcomes = stage.run(config, context.obj.console, cluster, retry_failed)
     if as_json:
         print_result(json.dumps([outcome.as_json() for outcome in outcomes], indent=1))
 

@@ -53,7 +53,7 @@ class FeatureOptions(Section):
     cache: str = "cache/"
     speech: str = "logmel"
     text: str = "minilm"
-    level: Literal["pooled"] = "pooled"
+    level: Literal["pooled", "frames"] = "pooled"
     layers: str = "all"
     pooling: Literal["mean"] = "mean"
     dtype: Literal["float16", "float32"] = "float16"

@@ -16,6 +16,7 @@ SCHEMA_VERSION = 1
 UNIT_BYTES = 2 << 20  # what a unit's features come to: one chunk, large enough to read fast, small enough to lose
 UNIT_ROWS = (64, 1024)  # least and most utterances in a unit
 UNITS_WANTED = 16  # a small corpus is cut finer than UNIT_BYTES asks, so that a killed run keeps most of its work
+ROOM_CHUNKS = 1 << 16  # of frames, that a unit has room for: 128 GiB, of which only what is written takes space
 
 
 class FeatureSpec(Section):
@@ -30,7 +31,7 @@ class FeatureSpec(Section):
     revision: str
     layers: tuple[int, ...]
     dim: int
-    level: Literal["pooled"]
+    level: Literal["pooled", "frames"]
     pooling: str
     sample_rate: int | None
     max_seconds: float | None  # longer audio is cut into windows of this length
@@ -52,10 +53,31 @@ class FeatureSpec(Section):
     @property
     def unit_rows(self) -> int:
         """Return how many utterances a unit holds."""
-        row_bytes = len(self.layers) * self.dim * np.dtype(self.dtype).itemsize
         least, most = UNIT_ROWS
-        by_bytes = min(max(UNIT_BYTES // row_bytes, least), most)
+        if self.level == "frames":  # many chunks a unit, and no telling how many
+            return least
+        by_bytes = min(max(UNIT_BYTES // self.vector_bytes, least), most)
         return min(by_bytes, max(least, -(-self.size // UNITS_WANTED)))
+
+    @property
+    def units(self) -> int:
+        """Return how many units there are."""
+        return -(-self.size // self.unit_rows)
+
+    @property
+    def vector_bytes(self) -> int:
+        """Return the size of one utterance's pooled features, or of one frame."""
+        return len(self.layers) * self.dim * np.dtype(self.dtype).itemsize
+
+    @property
+    def chunk_frames(self) -> int:
+        """Return how many frames a chunk of level *frames* holds."""
+        return max(1, UNIT_BYTES // self.vector_bytes)
+
+    @property
+    def unit_room(self) -> int:
+        """Return how many frames a unit of level *frames* has room for: whole chunks."""
+        return ROOM_CHUNKS * self.chunk_frames
 
 
 def slug(name: str) -> str:

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from amber.console import Console
 from amber.corpus import Corpus
 from amber.errors import UserError, some
-from amber.store import USABLE, FeatureStore
+from amber.store import FeatureStore
+from amber.unit import USABLE
 
 Pick = Callable[[NDArray[Any]], NDArray[Any]]  # (n, L, D) -> (n, D) or (n, L, D)
 
@@ -115,6 +116,9 @@ def export(
         raise UserError(f"--to {to}: exists already; remove it or name another file")
     if not to.parent.is_dir():
         raise UserError(f"--to {to}: there is no folder {to.parent}")
+    framed = [store for store in stores if store.spec.level != "pooled"]
+    if framed:
+        raise UserError(f"{framed[0].location}: holds frames; only pooled features are exported")
     picks = {store.spec.modality: _pick(store, layer) for store in stores}
     partial = to.with_name(to.name + ".partial")
     try:
@@ -154,7 +158,7 @@ def _write(file: h5py.File, store: FeatureStore, pick: Pick, layer: str, console
     with console.progress(f"export {spec.modality}", units) as advance:
         for number in range(units):
             rows, unit = store.unit(number), store.read_unit(number)
-            values = pick(unit.pooled).copy()
+            values = pick(unit.features).copy()
             values[~np.isin(unit.status, USABLE)] = np.nan
             array[rows.start : rows.stop] = values
             advance()

@@ -25,7 +25,8 @@ from amber.corpus import FILE, Corpus, Ledger, Modality
 from amber.errors import UserError, some
 from amber.features import FeatureSpec
 from amber.hdf5 import Place
-from amber.store import FeatureStore, Status, Unit
+from amber.store import FeatureStore
+from amber.unit import Status, Unit
 
 BLOCK_BYTES = 8 << 20  # of an array that is read at a time
 UNKNOWN = "unknown"  # how arrays from elsewhere were made
@@ -210,8 +211,7 @@ def _store(corpus: Corpus, modality: Modality, array: _Array, content: _Content,
     missing = np.flatnonzero(~store.committed()).tolist()
     with console.progress(f"import {modality}", len(missing)) as advance:
         for number in missing:
-            unit = _unit(array, content, store.unit(number))
-            store.commit(number, unit.pooled, unit.status, unit.errors)
+            store.commit(number, _unit(array, content, store.unit(number)))
             advance()
     failed = list(store.errors())
     if failed:

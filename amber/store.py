@@ -7,22 +7,20 @@ written by one process, and counts as done once its checksum stands in `commits`
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import Crc32cCodec
 
 from amber.corpus import MODALITIES
 from amber.errors import RunFailure, UserError
 from amber.features import SCHEMA_VERSION, FeatureSpec, slug
+from amber.layout import arrays, lay_out
+from amber.unit import Status, Unit
 
 _BAD_CHUNK = (ValueError, RuntimeError)  # what codecs raise for bytes that are not what was written
 _BAD_METADATA = (ValueError, KeyError, TypeError)  # what Zarr raises for a `zarr.json` that is not
@@ -35,31 +33,10 @@ class NoLayoutError(UserError):
     """There is no feature set at a place, or a run was killed while laying it out."""
 
 
-class Status(IntEnum):
-    """What became of one utterance in a feature set."""
-
-    ABSENT = 0  # the corpus has no audio, or no transcript, for it
-    OK = 1
-    FAILED = 2  # `errors` says why
-    TRUNCATED = 3  # longer than the encoder can take: features of its beginning
-
-
-USABLE = (Status.OK, Status.TRUNCATED)  # there are features
-
-
-@dataclass(frozen=True)
-class Unit:
-    """The data of one unit of n utterances."""
-
-    pooled: NDArray[Any]  # (n, L, D), zero where there are no features
-    status: NDArray[np.uint8]  # (n,)
-    errors: list[str]  # (n,)
-
-
 class FeatureStore:
-    """One feature set: `pooled` (N, L, D), `status` (N,), `errors` (N,), in the order of `ids` (N,).
+    """One feature set: `pooled` (N, L, D) or `frames` (T, L, D) with `spans` (N, 2), `status` (N,), `errors` (N,).
 
-    Use `create` to write and `open` to read.
+    All in the order of `ids` (N,). Use `create` to write and `open` to read.
     """
 
     def __init__(self, location: str, group: zarr.Group, spec: FeatureSpec) -> None:
@@ -83,7 +60,7 @@ class FeatureStore:
         try:
             store = cls.open(location)
         except NoLayoutError:  # the spec is written last
-            return cls._lay_out(location, spec, ids)
+            return cls(location, lay_out(location, spec, ids), spec)
         store.check(spec)
         if store._ids_or(ids) != tuple(ids):
             raise UserError(f"{location}: holds other utterances than the corpus; move it away and extract again")
@@ -119,23 +96,6 @@ class FeatureStore:
         except ValueError as error:
             raise _damaged_metadata(location) from error
 
-    @classmethod
-    def _lay_out(cls, location: str, spec: FeatureSpec, ids: Sequence[str]) -> FeatureStore:
-        group = zarr.open_group(store=location, mode="w", zarr_format=3)
-        n, rows = len(ids), spec.unit_rows
-        check = [Crc32cCodec()]  # float16 features do not compress; the codec finds bit rot
-        shape = (n, len(spec.layers), spec.dim)
-        group.create_array(
-            "pooled", shape=shape, chunks=(rows, *shape[1:]), dtype=spec.dtype, fill_value=0, compressors=check
-        )
-        group.create_array("status", shape=(n,), chunks=(rows,), dtype="uint8", fill_value=0, compressors=check)
-        group.create_array("errors", shape=(n,), chunks=(rows,), dtype=str, fill_value="")
-        group.create_array("commits", shape=(-(-n // rows),), chunks=(1,), dtype="uint64", fill_value=0)
-        names = group.create_array("ids", shape=(n,), chunks=(n,), dtype=str, fill_value="")
-        names[:] = np.array(ids, dtype=object)
-        group.attrs["spec"] = spec.model_dump(mode="json")
-        return cls(location, group, spec)
-
     def check(self, spec: FeatureSpec) -> None:
         """Refuse another spec than this set's, and name what differs."""
         here, there = self.spec.model_dump(), spec.model_dump()
@@ -145,15 +105,11 @@ class FeatureStore:
 
     def check_layout(self) -> None:
         """Raise a `RunFailure` if an array's metadata are not what the spec asks for: then no unit can be judged."""
-        n, rows = self.spec.size, self.spec.unit_rows
-        features = (len(self.spec.layers), self.spec.dim)
-        wanted = {"pooled": ((n, *features), (rows, *features)), "status": ((n,), (rows,)), "errors": ((n,), (rows,))}
-        for name, (shape, chunks) in {**wanted, "ids": ((n,), (n,)), "commits": ((self._units,), (1,))}.items():
+        for name, wanted in arrays(self.spec).items():
             array = self._array(name)
-            if (array.shape, array.chunks) != (shape, chunks):
+            same_type = wanted.dtype is str or array.dtype == wanted.dtype
+            if (array.shape, array.chunks) != (wanted.shape, wanted.chunks) or not same_type:
                 raise _damaged_metadata(f"{self.location}/{name}")
-        if self._array("pooled").dtype != self.spec.dtype:
-            raise _damaged_metadata(f"{self.location}/pooled")
 
     def is_named(self, asked: str) -> bool:
         """Return whether the set is meant by its folder's name, its encoder's name or the encoder's folder."""
@@ -185,7 +141,7 @@ class FeatureStore:
         try:
             return np.asarray(self._read("commits") != 0)
         except RunFailure:
-            return np.array([self._commit(number) != 0 for number in range(self._units)])
+            return np.array([self._commit(number) != 0 for number in range(self.spec.units)])
 
     def complete(self) -> bool:
         """Return whether every unit is committed."""
@@ -210,8 +166,8 @@ class FeatureStore:
         reasons = {number: self._read("errors", self._slice(number)) for number in set((failed // rows).tolist())}
         return {ids[row]: str(reasons[row // rows][row % rows]) for row in failed.tolist()}
 
-    def commit(self, number: int, pooled: NDArray[Any], status: NDArray[np.uint8], errors: Sequence[str]) -> None:
-        """Write one unit: features (n, L, D), status (n,) and errors (n,), then its commit.
+    def commit(self, number: int, unit: Unit) -> None:
+        """Write one unit, then its commit.
 
         Raises
         ------
@@ -219,18 +175,26 @@ class FeatureStore:
             If the shapes are not the unit's, or a feature is not finite in the set's dtype.
 
         """
-        rows = self.unit(number)
-        shape = (len(rows), len(self.spec.layers), self.spec.dim)
-        if pooled.shape != shape or status.shape != shape[:1] or len(errors) != len(rows):
-            raise ValueError(f"unit {number} is of shape {shape}, got {pooled.shape}")
-        stored = np.ascontiguousarray(pooled, dtype=self.spec.dtype)
-        if not np.isfinite(stored).all():
+        n, vector = len(self.unit(number)), (len(self.spec.layers), self.spec.dim)
+        rows = n if unit.lengths is None else int(unit.lengths.sum())
+        level = "pooled" if unit.lengths is None else "frames"
+        shapes = (level, unit.features.shape, unit.status.shape, len(unit.errors))
+        if shapes != (self.spec.level, (rows, *vector), (n,), n) or rows > self.spec.unit_room:
+            raise ValueError(f"unit {number} is {self.spec.level} of {n} utterances {vector}, got {shapes}")
+        stored = replace(unit, features=np.ascontiguousarray(unit.features, dtype=self.spec.dtype))
+        if not np.isfinite(stored.features).all():
             raise ValueError(f"unit {number} holds features that are not finite in {self.spec.dtype}")
         here = self._slice(number)
-        self._array("pooled")[here] = stored
-        self._array("status")[here] = status
-        self._array("errors")[here] = np.array(errors, dtype=object)
-        self._array("commits")[number] = checksum(stored, status, errors)
+        if stored.lengths is None:
+            self._array("pooled")[here] = stored.features
+        else:
+            start = number * self.spec.unit_room
+            self._array("frames")[start : start + rows] = stored.features
+            ends = start + np.cumsum(stored.lengths)
+            self._array("spans")[here] = np.stack([ends - stored.lengths, ends], axis=1)
+        self._array("status")[here] = stored.status
+        self._array("errors")[here] = np.array(stored.errors, dtype=object)
+        self._array("commits")[number] = stored.checksum
 
     def read_unit(self, number: int) -> Unit:
         """Read a committed unit and hold it against its commit.
@@ -242,12 +206,47 @@ class FeatureStore:
 
         """
         here = self._slice(number)
-        pooled, status, errors = (self._read(name, here, f"/{chunk}") for name, chunk in self.chunks(number).items())
-        unit = Unit(pooled, status, [str(reason) for reason in errors])
-        trouble = self._trouble(unit, self._commit(number))
+        status = self._read("status", here, f"/c/{number}")
+        errors = [str(reason) for reason in self._read("errors", here, f"/c/{number}")]
+        if self.spec.level == "pooled":
+            unit = Unit(self._read("pooled", here, f"/c/{number}/0/0"), status, errors)
+        else:
+            lengths = self._lengths(number)
+            unit = Unit(self._frames(number, int(lengths.sum())), status, errors, lengths)
+        trouble = unit.trouble(self._commit(number))
         if trouble:
             raise RunFailure(f"{self.location}: unit {number}: {trouble}")
         return unit
+
+    def frames(self, number: int) -> Unit:
+        """Read the frames of a committed unit, every chunk against its checksum but not the whole against the commit.
+
+        Raises
+        ------
+        RunFailure
+            If a chunk's content is not what was written.
+
+        """
+        lengths = self._lengths(number)
+        features = self._frames(number, int(lengths.sum()))
+        return Unit(features, self._read("status", self._slice(number)), [""] * len(lengths), lengths)
+
+    def spans(self) -> NDArray[np.int64]:
+        """Return where each utterance's frames lie in `frames`, (N, 2); of level *frames* only."""
+        return self._read("spans")
+
+    def _lengths(self, number: int) -> NDArray[np.int64]:
+        """Return how many frames each utterance of a unit has, (n,)."""
+        spans = self._read("spans", self._slice(number), f"/c/{number}/0")
+        lengths = spans[:, 1] - spans[:, 0]
+        start = number * self.spec.unit_room
+        if (lengths < 0).any() or (spans[:, 0] != start + np.cumsum(lengths) - lengths).any():
+            raise RunFailure(f"{self.location}: unit {number}: its spans do not follow one another")
+        return np.asarray(lengths, dtype=np.int64)
+
+    def _frames(self, number: int, count: int) -> NDArray[Any]:
+        start = number * self.spec.unit_room
+        return self._read("frames", slice(start, start + count), f" of unit {number}")
 
     def drop_damaged(self, advance: Callable[[], object] = lambda: None) -> dict[int, str]:
         """Read every committed unit, calling `advance` after each, and take back the commits of damaged ones.
@@ -276,13 +275,16 @@ class FeatureStore:
             advance()
         return found
 
-    @staticmethod
-    def chunks(number: int) -> dict[str, str]:
-        """Return the files that hold a unit's data, by array; a chunk of nothing but empty values has no file."""
-        return {"pooled": f"c/{number}/0/0", "status": f"c/{number}", "errors": f"c/{number}"}
+    def drop_failed(self) -> None:
+        """Take back the commits of units that hold utterances which failed, so that they are done again."""
+        failed = np.flatnonzero(self.status() == Status.FAILED)
+        for number in set((failed // self.spec.unit_rows).tolist()):
+            self._array("commits")[number] = 0
 
     def layer(self, index: int) -> NDArray[Any]:
         """Read one stored layer of all utterances, (N, D), in the set's dtype; rows without features are zero.
+
+        Of level *pooled* only, as `mean_of_layers` is.
 
         Raises
         ------
@@ -305,31 +307,14 @@ class FeatureStore:
 
     def mean_of_layers(self) -> NDArray[np.float32]:
         """Read the mean over the stored layers, (N, D)."""
-        parts = [self._read("pooled", self._slice(number)) for number in range(self._units)]
+        parts = [self._read("pooled", self._slice(number)) for number in range(self.spec.units)]
         return np.concatenate([part.astype(np.float32).mean(axis=1) for part in parts])
-
-    @property
-    def _units(self) -> int:
-        return -(-self.spec.size // self.spec.unit_rows)
 
     def _commit(self, number: int) -> int:
         try:
             return int(self._array("commits")[number])  # type: ignore[arg-type]
         except _BAD_CHUNK:
             return 0
-
-    def _trouble(self, unit: Unit, commit: int) -> str:
-        """Say what is wrong with a unit's data, or nothing."""
-        if checksum(unit.pooled, unit.status, unit.errors) == commit:
-            if not np.isfinite(unit.pooled).all():
-                return "features are not finite"
-            return "" if np.isin(unit.status, list(Status)).all() else "a status has no meaning"
-        # A chunk that is gone reads as empty.
-        if np.isin(unit.status, USABLE).any() and not unit.pooled.any():
-            return "its chunk of `pooled` is gone"
-        if unit.pooled.any() and not unit.status.any():
-            return "its chunk of `status` is gone"
-        return "its data are not what was committed"
 
     def _array(self, name: str) -> zarr.Array[Any]:
         if name not in self._arrays:
@@ -365,14 +350,6 @@ def feature_sets(cache: str | Path, dataset: str) -> list[FeatureStore]:
         except UserError:
             continue
     return found
-
-
-def checksum(pooled: NDArray[Any], status: NDArray[np.uint8], errors: Sequence[str]) -> int:
-    """Return the 64-bit checksum of a unit's data; never 0, which means not committed."""
-    digest = hashlib.blake2b(digest_size=8)
-    for part in (pooled.tobytes(), status.tobytes(), json.dumps(list(errors)).encode()):
-        digest.update(part)
-    return int.from_bytes(digest.digest(), "little") or 1
 
 
 def _damaged_metadata(location: str | Path) -> RunFailure:

@@ -15,6 +15,7 @@ import numpy as np
 
 from amber.features import FeatureSpec
 from amber.store import FeatureStore
+from amber.unit import Unit
 
 DIM = 768
 
@@ -51,7 +52,7 @@ def fill(folder: Path, features: np.ndarray) -> FeatureStore:
     for number in range(len(store.committed())):
         rows = store.unit(number)
         block = features[rows.start : rows.stop, None, :]
-        store.commit(number, block, np.ones(len(rows), dtype=np.uint8), [""] * len(rows))
+        store.commit(number, Unit(block, np.ones(len(rows), dtype=np.uint8), [""] * len(rows)))
     return store
 
 

@@ -6,7 +6,8 @@ Run again, it does exactly the units that are not committed yet.
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ from amber.corpus import MODALITIES, Corpus, Modality
 from amber.errors import RunFailure, UserError, some
 from amber.features import FeatureSpec
 from amber.machine import Device, choose
-from amber.store import FeatureStore, Status
+from amber.store import FeatureStore
+from amber.unit import Status
 
-from . import audio, corpora, encoders, units
+from . import audio, corpora, engine
 from .encoders import Card
-
-READERS = 4  # threads that decode and resample audio
+from .engine import Recipe, Tick
+from .inputs import Input, inputs
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,21 @@ class Work:
     """One modality's part of the extraction, found out before anything is encoded."""
 
     card: Card
-    device: Device
+    recipe: Recipe
     spec: FeatureSpec
+
+    @property
+    def device(self) -> Device:
+        """Return where the encoder is to run."""
+        return self.recipe.device
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Which processes do the work: this one, `workers` of a local cluster, or those of a running `scheduler`."""
+
+    workers: int | None = None
+    scheduler: str | None = None
 
 
 def load_corpus(config: Config) -> corpora.Loaded:
@@ -81,14 +96,28 @@ def survey(config: Config, corpus: Corpus) -> list[Work]:
         if not any(value is not None for value in corpus.column("audio" if modality == "speech" else "text")):
             continue
         name = config.features.speech if modality == "speech" else config.features.text
-        card = encoders.find(name, modality, config.features.layers, config.features.max_seconds)
         device = choose(config.features.device, config.features.precision)
-        work.append(Work(card, device, _spec(config, corpus, card, device)))
+        recipe = Recipe(name, modality, config.features.layers, config.features.max_seconds, device)
+        card = recipe.card()
+        if config.features.level == "frames" and not card.has_frames:
+            raise UserError(f"--level frames: {name} has one vector an utterance and no frames; choose another encoder")
+        work.append(Work(card, recipe, _spec(config, corpus, card, device)))
     return work
 
 
-def run(config: Config, console: Console) -> list[Outcome]:
+def run(config: Config, console: Console, cluster: Cluster | None = None, retry_failed: bool = False) -> list[Outcome]:
     """Extract everything that a configuration asks for and the cache lacks.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    console
+        Where progress and remarks go.
+    cluster
+        Which processes do it; this one where absent.
+    retry_failed
+        Whether units with utterances that failed are done again.
 
     Raises
     ------
@@ -107,7 +136,8 @@ def run(config: Config, console: Console) -> list[Outcome]:
     (folder / "ledger.json").write_text(json.dumps(loaded.ledger.as_json(), indent=1, ensure_ascii=False))
     if loaded.prepare:
         loaded.prepare(console)
-    outcomes = [_extract(part, corpus, folder, config.features.max_failures, console) for part in work]
+    share = config.features.max_failures
+    outcomes = [_extract(part, corpus, folder, share, retry_failed, cluster or Cluster(), console) for part in work]
     for outcome in outcomes:
         console.say(outcome.line())
         if outcome.errors:
@@ -178,39 +208,61 @@ def _former(path: Path) -> Corpus | None:
         return None
 
 
-def _extract(work: Work, corpus: Corpus, folder: Path, max_failures: float, console: Console) -> Outcome:
+def _extract(
+    work: Work,
+    corpus: Corpus,
+    folder: Path,
+    max_failures: float,
+    retry_failed: bool,
+    cluster: Cluster,
+    console: Console,
+) -> Outcome:
     store = FeatureStore.create(folder, work.spec, corpus.ids)
     _drop_damaged(store, console)
+    if retry_failed:
+        store.drop_failed()
     missing = np.flatnonzero(~store.committed()).tolist()
-    total = len(store.committed())
-    card = work.card
     if missing:
-        device = work.device
-        console.say(f"{card.modality}: {card.name}, {device.precision} on {device.name} ({device.reason})")
-        encoder = card.load(device)
-        read = units.readers(corpus, card)
-        allowed = max(1, int(max_failures * len(corpus)))
-        failed = len(store.errors())
-        with (
-            ThreadPoolExecutor(READERS) as pool,
-            console.progress(card.modality, total, total - len(missing)) as advance,
-        ):
-            # Decoding runs a unit ahead of the encoder.
-            rows = [row for number in missing for row in store.unit(number)]
-            inputs = units.ahead(lambda row: read[row](), rows, pool, depth=2 * work.spec.unit_rows)
-            for number in missing:
-                result = units.encode(
-                    [next(inputs) for _ in store.unit(number)], card, encoder, device, work.spec.dtype
-                )
-                store.commit(number, result.pooled, result.status, result.errors)
-                failed += int((result.status == Status.FAILED).sum())
-                if failed > allowed:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise _too_many(store, failed, max_failures)
-                advance()
+        _do(work, store, inputs(corpus, work.card), missing, max_failures, cluster, console)
     counts = np.bincount(store.status(), minlength=len(Status))
     by_name = {status.name.lower(): int(counts[status]) for status in Status}
-    return Outcome(store.location, card.modality, by_name, store.errors(), total, len(missing))
+    return Outcome(store.location, work.card.modality, by_name, store.errors(), work.spec.units, len(missing))
+
+
+def _do(
+    work: Work,
+    store: FeatureStore,
+    every: Sequence[Input | None],
+    missing: Sequence[int],
+    max_failures: float,
+    cluster: Cluster,
+    console: Console,
+) -> None:
+    """Do the missing units; give up when more utterances failed than is allowed."""
+    device, size = work.device, work.spec.size
+    console.say(f"{work.card.modality}: {work.card.name}, {device.precision} on {device.name} ({device.reason})")
+    units = {number: every[store.unit(number).start : store.unit(number).stop] for number in missing}
+    allowed = max(1, int(max_failures * size))
+    failed = len(store.errors())
+    done = size - sum(map(len, units.values()))
+    with (
+        console.progress(work.card.modality, size, done) as advance,
+        closing(_results(work.recipe, store, units, cluster, advance)) as results,
+    ):
+        for more in results:
+            failed += more
+            if failed > allowed:
+                raise _too_many(store, failed, max_failures)
+
+
+def _results(
+    recipe: Recipe, store: FeatureStore, units: Mapping[int, Sequence[Input | None]], cluster: Cluster, tick: Tick
+) -> Generator[int, None, None]:
+    if cluster == Cluster():
+        return engine.here(recipe, store, units, tick)
+    from .cluster import on_cluster  # late: it takes a second to import
+
+    return on_cluster(cluster.workers, cluster.scheduler, recipe, store, units, tick)
 
 
 def _drop_damaged(store: FeatureStore, console: Console) -> None:

@@ -1,107 +1,165 @@
-"""One unit of work: read the inputs of its utterances, encode them, and say what became of each."""
+"""One unit of work: the inputs of its utterances read and encoded, and what became of each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from amber.corpus import Corpus
-from amber.machine import Device
-from amber.store import Status
+from amber.errors import RunFailure
+from amber.features import FeatureSpec
+from amber.unit import Status, Unit
 
-from . import audio
+from .audio import AudioError
 from .batching import batches
-from .encoders import Card, Encoder
+from .encoders import Encoder
+from .inputs import Input
 
-T = TypeVar("T")
-U = TypeVar("U")
+AHEAD = 2  # batches that are read while one is encoded
+# What models and tokenizers raise for an input that they can't take; memory that runs out on a GPU is one of these.
+_ENCODER_ERRORS = (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError)
+
+Batch = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An input that can't be encoded, and why."""
+    """An utterance that can't be encoded, and why."""
 
     reason: str
 
 
-Input = Any  # a signal, a text, a Failure, or None where the corpus has nothing
+class Draft:
+    """A unit in the making: what is known of its n utterances so far."""
+
+    def __init__(self, inputs: Sequence[Input | None], spec: FeatureSpec) -> None:
+        self._inputs = inputs
+        self._spec = spec
+        self._features: list[NDArray[Any] | None] = [None] * len(inputs)
+        self._status = np.full(len(inputs), Status.ABSENT, dtype=np.uint8)
+        self._errors = [""] * len(inputs)
+
+    def plan(self, budget: int, padding: float) -> list[Batch]:
+        """Return the batches that are to be encoded, as numbers of inputs; what can't be measured has failed."""
+        lengths = {}
+        for i, item in enumerate(self._inputs):
+            if item is None:
+                continue
+            try:
+                lengths[i] = item.length()
+            except AudioError as error:
+                self.fail(i, _named(item, error))
+        there = np.array(list(lengths), dtype=np.int64)
+        return [there[batch] for batch in batches(list(lengths.values()), budget, padding)]
+
+    def reading(self, plan: Sequence[Batch], readers: Executor) -> Iterator[list[Any]]:
+        """Read the first batches at once, and each further one while those before it are encoded.
+
+        Yields
+        ------
+        list
+            For each batch in order: signals or texts, with a `Failure` where an input can't be read.
+
+        """
+        waiting: deque[list[Future[Any]]] = deque()
+        rest = iter(plan)
+
+        def submit() -> None:
+            for batch in rest:
+                waiting.append([readers.submit(_read, self._inputs[i]) for i in batch])
+                return
+
+        for _ in range(AHEAD):
+            submit()
+
+        def results() -> Iterator[list[Any]]:
+            while waiting:
+                futures = waiting.popleft()
+                submit()
+                yield [future.result() for future in futures]
+
+        return results()
+
+    def encode(self, batch: Batch, items: Sequence[Any], encoder: Encoder) -> None:
+        """Encode a batch. An utterance that the encoder can't take alone, or whose features can't be stored, failed.
+
+        Raises
+        ------
+        RunFailure
+            If the encoder takes none of several utterances: then it is not they that are at fault.
+
+        """
+        for i, item in zip(batch, items, strict=True):
+            if isinstance(item, Failure):
+                self.fail(i, item)
+        read = [place for place, item in enumerate(items) if not isinstance(item, Failure)]
+        if not read:
+            return
+        call = encoder.pooled if self._spec.level == "pooled" else encoder.frames
+        found = _each(call, [items[place] for place in read])
+        if len(found) > 1 and all(isinstance(one, Failure) for one in found):
+            raise RunFailure(f"{self._spec.encoder}: {found[0].reason}, for every utterance of a batch")
+        cut = encoder.truncated([items[place] for place in read])
+        for i, one, truncated in zip(batch[read], found, cut, strict=True):
+            outcome = one if isinstance(one, Failure) else _storable(one, self._spec.dtype)
+            if isinstance(outcome, Failure):
+                self.fail(i, outcome)
+            else:
+                self._features[i] = outcome
+                self._status[i] = Status.TRUNCATED if truncated else Status.OK
+
+    def fail(self, i: int, failure: Failure) -> None:
+        """Note that an utterance failed."""
+        self._status[i], self._errors[i] = Status.FAILED, failure.reason
+
+    def unit(self) -> Unit:
+        """Return the finished unit."""
+        spec, n = self._spec, len(self._inputs)
+        vector = (len(spec.layers), spec.dim)
+        if spec.level == "pooled":
+            pooled = np.zeros((n, *vector), dtype=spec.dtype)
+            for i, features in enumerate(self._features):
+                if features is not None:
+                    pooled[i] = features
+            return Unit(pooled, self._status, self._errors)
+        frames = [f if f is not None else np.zeros((0, *vector), dtype=spec.dtype) for f in self._features]
+        lengths = np.array([len(f) for f in frames], dtype=np.int64)
+        return Unit(np.concatenate(frames), self._status, self._errors, lengths)
 
 
-@dataclass(frozen=True)
-class UnitResult:
-    """What a unit comes to: features (n, L, D), status (n,) and reasons (n,)."""
-
-    pooled: NDArray[np.float32]
-    status: NDArray[np.uint8]
-    errors: list[str]
-
-
-def readers(corpus: Corpus, card: Card) -> list[Callable[[], Input]]:
-    """Return a function per utterance that reads what the encoder needs of it."""
-    if card.modality == "text":
-        return [partial(_given, text) for text in corpus.column("text")]
-    rate = card.sample_rate or 0
-    spans = zip(corpus.column("audio"), corpus.column("start"), corpus.column("end"), strict=True)
-    root = Path(corpus.root)
-    return [partial(_read, root / path if path else None, rate, start, end) for path, start, end in spans]
-
-
-def encode(inputs: list[Input], card: Card, encoder: Encoder, device: Device, dtype: str) -> UnitResult:
-    """Encode the inputs of a unit in batches of similar length.
-
-    Features that are not finite, or that overflow `dtype`, are refused: their utterance failed.
-    """
-    n = len(inputs)
-    pooled = np.zeros((n, len(card.layers), card.dim), dtype=np.float32)
-    status = np.full(n, Status.OK, dtype=np.uint8)
-    errors = [""] * n
-    for i, item in enumerate(inputs):
-        if item is None:
-            status[i] = Status.ABSENT
-        elif isinstance(item, Failure):
-            status[i], errors[i] = Status.FAILED, item.reason
-    usable = np.flatnonzero(status == Status.OK)
-    for batch in batches([len(inputs[i]) for i in usable], card.budget_on(device), card.padding):
-        rows = usable[batch]
-        encoded = encoder.encode([inputs[i] for i in rows])
-        pooled[rows] = encoded.pooled
-        status[rows[encoded.truncated]] = Status.TRUNCATED
-    limit = float(np.finfo(dtype).max)
-    largest = np.abs(pooled).max(axis=(1, 2))
-    for i in np.flatnonzero(~(largest <= limit)).tolist():
-        finite = np.isfinite(pooled[i]).all()
-        status[i] = Status.FAILED
-        errors[i] = f"features overflow {dtype}; use --dtype float32" if finite else "features are not finite"
-        pooled[i] = 0
-    return UnitResult(pooled, status, errors)
-
-
-def ahead(function: Callable[[T], U], items: Iterable[T], executor: Executor, depth: int) -> Iterator[U]:
-    """Yield `function(item)` in order while the next `depth` items are worked on in the background."""
-    waiting = []
-    for item in items:
-        waiting.append(executor.submit(function, item))
-        if len(waiting) > depth:
-            yield waiting.pop(0).result()
-    for future in waiting:
-        yield future.result()
-
-
-def _given(text: str | None) -> Input:
-    return text
-
-
-def _read(path: Path | None, rate: int, start: float | None, end: float | None) -> Input:
-    if path is None:
-        return None
+def _read(item: Input) -> Any:
     try:
-        return audio.read(path, rate, start, end)
-    except audio.AudioError as error:
-        return Failure(f"{path.name}: {error}")
+        return item.read()
+    except AudioError as error:
+        return _named(item, error)
+
+
+def _named(item: Input, error: AudioError) -> Failure:
+    path = getattr(item, "path", None)
+    return Failure(f"{path.name}: {error}" if path else str(error))
+
+
+def _each(call: Callable[[Sequence[Any]], Any], items: Sequence[Any]) -> list[Any]:
+    """Encode items together, or one by one if that raises: features each, or a `Failure`."""
+    try:
+        return list(call(items))
+    except _ENCODER_ERRORS as error:
+        if len(items) == 1:
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            return [Failure(f"the encoder failed: {first[:200]}")]
+    return [_each(call, [item])[0] for item in items]
+
+
+def _storable(features: NDArray[np.float32], dtype: str) -> NDArray[Any] | Failure:
+    """Return features in the type that they are stored in, or why they can't be."""
+    largest = np.abs(features).max(initial=0.0)
+    if not np.isfinite(largest):
+        return Failure("features are not finite")
+    if largest > np.finfo(dtype).max:
+        return Failure(f"features overflow {dtype}; use --dtype float32")
+    return features.astype(dtype)

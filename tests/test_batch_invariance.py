@@ -71,12 +71,12 @@ def states(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> Array:
 def check(card: Card, batch: list, alone: list[Array]) -> None:  # type: ignore[type-arg]
     """Check frames and means of a padded batch against what each item has alone, and bfloat16 against float32."""
     encoder = card.load(choose("cpu"))
-    pooled, frames = encoder.encode(batch).pooled, encoder.frames(batch)
+    pooled, frames = encoder.pooled(batch), encoder.frames(batch)
     assert [len(f) for f in frames] == [len(a) for a in alone]
     for mean, found, expected in zip(pooled, frames, alone, strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=BAR)
         np.testing.assert_allclose(mean, expected.mean(axis=0), rtol=0, atol=BAR)
-    half = card.load(choose("cpu", "bf16")).encode(batch).pooled  # (B, L, D)
+    half = card.load(choose("cpu", "bf16")).pooled(batch)  # (B, L, D)
     norms = np.linalg.norm(half, axis=2) * np.linalg.norm(pooled, axis=2)
     assert ((half * pooled).sum(axis=2) / norms).min() >= COSINE
 
@@ -97,7 +97,7 @@ def test_text_in_a_padded_batch_is_what_it_is_alone(models: Callable[[str], Path
 @pytest.mark.parametrize("name", TEXT)
 def test_a_text_beyond_the_positions_is_cut_to_them(models: Callable[[str], Path], name: str) -> None:
     encoder = find(str(models(name)), "text").load(choose("cpu"))
-    assert encoder.encode(["fine", "day " * 100]).truncated.tolist() == [False, True]
+    assert encoder.truncated(["fine", "day " * 100]).tolist() == [False, True]
     positions = {"roberta": 63, "xlm-roberta": 63, "mpnet": 62}.get(name, 64)
     assert [len(frames) for frames in encoder.frames(["fine", "day " * 100])] == [3, positions]
 
@@ -139,7 +139,7 @@ def test_windows_are_rejoined_frame_by_frame(models: Callable[[str], Path], name
         ends = len(frames) if last == len(signal) else last // 320
         part = frames[first // 320 : ends]
         np.testing.assert_allclose(part, alone[(first - start) // 320 :][: len(part)], rtol=0, atol=BAR)
-    pooled = encoder.encode([signal, SIGNALS[0]]).pooled[0]
+    pooled = encoder.pooled([signal, SIGNALS[0]])[0]
     np.testing.assert_allclose(pooled, frames.mean(axis=0), rtol=0, atol=BAR)
 
 
@@ -157,7 +157,7 @@ def test_ten_minutes_are_encoded_a_bounded_batch_at_a_time(
 
     monkeypatch.setattr(speech, "hidden_states", spy)
     minutes = np.tile(SIGNALS[1], 100)
-    assert np.isfinite(card.load(choose("cpu")).encode([minutes]).pooled).all()
+    assert np.isfinite(card.load(choose("cpu")).pooled([minutes])).all()
     assert len(minutes) <= sum(heard) < 2 * len(minutes)
     assert max(heard) <= card.budget
 

@@ -78,7 +78,7 @@ def test_a_sound_cache_is_clean_and_left_as_it_was(run_cache: Run, cache: Path) 
     [
         ("flipped", "pooled/c/1/0/0: a chunk is damaged"),
         ("cut short", "pooled/c/1/0/0: a chunk is damaged"),
-        ("gone", "its chunk of `pooled` is gone"),
+        ("gone", "its features are gone"),
         ("another's", "not what was committed"),
         ("status flipped", "status/c/1: a chunk is damaged"),
         ("status gone", "its chunk of `status` is gone"),

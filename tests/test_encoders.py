@@ -46,7 +46,7 @@ def tiny_wav2vec2(models: Callable[[str], Path]) -> Path:
 
 
 def encode(card: Card, batch: list) -> np.ndarray:  # type: ignore[type-arg]
-    return card.load(choose("cpu")).encode(batch).pooled
+    return card.load(choose("cpu")).pooled(batch)
 
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:
@@ -74,8 +74,8 @@ def test_a_text_is_encoded_as_it_would_be_alone() -> None:
 
 
 def test_a_text_beyond_the_model_is_said_to_be_cut() -> None:
-    encoded = find("minilm", "text", "last").load(choose("cpu")).encode(["short", "word " * 600])
-    assert encoded.truncated.tolist() == [False, True]
+    encoder = find("minilm", "text", "last").load(choose("cpu"))
+    assert encoder.truncated(["short", "word " * 600]).tolist() == [False, True]
 
 
 def test_speech_features_are_the_model_s_own_hidden_states(tiny_wav2vec2: Path) -> None:
@@ -279,7 +279,7 @@ def test_the_hub_s_cache_serves_by_name_without_a_network(models: Callable[[str]
     script = (
         "from amber.extract.encoders import find; from amber.machine import choose\n"
         "card = find('some/bert', 'text', 'last')\n"
-        "print(card.name, card.revision, card.load(choose('cpu')).encode(['fine']).pooled.shape)\n"
+        "print(card.name, card.revision, card.load(choose('cpu')).pooled(['fine']).shape)\n"
         "find('other/bert', 'text')"
     )
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}

@@ -17,13 +17,11 @@ from amber.config import load
 from amber.console import Console
 from amber.corpus import FILE, Corpus
 from amber.errors import RunFailure, UserError
-from amber.extract import stage, units
-from amber.extract.encoders import Card, Encoded
-from amber.machine import Device
-from amber.store import FeatureStore, Status, feature_sets
+from amber.extract import stage
+from amber.store import FeatureStore, feature_sets
+from amber.unit import Status
 
 QUIET = Console(quiet=True)
-CPU = Device("cpu", "fp32", "")
 
 
 def table(folder: Path, rows: int = 4, broken: tuple[str, ...] = ()) -> Path:
@@ -140,34 +138,6 @@ def test_a_mistake_leaves_nothing_behind(tmp_path: Path) -> None:
         with pytest.raises(UserError):
             extract(tmp_path, tmp_path / "cache", override)
     assert not (tmp_path / "cache").exists()
-
-
-def card(layers: tuple[int, ...] = (0,)) -> Card:
-    return Card("x", "1", "text", layers, 2, None, None, 100, lambda device: None)  # type: ignore[arg-type,return-value]
-
-
-class Says:
-    """An encoder whose features are the numbers that its texts hold."""
-
-    def encode(self, batch: list[str]) -> Encoded:
-        pooled = np.array([[[float(text)] * 2] for text in batch], dtype=np.float32)
-        return Encoded(pooled, np.array(["." in text for text in batch]))
-
-
-def test_features_that_can_t_be_stored_are_refused_by_name() -> None:
-    inputs = ["1", "1e6", "nan", None, units.Failure("gone"), "2.5"]
-    result = units.encode(inputs, card(), Says(), CPU, "float16")
-    assert result.status.tolist() == [1, 2, 2, 0, 2, 3]
-    assert result.errors == [
-        "",
-        "features overflow float16; use --dtype float32",
-        "features are not finite",
-        "",
-        "gone",
-        "",
-    ]
-    assert result.pooled[:, 0, 0].tolist() == [1, 0, 0, 0, 0, 2.5]
-    assert units.encode(inputs, card(), Says(), CPU, "float32").status.tolist() == [1, 1, 2, 0, 2, 3]
 
 
 def test_a_plan_writes_nothing(tmp_path: Path) -> None:

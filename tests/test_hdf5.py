@@ -17,7 +17,8 @@ from amber.cli import main
 from amber.console import Console
 from amber.corpus import FILE, Corpus
 from amber.extract import stage
-from amber.store import FeatureStore, Status, feature_sets
+from amber.store import FeatureStore, feature_sets
+from amber.unit import Status
 
 
 def table(folder: Path, ids: list[str], header: str = "id,speaker,session,vote_joy,vote_calm") -> Path:

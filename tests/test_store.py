@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from amber.errors import RunFailure, UserError
 from amber.features import FeatureSpec
-from amber.store import FeatureStore, Status, feature_sets
+from amber.store import FeatureStore, feature_sets
+from amber.unit import Status, Unit
 
 
 def spec(size: int = 150, **changes: object) -> FeatureSpec:
@@ -45,7 +46,7 @@ def fill(store: FeatureStore, numbers: range | list[int]) -> None:
     for number in numbers:
         rows = store.unit(number)
         pooled = np.stack([np.full((2, 4), row, dtype=np.float32) for row in rows])
-        store.commit(number, pooled, np.full(len(rows), Status.OK, dtype=np.uint8), [""] * len(rows))
+        store.commit(number, Unit(pooled, np.full(len(rows), Status.OK, dtype=np.uint8), [""] * len(rows)))
 
 
 def test_what_is_committed_is_read_back(tmp_path: Path) -> None:
@@ -131,9 +132,9 @@ def test_features_that_do_not_fit_are_not_committed(tmp_path: Path) -> None:
     status, errors = np.ones(64, dtype=np.uint8), [""] * 64
     for value in (np.nan, 1e6):
         with pytest.raises(ValueError, match="not finite"), np.errstate(over="ignore"):
-            store.commit(0, np.full((64, 2, 4), value, dtype=np.float32), status, errors)
-    with pytest.raises(ValueError, match="unit 0 is of shape"):
-        store.commit(0, np.zeros((63, 2, 4), dtype=np.float32), status, errors)
+            store.commit(0, Unit(np.full((64, 2, 4), value, dtype=np.float32), status, errors))
+    with pytest.raises(ValueError, match="unit 0 is pooled of 64 utterances"):
+        store.commit(0, Unit(np.zeros((63, 2, 4), dtype=np.float32), status, errors))
     assert not store.committed().any()
 
 

@@ -10,7 +10,8 @@ import torch
 import transformers as hf
 
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-CONV = {"conv_dim": (16,) * 7, "num_conv_pos_embedding_groups": 4}
+# 16 channels a group: with 8, oneDNN on processors with AMX computes a bfloat16 convolution wrongly (docs/LOG.md).
+CONV = {"conv_dim": (16,) * 7, "num_conv_pos_embedding_groups": 2}
 GROUP = {**SIZE, **CONV, "num_conv_pos_embeddings": 16}
 LAYER = {**GROUP, "feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 WORDS = ("get", "out", "of", "here", "i", "miss", "her", "so", "much", "every", "day", "year", "fine", ".", ",", "!")

@@ -21,7 +21,8 @@ from amber.corpus import MODALITIES, Corpus, Modality
 from amber.errors import UserError, some
 from amber.labels import LabelSpace, distribution
 from amber.splits import Fold
-from amber.store import FeatureStore, Status, feature_sets
+from amber.store import FeatureStore, feature_sets
+from amber.unit import Status
 
 LayerChoice = Any  # "last", "mean", "learned" or a layer's number
 Floats = NDArray[np.float32]

@@ -1,8 +1,8 @@
 """Encoders: what turns audio or text into features.
 
 An encoder is found by name as a `Card`, which says all that a feature set's spec needs, and loaded from it only when
-there is something to encode. Adding one is a small class with `encode` and `frames`, a function that returns its card,
-and a test.
+there is something to encode. Adding one is a small class with the methods of `Encoder`, a function that returns its
+card, and a test.
 """
 
 from __future__ import annotations
@@ -24,19 +24,11 @@ ACCELERATED = 8  # times the batch of a CPU that a GPU takes
 _BUILT_IN: dict[str, str] = {"logmel": ".acoustic", "egemaps": ".acoustic", "minilm": ".transformer"}
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """Features of a batch: `pooled` float32 (B, L, D), and which items were cut to the encoder's limit, (B,)."""
-
-    pooled: NDArray[np.float32]
-    truncated: NDArray[np.bool_]
-
-
 class Encoder(Protocol):
     """Encodes a batch of signals (float32 (T,) each) or of texts, each as it would be encoded alone."""
 
-    def encode(self, batch: Sequence[Any]) -> Encoded:
-        """Return the features of a batch, each item's a mean over its frames or tokens."""
+    def pooled(self, batch: Sequence[Any]) -> NDArray[np.float32]:
+        """Return the features of a batch, each item's a mean over its frames or tokens, (B, L, D)."""
 
     def frames(self, batch: Sequence[Any]) -> list[NDArray[np.float32]]:
         """Return the features of each frame or token, (T, L, D) an item.
@@ -48,6 +40,9 @@ class Encoder(Protocol):
 
         """
 
+    def truncated(self, batch: Sequence[Any]) -> NDArray[np.bool_]:
+        """Return which items are longer than the encoder can take, and are cut, (B,)."""
+
 
 @dataclass(frozen=True)
 class Card:
@@ -56,7 +51,7 @@ class Card:
     `layers` are the ones that will be stored, `budget` what a batch may come to on a CPU (samples or characters,
     padding included), `padding` the most of a batch that may be padding, and `max_seconds` the longest window of audio
     that it takes at once (None: no limit). `frame_count` tells how many frames a number of samples makes, in however
-    many windows (None: texts, and encoders without frames).
+    many windows (None: texts, and encoders without frames); `has_frames` is false where an utterance is one vector.
     """
 
     name: str
@@ -70,6 +65,7 @@ class Card:
     load: Callable[[Device], Encoder]
     padding: float = 0.05
     frame_count: Callable[[int], int] | None = None
+    has_frames: bool = True
 
     def budget_on(self, device: Device) -> int:
         """Return what a batch may come to on a device."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from amber.corpus import Modality
 from amber.errors import UserError
 
-from . import Card, Encoded, choose_layers
+from . import Card, choose_layers
 
 RATE = 16_000  # Hz
 WINDOW, HOP, FFT, BANDS = 400, 160, 512, 80  # 25 ms and 10 ms
@@ -35,6 +35,7 @@ def card(name: str, modality: Modality, layers: str, max_seconds: float) -> Card
         max_seconds=None,
         budget=60 * RATE,
         load=lambda device: _PerUtterance(name, make()),
+        has_frames=False,
     )
 
 
@@ -45,14 +46,17 @@ class _PerUtterance:
         self._name = name
         self._functionals = functionals
 
-    def encode(self, batch: Sequence[Signal]) -> Encoded:
+    def pooled(self, batch: Sequence[Signal]) -> NDArray[np.float32]:
         """Encode signals at 16 kHz."""
-        vectors = [self._functionals(signal) for signal in batch]
-        return Encoded(np.stack(vectors)[:, None, :], np.zeros(len(batch), dtype=bool))  # (B, 1, D)
+        return np.stack([self._functionals(signal) for signal in batch])[:, None, :]  # (B, 1, D)
 
     def frames(self, batch: Sequence[Signal]) -> list[NDArray[np.float32]]:
         """Refuse: functionals are of whole utterances."""
         raise UserError(f"{self._name} has one vector an utterance and no frames: use level `pooled`")
+
+    def truncated(self, batch: Sequence[Signal]) -> NDArray[np.bool_]:
+        """Return that none is cut."""
+        return np.zeros(len(batch), dtype=bool)
 
 
 def _log_mel() -> Functionals:

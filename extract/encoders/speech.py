@@ -18,7 +18,6 @@ from amber.errors import UserError
 from amber.machine import Device
 
 from ..batching import batches
-from . import Encoded
 from .forward import hidden_states, place
 from .framing import RATE, Framing
 from .hub import Source
@@ -73,13 +72,17 @@ class SpeechTransformer:
         self._window, self._overlap = framing.window(max_seconds)
         self._budget = budget
 
-    def encode(self, batch: Sequence[Signal]) -> Encoded:
-        """Encode signals, each pooled over all of its frames."""
-        return Encoded(pool(self._pieces(batch), len(batch)), np.zeros(len(batch), dtype=bool))
+    def pooled(self, batch: Sequence[Signal]) -> NDArray[np.float32]:
+        """Encode signals, each pooled over all of its frames, (B, L, D)."""
+        return pool(self._pieces(batch), len(batch))
 
     def frames(self, batch: Sequence[Signal]) -> list[NDArray[np.float32]]:
         """Return all frames of each signal, each (T, L, D)."""
         return join(self._pieces(batch), len(batch))
+
+    def truncated(self, batch: Sequence[Signal]) -> NDArray[np.bool_]:
+        """Return that none is cut: long signals are encoded window by window."""
+        return np.zeros(len(batch), dtype=bool)
 
     def _pieces(self, batch: Sequence[Signal]) -> Iterator[Piece]:
         signals = [_at_least(self._normalised(signal), self._framing.least) for signal in batch]

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from amber.machine import Device
 
-from . import Encoded
 from .forward import hidden_states, place
 from .hub import Source
 from .pieces import Piece, join, pool
@@ -29,14 +28,17 @@ class TextTransformer:
         self._device = device
         self._limit = min(self._tokenizer.model_max_length, _positions(self._model))
 
-    def encode(self, batch: Sequence[str]) -> Encoded:
-        """Encode texts; those beyond the model's length are cut to it and said to be."""
-        lengths = [len(ids) for ids in self._tokenizer(list(batch))["input_ids"]]
-        return Encoded(pool(self._pieces(batch), len(batch)), np.array(lengths) > self._limit)
+    def pooled(self, batch: Sequence[str]) -> NDArray[np.float32]:
+        """Encode texts, each pooled over its tokens, (B, L, D)."""
+        return pool(self._pieces(batch), len(batch))
 
     def frames(self, batch: Sequence[str]) -> list[NDArray[np.float32]]:
         """Return the states of each text's tokens, each (T, L, D)."""
         return join(self._pieces(batch), len(batch))
+
+    def truncated(self, batch: Sequence[str]) -> NDArray[np.bool_]:
+        """Return which texts have more tokens than the model has positions."""
+        return np.array([len(ids) > self._limit for ids in self._tokenizer(list(batch))["input_ids"]], dtype=bool)
 
     def _pieces(self, batch: Sequence[str]) -> Iterator[Piece]:
         tokens = self._tokenizer(

@@ -1,0 +1,98 @@
+"""An encoder at work in one process: units are read, encoded and written, each step of one beside another's.
+
+The same engine serves `amber extract` on one machine and every worker of a cluster.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+
+from amber.corpus import Modality
+from amber.errors import RunFailure
+from amber.machine import Device
+from amber.store import FeatureStore
+from amber.unit import Status
+
+from . import encoders
+from .encoders import Card
+from .inputs import Input
+from .units import Draft
+
+READERS = 4  # threads that decode and resample audio
+UNITS_AT_ONCE = 2  # one is encoded while another is written, and the next one's first batches are read
+
+Tick = Callable[[int], object]  # told of utterances as they are done
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to come by an encoder, in any process: what `encoders.find` is asked, and the device."""
+
+    encoder: str
+    modality: Modality
+    layers: str
+    max_seconds: float
+    device: Device
+
+    def card(self) -> Card:
+        """Find the encoder; UserError if it can't be had."""
+        return encoders.find(self.encoder, self.modality, self.layers, self.max_seconds)
+
+
+class Engine:
+    """Does the units of a feature set; several threads may ask it to at once."""
+
+    def __init__(self, recipe: Recipe, store: FeatureStore) -> None:
+        self._card = recipe.card()
+        if self._card.revision != store.spec.revision:
+            raise RunFailure(
+                f"{recipe.encoder}: revision {self._card.revision} is here, {store.spec.revision} is being extracted"
+            )
+        self._device = recipe.device
+        self._encoder = self._card.load(recipe.device)
+        self._store = store
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+        self._encoding = threading.Lock()  # one unit at a time
+        self._stopped = threading.Event()
+
+    def do(self, number: int, inputs: Sequence[Input | None], tick: Tick) -> int:
+        """Read, encode and commit one unit; return how many of its utterances failed."""
+        draft = Draft(inputs, self._store.spec)
+        plan = draft.plan(self._card.budget_on(self._device), self._card.padding)
+        reading = draft.reading(plan, self._readers)
+        with self._encoding:
+            for batch, items in zip(plan, reading, strict=True):
+                if self._stopped.is_set():
+                    raise RunFailure("stopped")
+                draft.encode(batch, items, self._encoder)
+                tick(len(batch))
+            tick(len(inputs) - sum(map(len, plan)))
+        unit = draft.unit()
+        self._store.commit(number, unit)
+        return int((unit.status == Status.FAILED).sum())
+
+    def close(self) -> None:
+        """Let no further batch be encoded, and the threads go."""
+        self._stopped.set()
+        self._readers.shutdown(cancel_futures=True)
+
+
+def here(
+    recipe: Recipe, store: FeatureStore, units: Mapping[int, Sequence[Input | None]], tick: Tick
+) -> Generator[int, None, None]:
+    """Do units in this process; yield how many utterances failed in each, as they are committed.
+
+    What is left undone when the caller stops asking stays undone.
+    """
+    engine = Engine(recipe, store)
+    with ThreadPoolExecutor(UNITS_AT_ONCE) as executor:
+        futures = [executor.submit(engine.do, number, inputs, tick) for number, inputs in units.items()]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+            engine.close()

@@ -1,0 +1,83 @@
+"""One unit of work: every utterance is encoded, absent, cut, or failed with its reason."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_store import spec
+
+from amber.errors import RunFailure
+from amber.extract.inputs import Recording, Transcript
+from amber.extract.units import Draft
+from amber.features import FeatureSpec
+from amber.unit import Status, Unit
+
+
+class Says:
+    """An encoder whose features are the numbers that its texts hold; it can't take batches with words in them."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+
+    def pooled(self, batch: list[str]) -> np.ndarray:
+        self.batches.append(list(batch))
+        return np.array([[[float(text)] * 4] * 2 for text in batch], dtype=np.float32)
+
+    def frames(self, batch: list[str]) -> list[np.ndarray]:
+        return [np.full((len(text), 2, 4), float(text), dtype=np.float32) for text in batch]
+
+    def truncated(self, batch: list[str]) -> np.ndarray:
+        return np.array(["." in text for text in batch])
+
+
+def encode(texts: list[str | None], made: FeatureSpec, encoder: Says, budget: int = 100) -> Unit:
+    draft = Draft([None if text is None else Transcript(text) for text in texts], made)
+    plan = draft.plan(budget, 0.5)
+    with ThreadPoolExecutor(2) as readers:
+        for batch, items in zip(plan, draft.reading(plan, readers), strict=True):
+            draft.encode(batch, items, encoder)
+    return draft.unit()
+
+
+def test_features_that_can_t_be_stored_are_refused_by_name() -> None:
+    texts = ["1", "1e6", "nan", None, "2.5"]
+    unit = encode(texts, spec(), Says())
+    assert unit.status.tolist() == [1, 2, 2, 0, 3]
+    assert unit.errors == ["", "features overflow float16; use --dtype float32", "features are not finite", "", ""]
+    assert unit.features[:, 0, 0].tolist() == [1, 0, 0, 0, 2.5]
+    assert encode(texts, spec(dtype="float32"), Says()).status.tolist() == [1, 1, 2, 0, 3]
+
+
+def test_what_the_encoder_can_t_take_fails_alone() -> None:
+    unit = encode(["1", "oh", "22", "3.5"], spec(), Says())
+    assert unit.status.tolist() == [1, 2, 1, 3]
+    assert unit.errors[1] == "the encoder failed: could not convert string to float: 'oh'"
+    assert unit.features[:, 1, 3].tolist() == [1, 0, 22, 3.5]
+
+
+def test_an_encoder_that_takes_nothing_is_not_the_utterances_fault() -> None:
+    with pytest.raises(RunFailure, match=r"the encoder failed: could not convert.*for every utterance"):
+        encode(["oh", "ah"], spec(), Says())
+
+
+@given(st.lists(st.none() | st.integers(0, 2000).map(str) | st.just("oh"), min_size=1, max_size=30), st.integers(1, 40))
+def test_frames_are_each_utterance_s_own(texts: list[str | None], budget: int) -> None:
+    unit = encode(["7", *texts, "8"], spec(level="frames"), Says(), budget)
+    for text, frames, status in zip(["7", *texts, "8"], unit.split(), unit.status, strict=True):
+        if text is None or text == "oh":
+            assert len(frames) == 0
+            assert status == (Status.ABSENT if text is None else Status.FAILED)
+        else:
+            assert (frames == float(text)).all()
+            assert frames.shape == (len(text), 2, 4)
+
+
+def test_a_file_that_is_gone_when_it_is_read_is_named(tmp_path: Path) -> None:
+    draft = Draft([Recording(tmp_path / "a.wav", 16_000, None, None)], spec())
+    assert draft.plan(100, 0.5) == []
+    assert draft.unit().errors == ["a.wav: no such file"]
