@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from amber.config import Objective, Training, load
 from amber.train.data import Part
@@ -192,6 +195,28 @@ def test_a_learned_mixture_finds_the_layer_that_says_something() -> None:
     p = predict([alone], part)["speech"][0]
     bc = float((p * part.counts / 4).sqrt().sum(dim=1).mean())
     assert bc == pytest.approx(alone.epochs[alone.best - 1]["dev_bc"], abs=1e-5)
+
+
+class Fetches(TorchDispatchMode):
+    """Counts values that are brought to the host, for which a GPU would have to be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("objective", [{}, {"target": "dirichlet"}, {"rater_dropout": 0.3}], ids=str)
+def test_no_step_waits_for_the_device(objective: dict[str, Any]) -> None:
+    counts = []
+    for batch_size in (75, 15):
+        with Fetches() as fetches:
+            fitted(changed(run(0, epochs=2, batch_size=batch_size), **objective))
+        counts.append(fetches.count)
+    assert counts[0] == counts[1]
 
 
 def test_groups_have_a_size() -> None:

@@ -185,6 +185,12 @@ def _find_store(options: FeatureOptions, corpus: Corpus, modality: Modality) -> 
         raise UserError(
             f"features: no {named}{modality} features of the present utterances; run `amber extract`\n{where}"
         )
+    pooled = [s for s in current if s.spec.level == "pooled"]
+    if not pooled:
+        raise UserError(
+            f"features: only frames of the present utterances; training reads --level pooled, extract that too\n{where}"
+        )
+    current = pooled
     if len(current) > 1:
         raise UserError(f"features: several {modality} sets; say which with --set features.{modality}=NAME\n{where}")
     if not current[0].complete():

@@ -43,6 +43,7 @@ class Experiment:
     runs: list[Run]
     facts: Facts
     context: dict[str, Any]
+    memory: float  # GB that the features of one fold take
 
     def key(self, run: Run) -> str:
         """Return the hash of what a run's result depends on."""
@@ -79,7 +80,7 @@ def prepare(config: Config, dataset: str | None) -> Experiment:
     space = LabelSpace.resolve(config.labels, corpus)
     stores = find_stores(config.features, corpus, inputs_of(heads))
     data = join(corpus, space, stores)
-    _check_layers(data, all_variants, config.train.memory)
+    needed = _memory(data, all_variants, config.train.memory)
     split = splits.resolve(config.splits, data.corpus)
     test = config.corpus.options.get("test", "test1")
     folds = {fold.number: fold for fold in splits.make_folds(split, data.corpus, test)}
@@ -100,6 +101,7 @@ def prepare(config: Config, dataset: str | None) -> Experiment:
         runs=runs(config, numbers),
         facts=Facts(name, sections, specs, {**surroundings(), "cache": str(Path(config.features.cache).resolve())}),
         context={"schema": SCHEMA_VERSION, "corpus": corpus.label_hash(), **sections},
+        memory=needed,
     )
 
 
@@ -116,7 +118,9 @@ def run(config: Config, dataset: str | None, console: Console) -> Experiment:
     _say_what_is_replaced(experiment, missing, console)
     features = Inputs(experiment.data, experiment.folds, device.name)
     groups = _groups(experiment, device.name)
-    workers, threads = workers_for(len(groups), device.name)
+    # Groups side by side may be of as many folds.
+    at_once = min(len(groups), int(config.train.memory / max(experiment.memory, 1e-9)))
+    workers, threads = workers_for(at_once, device.name)
     # A group that was cut is trained again as a whole: its numbers depend on the command alone, not on what was done.
     cut = [group for group in groups if not all(experiment.is_done(run) for run in group)]
     total = sum(run.variant.training.epochs for group in cut for run in group)
@@ -168,16 +172,19 @@ def plan(config: Config, dataset: str | None) -> list[str]:
     ]
 
 
-def _check_layers(data: Data, every: Sequence[Variant], memory: float) -> None:
-    """Refuse layers that a feature set does not hold, and more of them than there is memory for."""
+def _memory(data: Data, every: Sequence[Variant], allowed: float) -> float:
+    """Return how many GB a fold's features take at most; refuse layers that are not there or take more than allowed."""
+    largest = 0.0
     for variant in every:
         layer = variant.training.layer
         needed = sum(data.size(modality, layer_of(layer, modality)) for modality in inputs_of(variant.heads)) / 1e9
-        if needed > memory:
+        if needed > allowed:
             raise UserError(
-                f"train.layer: {layer} of {data.corpus.name} takes {needed:.1f} GB, train.memory allows {memory:g}\n"
+                f"train.layer: {layer} of {data.corpus.name} takes {needed:.1f} GB, train.memory allows {allowed:g}\n"
                 "choose one layer or their mean, extract fewer layers, or raise it with --set train.memory=GB"
             )
+        largest = max(largest, needed)
+    return largest
 
 
 def _groups(experiment: Experiment, device: str) -> list[list[Run]]:
