@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1500)
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--noise", type=float, default=1.8)
-    parser.add_argument("--corpora", type=int, default=3)
+    parser.add_argument("--corpora", type=int, default=2)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--variants", default="uniform,prior,logistic,ce,soft,amber2,amber2-js,amber2-dirichlet")
     parser.add_argument("--set", action="append", default=[], metavar="A.B=C", help="of the configuration")

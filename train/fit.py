@@ -1,9 +1,9 @@
 """Training a group of runs side by side: one fold, one set of shapes, R runs in every batched step.
 
 Each run shuffles, drops out and starts by its own seed, stops early by its own dev score, keeps its own best state
-and then leaves the group. The dev score is `train.stop`: the likelihood of the dev votes (`nll`, a proper score), `bc`,
-`accuracy` or `loss` (the objective's); `auto` is the accuracy for hard targets, as is the custom, and `nll` for all
-others. Ties are broken by the dev loss.
+and then leaves the group. The dev score is `train.stop`: `bc`, `accuracy`, `nll` (of the dev votes) or `loss` (the
+objective's); `auto` is the accuracy for hard targets and BC for all others. Ties are broken by the dev loss. Why these:
+`docs/paper.md`.
 """
 
 from __future__ import annotations
