@@ -69,10 +69,10 @@ class Data:
 
     def size(self, modality: Modality, choice: LayerChoice) -> int:
         """Return how many bytes training on a layer choice takes: as it is read, and scaled to float32."""
-        spec = self.stores[modality].spec
-        scaled = len(self.corpus) * spec.dim * (len(spec.layers) if choice == "learned" else 1)
-        read = spec.size * spec.dim * len(self.layers(modality, "learned" if choice == "learned" else "last"))
-        return 4 * scaled + np.dtype("float32" if choice == "mean" else spec.dtype).itemsize * read
+        spec, layers = self.stores[modality].spec, self.layers(modality, choice)
+        vectors = len(layers) if choice == "learned" else 1  # of one utterance
+        stored = np.dtype("float32" if choice == "mean" else spec.dtype).itemsize
+        return spec.dim * vectors * (spec.size * stored + len(self.corpus) * 4)
 
     def inputs(self, modality: Modality, choice: LayerChoice) -> NDArray[Any]:
         """Read the chosen layer of one modality, (n, D) in the order of the utterances; `learned`: all, (n, L, D)."""
