@@ -24,8 +24,9 @@ Count = Annotated[int, Field(ge=1)]
 
 Divergence = Literal["kl", "reverse-kl", "js", "bhattacharyya", "hellinger"]
 Weighting = Literal["adaptive", "uniform", "confidence"]
-Layer = Literal["last", "mean"] | Annotated[int, Field(ge=0)]
+Layer = Literal["last", "mean", "learned"] | Annotated[int, Field(ge=0)]
 HeadName = Literal["speech", "text", "fusion"]
+ModelName = Literal["heads", "uniform", "prior", "logistic"]
 Scheme = Literal[
     "official", "leave-one-session-out", "leave-one-speaker-out", "speaker-folds", "actor-ranges", "column"
 ]
@@ -87,7 +88,9 @@ class SplitOptions(Section):
 class Objective(Section):
     """The training objective; `docs/paper.md` derives it and says which choices are the paper's."""
 
-    target: Literal["hard", "soft"] = "soft"
+    target: Literal["hard", "soft", "dirichlet"] = "soft"
+    precision: Positive = 10.0  # of Dirichlet targets: alpha = precision * p; large: raters are independent draws
+    rater_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0  # share of votes dropped at random, each step anew
     divergence: Divergence = "kl"
     rater: NotNegative = 1.0
     modality: NotNegative = 0.5
@@ -101,6 +104,8 @@ class Training(Section):
     """How one run trains. Everything here can differ between variants."""
 
     layer: Layer | dict[Literal["speech", "text"], Layer] = "last"  # one choice for both, or one for each
+    stop: Literal["auto", "nll", "bc", "accuracy", "loss"] = "auto"  # score on dev of the best epoch (train/fit.py)
+    calibrate: bool = False  # fit a temperature on dev, and write its predictions as one more head
     hidden: Count = 256
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
     batch_size: Count = 128
@@ -117,6 +122,7 @@ class TrainOptions(Training):
     seeds: list[Annotated[int, Field(ge=0)]] = [0, 1, 2]
     folds: Literal["all"] | list[Count] = "all"
     device: str = "auto"
+    memory: Positive = 8.0  # GB that the features of an experiment may take
     runs: str = "runs/"
 
 
@@ -124,6 +130,7 @@ class VariantOptions(Section):
     """A named change of the objective or the training, on top of another variant."""
 
     base: str | None = None
+    model: ModelName | None = None  # heads, unless it is a baseline
     objective: dict[str, Any] = {}
     train: dict[str, Any] = {}
 

@@ -318,28 +318,33 @@ class FeatureStore:
         for number in set((failed // self.spec.unit_rows).tolist()):
             self._array("commits")[number] = 0
 
-    def layer(self, index: int) -> NDArray[Any]:
-        """Read one stored layer of all utterances, (N, D), in the set's dtype; rows without features are zero.
-
-        Of level *pooled* only, as `mean_of_layers` is.
+    def every_layer(self) -> NDArray[Any]:
+        """Read `pooled`, (N, L, D), in the set's dtype; rows without features are zero.
 
         Raises
         ------
         RunFailure
-            If a chunk's content is not what was written.
+            If a chunk's content is not what was written. So do `layer` and `mean_of_layers`.
 
         """
-        if len(self.spec.layers) == 1:
-            return self._features(0, self.spec.size)[:, 0]
-        return np.concatenate([part[:, index] for part in self._parts()])
+        return self._features(0, self.spec.size)
+
+    def layer(self, index: int) -> NDArray[Any]:
+        """Read one stored layer of `pooled`, (N, D), in the set's dtype."""
+        return self._by_unit(self.spec.dtype, lambda part: part[:, index])
 
     def mean_of_layers(self) -> NDArray[np.float32]:
-        """Read the mean over the stored layers, (N, D)."""
-        return np.concatenate([part.astype(np.float32).mean(axis=1) for part in self._parts()])
+        """Read the mean of `pooled` over the stored layers, (N, D)."""
+        return self._by_unit("float32", lambda part: part.astype(np.float32).mean(axis=1))
 
-    def _parts(self) -> Iterator[NDArray[Any]]:
-        """Read `pooled` unit by unit, (n, L, D)."""
-        return (self._features(rows.start, len(rows)) for rows in map(self.unit, range(self.spec.units)))
+    def _by_unit(self, dtype: str, choose: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
+        """Read `pooled` unit by unit, and keep of each (n, L, D) the (n, D) that `choose` makes of it."""
+        if len(self.spec.layers) == 1:
+            return choose(self.every_layer())
+        found = np.empty((self.spec.size, self.spec.dim), dtype=dtype)
+        for rows in map(self.unit, range(self.spec.units)):
+            found[rows.start : rows.stop] = choose(self._features(rows.start, len(rows)))
+        return found
 
     def _commit(self, number: int) -> int:
         try:

@@ -7,9 +7,11 @@ import pytest
 import torch
 from scipy.spatial.distance import jensenshannon
 from scipy.special import rel_entr
+from scipy.stats import dirichlet_multinomial as scipy_dm
+from scipy.stats import multinomial
 from torch import Tensor
 
-from amber.train.objective import DIVERGENCES, EPSILON, expert_weights, loss
+from amber.train.objective import DIVERGENCES, EPSILON, dirichlet_multinomial, expert_weights, loss
 
 GENERATOR = np.random.default_rng(0)
 T = GENERATOR.dirichlet(np.ones(4), size=20)
@@ -22,7 +24,8 @@ INDEPENDENT = {
     "bhattacharyya": -np.log(np.sqrt(T * Q).sum(axis=1)),
     "hellinger": ((np.sqrt(T) - np.sqrt(Q)) ** 2).sum(axis=1) / 2,
 }
-WEIGHTS = {"rater": 1.0, "modality": 0.5, "experts": 1.0, "temperature": 0.5}
+WEIGHTS = {"rater": 1.0, "modality": 0.5, "experts": 1.0, "temperature": 0.5, "precision": 10.0}
+VOTES = GENERATOR.multinomial(5, T)
 
 
 def tensor(array: np.ndarray) -> Tensor:
@@ -127,3 +130,73 @@ def test_a_student_alone_learns_from_the_raters_alone() -> None:
     logits = {"fusion": heads(requires_grad=False)["fusion"]}
     expected = rel_entr(T[:5], logits["fusion"].softmax(-1).numpy()[0]).sum(axis=1)
     np.testing.assert_allclose(value(logits)[0], expected)
+
+
+@pytest.mark.parametrize("precision", [0.5, 10.0, 300.0])
+def test_the_likelihood_of_votes_against_scipy(precision: float) -> None:
+    found = dirichlet_multinomial(tensor(VOTES), tensor(Q).log(), precision)
+    expected = [-scipy_dm.logpmf(n, precision * q, n.sum()) for n, q in zip(VOTES, Q, strict=True)]
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+
+
+def test_the_likelihood_of_votes_against_sampled_distributions() -> None:
+    """The mean multinomial likelihood under draws from torch's Dirichlet distribution."""
+    torch.manual_seed(0)
+    votes, q, precision = tensor(np.array([2.0, 1.0, 0.0])), tensor(np.array([0.5, 0.3, 0.2])), 4.0
+    drawn = torch.distributions.Dirichlet(precision * q).sample((200_000,))
+    likelihood = torch.distributions.Multinomial(3, probs=drawn, validate_args=False).log_prob(votes.expand(200_000, 3))
+    found = dirichlet_multinomial(votes, q.log(), precision)
+    assert float(found) == pytest.approx(-float(likelihood.exp().mean().log()), abs=0.01)
+
+
+def test_a_high_precision_is_the_multinomial_likelihood() -> None:
+    found = dirichlet_multinomial(tensor(VOTES), tensor(Q).log(), 1e8)
+    expected = [-multinomial.logpmf(n, n.sum(), q) for n, q in zip(VOTES, Q, strict=True)]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 200.0])
+def test_votes_for_an_impossible_class_stay_finite(scale: float) -> None:
+    logits = torch.tensor([[scale, 0.0, -scale]], requires_grad=True)
+    value = dirichlet_multinomial(torch.tensor([[0.0, 0.0, 3.0]]), logits.log_softmax(-1), 10.0)
+    value.sum().backward()
+    assert torch.isfinite(value).all()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_gradients_of_the_likelihood() -> None:
+    logits = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    votes, precision = tensor(VOTES[:3]), torch.tensor([2.0, 10.0, 50.0], dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: dirichlet_multinomial(votes, x.log_softmax(-1), precision), (logits,))
+
+
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+@pytest.mark.parametrize("weighting", ["adaptive", "uniform", "confidence"])
+@pytest.mark.parametrize("votes", [None, tensor(VOTES[:5])[None]], ids=["soft", "dirichlet"])
+def test_gradients_of_the_whole_objective(divergence: str, weighting: str, votes: Tensor | None) -> None:
+    """Of the student's logits; the experts' are checked with the guidance off, which gives them none."""
+    logits = heads()
+    y = tensor(T[:5])[None]
+
+    def of(student: Tensor, expert: Tensor, modality: float) -> Tensor:
+        log_p = {"speech": expert, "text": logits["text"].detach(), "fusion": student}
+        log_p = {name: x.log_softmax(-1) for name, x in log_p.items()}
+        return loss(log_p, y, student="fusion", divergence=divergence, weighting=weighting,  # type: ignore[arg-type]
+                    weights=weights(modality=modality), votes=votes, votes_each=5.0)  # type: ignore[arg-type]  # fmt: skip
+
+    student, expert = logits["fusion"], logits["speech"]
+    assert torch.autograd.gradcheck(lambda x: of(x, expert.detach(), 0.5), (student,))
+    assert torch.autograd.gradcheck(lambda x: of(student.detach(), x, 0.0), (expert,))
+
+
+def test_with_dirichlet_targets_the_likelihood_takes_the_place_of_the_divergence_from_the_raters() -> None:
+    logits = heads(requires_grad=False)
+    log_p = {name: x.log_softmax(-1) for name, x in logits.items()}
+    votes = tensor(VOTES[:5])[None]
+    y = votes / 5
+    given = {"student": "fusion", "divergence": "kl", "weighting": "adaptive"}
+    found = loss(log_p, y, **given, weights=weights(), votes=votes, votes_each=5.0)  # type: ignore[arg-type]
+    soft = loss(log_p, y, **given, weights=weights(rater=0.0, experts=0.0))  # type: ignore[arg-type]
+    nll = {name: dirichlet_multinomial(votes, x, 10.0) / 5 for name, x in log_p.items()}
+    torch.testing.assert_close(found, nll["fusion"] + soft + (nll["speech"] + nll["text"]) / 2)

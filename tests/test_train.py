@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import Amber, demo_config, environment
+from safetensors.torch import load_file
 
 from amber import predictions
 from amber.config import Config
@@ -23,7 +24,7 @@ from amber.errors import UserError
 from amber.labels import LabelSpace, distribution
 from amber.store import feature_sets
 from amber.train import stage
-from amber.train.data import find_corpus, find_stores, join
+from amber.train.data import Inputs, find_corpus, find_stores, join
 
 QUIET = Console(quiet=True)
 QUICK = ("train.epochs=3", "train.hidden=16", "train.seeds=[0, 1]", "labels.subset=any")
@@ -116,6 +117,92 @@ def test_killed_and_started_again_gives_the_same_numbers(trained: Path, demo_cac
     subprocess.run(command, env=environment(), check=True)
     assert all_predictions(tmp_path / "demo") == all_predictions(trained)
     assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_group_of_which_one_run_is_missing_gives_the_same_numbers(
+    trained: Path, demo_cache: Path, tmp_path: Path
+) -> None:
+    """The group trains again as a whole, and only what is missing is written."""
+    shutil.copytree(trained, tmp_path / "demo")
+    lost = tmp_path / "demo" / "amber2" / "fold2-seed1"
+    shutil.rmtree(lost)
+    others = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("DONE")}
+    stage.run(config(demo_cache, tmp_path), None, QUIET)
+    assert all_predictions(tmp_path / "demo") == all_predictions(trained)
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("DONE") if p.parent != lost} == others
+
+
+def test_learned_layers_are_recorded_with_the_model(demo_cache: Path, tmp_path: Path) -> None:
+    overrides = ["train.variants=[amber2]", "train.layer={text: learned}", "train.folds=[1]", "train.seeds=[0]"]
+    stage.run(config(demo_cache, tmp_path, *overrides), None, QUIET)
+    folder = tmp_path / "demo" / "amber2" / "fold1-seed0" / "model"
+    written = json.loads((folder / "config.json").read_text())
+    weights = written["layer_weights"]["text"]
+    layers = next(s for s in feature_sets(demo_cache, "demo") if s.spec.modality == "text").spec.layers
+    assert list(written["layer_weights"]) == ["text"]
+    assert list(weights) == [str(n) for n in layers]
+    assert sum(weights.values()) == pytest.approx(1)
+    assert np.shape(written["standardisation"]["text"]["mean"]) == (len(layers), 384)
+    logits = load_file(folder / "heads.safetensors")["mix.text"]
+    np.testing.assert_allclose(logits.softmax(dim=0), list(weights.values()), rtol=1e-6)
+
+
+def test_more_layers_than_there_is_memory_for_are_refused(demo_cache: Path, tmp_path: Path) -> None:
+    made = config(demo_cache, tmp_path, "train.layer=learned", "train.memory=0.0001")
+    with pytest.raises(UserError, match=r"takes 0\.0 GB, train\.memory allows 0\.0001(.|\n)*train\.memory=GB"):
+        stage.prepare(made, None)
+
+
+def test_scaling_sees_the_training_part_only(demo_cache: Path) -> None:
+    experiment = stage.prepare(config(demo_cache, demo_cache), None)
+    train = experiment.folds[1].train
+    features = Inputs(experiment.data, experiment.folds, "cpu")
+    inputs, scalings = features.of(1, ["text"], "learned")
+    raw = experiment.data.inputs("text", "learned").astype(np.float64)  # (n, L, D)
+    np.testing.assert_allclose(scalings["text"].mean, raw[train].mean(axis=0), atol=1e-5)
+    deviation = raw[train].std(axis=0)
+    np.testing.assert_allclose(scalings["text"].deviation, np.where(deviation < 1e-6, 1, deviation), rtol=1e-4)
+    standard = (raw - scalings["text"].mean) / scalings["text"].deviation
+    normal = standard - standard.mean(axis=-1, keepdims=True)
+    normal /= np.sqrt((normal**2).mean(axis=-1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(inputs["text"], normal, atol=1e-3)
+    # One layer alone is scaled as it is among the others.
+    one, _ = features.of(1, ["text"], 3)
+    np.testing.assert_allclose(one["text"], inputs["text"][:, 3], atol=1e-5)
+
+
+def test_calibrated_predictions_stand_beside_the_others(demo_cache: Path, tmp_path: Path) -> None:
+    overrides = ["train.variants=[soft]", "train.calibrate=true", "train.folds=[1]", "train.seeds=[0]"]
+    stage.run(config(demo_cache, tmp_path, *overrides), None, QUIET)
+    folder = tmp_path / "demo" / "soft" / "fold1-seed0"
+    temperature = json.loads((folder / "model" / "config.json").read_text())["temperature"]
+    found = predictions.read(folder / predictions.FILE)
+    assert set(found.keys["head"]) == {"student", "student-calibrated"}
+    raw, calibrated = found.of(head="student"), found.of(head="student-calibrated")
+    assert raw.keys["id"].tolist() == calibrated.keys["id"].tolist()
+    power = raw.p ** (1 / temperature)
+    np.testing.assert_allclose(calibrated.p, power / power.sum(axis=1, keepdims=True), atol=1e-9)
+    dev_raw, dev = raw.of(part="dev"), calibrated.of(part="dev")
+    votes = dev.y * dev.keys["n_votes"].astype(float)[:, None]
+    assert (votes * np.log(dev.p)).sum() >= (votes * np.log(dev_raw.p)).sum()
+
+
+def test_baselines_run_as_variants(amber: Amber, demo_cache: Path, tmp_path: Path) -> None:
+    """Through the command line, and evaluated in one table with a trained variant."""
+    amber("train", "--features", demo_cache, "--runs", tmp_path, "--variants", "uniform,prior,logistic,soft",
+          "--seeds", "0,1", "--set", "labels.subset=any", "--set", "train.epochs=3")  # fmt: skip
+    for variant in ("uniform", "prior", "logistic"):
+        folder = tmp_path / "demo" / variant / "fold1-seed0"
+        names = {p.name for p in folder.iterdir()}
+        assert names == {"config.yaml", "env.json", "metrics.jsonl", "predictions.parquet", "model", "DONE"}
+        assert yaml.safe_load((folder / "config.yaml").read_text())["model"] == variant
+        again = folder.with_name("fold1-seed1")
+        first, second = (predictions.read(f / predictions.FILE) for f in (folder, again))
+        np.testing.assert_array_equal(first.p, second.p)
+    result = json.loads(amber("evaluate", "--runs", tmp_path / "demo", "--json").stdout)
+    bc = {variant: figures["bc"]["mean"] for variant, figures in result["summary"].items()}
+    assert bc["logistic"] > bc["prior"] > 0.6
+    assert set(bc) == {"uniform", "prior", "logistic", "soft"}
 
 
 def test_features_are_joined_by_id_whatever_their_order(demo_cache: Path) -> None:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import layer_norm
 
 from amber import corpus as contract
 from amber.config import FeatureOptions
-from amber.corpus import Corpus, Modality
+from amber.corpus import MODALITIES, Corpus, Modality
 from amber.errors import UserError, some
 from amber.labels import LabelSpace, distribution
 from amber.location import locate
+from amber.splits import Fold
 from amber.store import FeatureStore, feature_sets
 from amber.unit import Status
 
-LayerChoice = Any  # "last", "mean" or a layer's number
-Matrix = NDArray[np.float32]
+LayerChoice = Any  # "last", "mean", "learned" or a layer's number
+Floats = NDArray[np.float32]
 SMALLEST_DEVIATION = 1e-6  # a feature that varies less is constant, and is left unscaled
+BLOCK_VALUES = 1 << 22  # features that are scaled at once: what else has to be in memory beside them
 
 
 @dataclass(frozen=True)
@@ -42,40 +47,91 @@ class Data:
         """Return the raters' distributions, (n, C)."""
         return distribution(self.counts)
 
-    def inputs(self, modality: Modality, layer: LayerChoice) -> Matrix:
-        """Read the chosen layer of one modality: float32 (n, D) in the order of the utterances."""
-        matrix: Matrix = _read_layer(self.stores[modality], layer)[self.rows[modality]].astype(np.float32)
-        return matrix
+    def layers(self, modality: Modality, choice: LayerChoice) -> tuple[int, ...]:
+        """Return the numbers of the stored layers that a choice reads.
+
+        Raises
+        ------
+        UserError
+            If the set does not hold the layer asked for.
+
+        """
+        store = self.stores[modality]
+        held = store.spec.layers
+        if choice in ("mean", "learned"):
+            return held
+        if choice == "last":
+            return held[-1:]
+        if choice not in held:
+            listed = some(map(str, held), 30)
+            raise UserError(f"train.layer: {store.location.name} holds the layers {listed}, asked for {choice}")
+        return (choice,)
+
+    def size(self, modality: Modality, choice: LayerChoice) -> int:
+        """Return how many bytes training on a layer choice takes: as it is read, and scaled to float32."""
+        spec, layers = self.stores[modality].spec, self.layers(modality, choice)
+        vectors = len(layers) if choice == "learned" else 1  # of one utterance
+        stored = np.dtype("float32" if choice == "mean" else spec.dtype).itemsize
+        return spec.dim * vectors * (spec.size * stored + len(self.corpus) * 4)
+
+    def inputs(self, modality: Modality, choice: LayerChoice) -> NDArray[Any]:
+        """Read the chosen layer of one modality, (n, D) in the order of the utterances; `learned`: all, (n, L, D)."""
+        store, rows = self.stores[modality], self.rows[modality]
+        if choice == "mean":
+            features: NDArray[Any] = store.mean_of_layers()
+        elif choice == "learned":
+            features = store.every_layer()
+        else:
+            (number,) = self.layers(modality, choice)
+            features = store.layer(store.spec.layers.index(number))
+        # Most often the rows are all rows, and a copy would be as large as what was read.
+        return features if np.array_equal(rows, np.arange(len(features))) else features[rows]
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """A modality's mean and deviation, (D,), over the training part only."""
+    """A modality's mean and deviation, (D,) or (L, D), over the training part only."""
 
-    mean: Matrix
-    deviation: Matrix
+    mean: Floats
+    deviation: Floats
 
     @classmethod
-    def fit(cls, features: Matrix) -> Scaling:
-        """Estimate the scaling from training features (n, D)."""
-        deviation = features.std(axis=0, dtype=np.float64)
+    def fit(cls, features: NDArray[Any], train: NDArray[np.int64]) -> Scaling:
+        """Estimate the scaling from the training rows of features (n, D) or (n, L, D)."""
+        mean = sum(features[rows].sum(axis=0, dtype=np.float64) for rows in _blocks(train, features)) / len(train)
+        squares = sum(
+            np.square(features[rows] - mean).sum(axis=0, dtype=np.float64) for rows in _blocks(train, features)
+        )
+        deviation = np.sqrt(squares / len(train))
         deviation[deviation < SMALLEST_DEVIATION] = 1.0
-        return cls(features.mean(axis=0, dtype=np.float64).astype(np.float32), deviation.astype(np.float32))
+        return cls(mean.astype(np.float32), deviation.astype(np.float32))
 
-    def apply(self, features: Matrix) -> Matrix:
-        """Standardise features (n, D)."""
-        return np.asarray((features - self.mean) / self.deviation, dtype=np.float32)
+    def apply(self, features: NDArray[Any]) -> Tensor:
+        """Standardise features (n, ..., D), then normalise each vector of D to mean 0 and deviation 1.
+
+        The second is a layer normalisation without parameters (Ba et al., 2016).
+        """
+        scaled = torch.empty(features.shape, dtype=torch.float32)
+        for rows in _blocks(np.arange(len(features)), features):
+            block = (features[rows] - self.mean) / self.deviation
+            scaled[rows] = layer_norm(torch.from_numpy(block), block.shape[-1:])
+        return scaled
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a fold on the device: `inputs` (n, D) by modality and targets `y` (n, C)."""
+    """One part of a fold on the device.
+
+    `inputs` (n, D), or (n, L, D), by modality are those of all utterances: parts share them. `rows` (m,) are the
+    part's, `counts` (m, C) its votes.
+    """
 
     inputs: Mapping[Modality, Tensor]
-    y: Tensor
+    rows: Tensor
+    counts: Tensor
 
     def __len__(self) -> int:
-        return len(self.y)
+        return len(self.rows)
 
 
 def find_corpus(cache: str, dataset: str | None) -> Corpus:
@@ -129,6 +185,12 @@ def _find_store(options: FeatureOptions, corpus: Corpus, modality: Modality) -> 
         raise UserError(
             f"features: no {named}{modality} features of the present utterances; run `amber extract`\n{where}"
         )
+    pooled = [s for s in current if s.spec.level == "pooled"]
+    if not pooled:
+        raise UserError(
+            f"features: only frames of the present utterances; training reads --level pooled, extract that too\n{where}"
+        )
+    current = pooled
     if len(current) > 1:
         raise UserError(f"features: several {modality} sets; say which with --set features.{modality}=NAME\n{where}")
     if not current[0].complete():
@@ -174,29 +236,38 @@ def layer_of(choice: Any, modality: Modality) -> LayerChoice:
     return choice.get(modality, "last") if isinstance(choice, dict) else choice
 
 
-def _read_layer(store: FeatureStore, choice: LayerChoice) -> NDArray[Any]:
-    layers = store.spec.layers
-    if choice == "mean":
-        return store.mean_of_layers()
-    if choice == "last":
-        return store.layer(len(layers) - 1)
-    if choice not in layers:
-        listed = some(map(str, layers), 30)
-        raise UserError(f"train.layer: {store.location.name} holds the layers {listed}, asked for {choice}")
-    return store.layer(layers.index(choice))
+class Inputs:
+    """The scaled inputs of one fold and layer choice at a time; groups that follow one another share them."""
+
+    def __init__(self, data: Data, folds: Mapping[int, Fold], device: str) -> None:
+        self._folds, self._device = folds, device
+        self._lock = Lock()  # of threads that want the same, one computes it
+        # One entry a modality, so that nothing is in memory but what is needed now.
+        self._read = lru_cache(len(MODALITIES))(data.inputs)
+        self._scaled = lru_cache(len(MODALITIES))(self._scale)
+
+    def of(
+        self, fold: int, modalities: Iterable[Modality], layer: Any
+    ) -> tuple[dict[Modality, Tensor], dict[Modality, Scaling]]:
+        """Return, by modality, all utterances' inputs scaled by the fold's training part, and the scaling.
+
+        `layer` is a training's choice, for all modalities or by modality.
+        """
+        with self._lock:
+            found = {modality: self._scaled(modality, layer_of(layer, modality), fold) for modality in modalities}
+        return {m: inputs for m, (inputs, _) in found.items()}, {m: scaling for m, (_, scaling) in found.items()}
+
+    def _scale(self, modality: Modality, layer: LayerChoice, fold: int) -> tuple[Tensor, Scaling]:
+        features = self._read(modality, layer)
+        scaling = Scaling.fit(features, self._folds[fold].train)
+        return scaling.apply(features).to(self._device), scaling
 
 
-def standardised(
-    inputs: Mapping[Modality, Matrix], train: NDArray[np.int64]
-) -> tuple[dict[Modality, Matrix], dict[Modality, Scaling]]:
-    """Standardise all rows by the mean and deviation of the training rows."""
-    scalings = {modality: Scaling.fit(matrix[train]) for modality, matrix in inputs.items()}
-    return {modality: scalings[modality].apply(matrix) for modality, matrix in inputs.items()}, scalings
+def part(inputs: Mapping[Modality, Tensor], counts: NDArray[np.float64], rows: NDArray[np.int64], device: str) -> Part:
+    """Return one part of a fold: rows of the utterances, whose votes are `counts` (n, C)."""
+    return Part(inputs, torch.from_numpy(rows).to(device), torch.from_numpy(counts[rows]).float().to(device))
 
 
-def part(
-    inputs: Mapping[Modality, Matrix], y: NDArray[np.float64], rows: Sequence[int] | NDArray[np.int64], device: str
-) -> Part:
-    """Put one part of a fold on a device."""
-    tensors = {modality: torch.from_numpy(matrix[rows]).to(device) for modality, matrix in inputs.items()}
-    return Part(tensors, torch.from_numpy(y[rows]).float().to(device))
+def _blocks(rows: NDArray[np.int64], features: NDArray[Any]) -> list[NDArray[np.int64]]:
+    step = max(1, BLOCK_VALUES // int(np.prod(features.shape[1:])))
+    return [rows[start : start + step] for start in range(0, len(rows), step)]

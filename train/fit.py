@@ -1,7 +1,9 @@
 """Training a group of runs side by side: one fold, one set of shapes, R runs in every batched step.
 
 Each run shuffles, drops out and starts by its own seed, stops early by its own dev score, keeps its own best state
-and then leaves the group.
+and then leaves the group. The dev score is `train.stop`: `bc`, `accuracy`, `nll` (of the dev votes) or `loss` (the
+objective's); `auto` is the accuracy for hard targets and BC for all others. Ties are broken by the dev loss. Why these:
+`docs/paper.md`.
 """
 
 from __future__ import annotations
@@ -12,17 +14,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from amber.config import Objective, Training
+from amber.config import Objective
 from amber.corpus import Modality
 
 from .data import Part
-from .heads import INPUTS, Heads, generator
+from .heads import HEADS, INPUTS, Heads, dropout_mask, generator
 from .matrix import Run
 from .objective import Coefficient, coefficient, loss
+from .targets import distribution, drop_raters, learned
 
-ORDER, DROPOUT = 100, 200  # streams of a run's seed, beside those of its heads' initialisation
+ORDER, DROPOUT, RATERS = 100, 200, 300  # streams of a run's seed, beside those of its heads' initialisation
+GROUP_BYTES = {"cpu": 128 << 20}  # of parameters, gradients and optimiser state: what stays in a processor's cache
+OTHER_DEVICE_BYTES = 2 << 30
 EVALUATION_ROWS = 8192  # utterances times runs that are scored at once, to bound memory
-COEFFICIENTS: tuple[Coefficient, ...] = ("rater", "modality", "experts", "temperature")
+COEFFICIENTS: tuple[Coefficient, ...] = ("rater", "modality", "experts", "temperature", "precision")
 
 State = dict[str, Tensor]
 Epoch = dict[str, float]
@@ -42,10 +47,27 @@ def group_key(run: Run) -> tuple[object, ...]:
     """Return what runs must have in common to train in one group."""
     objective = run.variant.objective
     structure = (objective.target, objective.divergence, objective.weighting, objective.student)
-    return (run.fold, run.variant.training.model_dump_json(), structure, run.variant.heads)
+    training = run.variant.training.model_dump_json()
+    return (run.fold, training, run.variant.model, structure, run.variant.heads)
 
 
-def fit(group: Sequence[Run], train: Part, dev: Part, device: str, after_epoch: Callable[[], None]) -> list[Fitted]:
+def largest_group(run: Run, dims: Mapping[Modality, int], classes: int, device: str) -> int:
+    """Return how many runs such as this one train side by side on a device."""
+    hidden = run.variant.training.hidden
+    inputs = [sum(dims[modality] for modality in INPUTS[head]) for head in run.variant.heads]
+    parameters = sum(hidden * (d + 1) + classes * (hidden + 1) for d in inputs)
+    room = GROUP_BYTES.get(device, OTHER_DEVICE_BYTES)
+    return max(1, room // (4 * parameters * 4))  # float32; the parameter, its gradient and two moments
+
+
+def fit(
+    group: Sequence[Run],
+    train: Part,
+    dev: Part,
+    device: str,
+    after_epoch: Callable[[], None],
+    smoothing: float = 0.0,
+) -> list[Fitted]:
     """Train the runs of a group.
 
     Parameters
@@ -53,11 +75,13 @@ def fit(group: Sequence[Run], train: Part, dev: Part, device: str, after_epoch: 
     group
         Runs with one `group_key`.
     train, dev
-        Standardised inputs, and targets: the training part's may be smoothed, the dev part's are the raters'.
+        Their scaled inputs and the raters' votes.
     device
         Where everything is and stays.
     after_epoch
         Called after every epoch.
+    smoothing
+        Of the training part's targets, not of the dev part's.
 
     Returns
     -------
@@ -65,18 +89,13 @@ def fit(group: Sequence[Run], train: Part, dev: Part, device: str, after_epoch: 
         In the order of `group`.
 
     """
-    variant, training = group[0].variant, group[0].variant.training
+    training = group[0].variant.training
     lanes = [_Lane(run, device) for run in group]
-    dims = {modality: x.shape[1] for modality, x in train.inputs.items()}
-    seeds = [lane.seed for lane in lanes]
-    heads = Heads(variant.heads, dims, training.hidden, train.y.shape[1], training.dropout, seeds).to(device)
-    optimizer = torch.optim.AdamW(heads.parameters(), lr=training.lr, weight_decay=training.weight_decay)
-    train = Part(train.inputs, _target(train.y, variant.objective))
+    heads = _new_heads(group, train.inputs, train.counts.shape[1]).to(device)
+    optimizer = torch.optim.AdamW(heads.parameters(), lr=training.lr, weight_decay=training.weight_decay, fused=True)
     active = lanes
     for _ in range(training.epochs):
-        heads.train()
-        losses = _train_epoch(heads, optimizer, train, active)
-        heads.eval()
+        losses = _train_epoch(heads, optimizer, train, active, smoothing)
         scores = _scores(heads, dev, active)
         for place, lane in enumerate(active):
             values = {name: score[place] for name, score in scores.items()}
@@ -92,27 +111,40 @@ def fit(group: Sequence[Run], train: Part, dev: Part, device: str, after_epoch: 
     return [Fitted(lane.run, lane.state, lane.epochs, lane.best) for lane in lanes]
 
 
-def predict(
-    names: Sequence[str], states: Sequence[State], training: Training, inputs: Mapping[Modality, Tensor], classes: int
-) -> dict[str, Tensor]:
-    """Return the probabilities (R, n, C) of every head, for R states and inputs (n, D) by modality."""
-    dims = {modality: x.shape[1] for modality, x in inputs.items()}
-    heads = Heads(names, dims, training.hidden, classes, 0.0, [0] * len(states))
+def predict(fitted: Sequence[Fitted], part: Part) -> dict[str, Tensor]:
+    """Return the probabilities (R, m, C) of every head in R runs with one `group_key`, for the m rows of a part."""
+    heads = _new_heads([f.run for f in fitted], part.inputs, part.counts.shape[1])
+    states = [f.state for f in fitted]
     heads.load_state_dict({name: torch.stack([state[name] for state in states]) for name in states[0]})
-    device = next(iter(inputs.values())).device
-    return {name: log_p.exp() for name, log_p in _forward(heads.to(device).eval(), inputs, len(states)).items()}
+    log_p = _forward(heads.to(part.rows.device), part.inputs, part.rows, len(fitted))
+    return {name: value.exp() for name, value in log_p.items()}
 
 
-def _train_epoch(heads: Heads, optimizer: torch.optim.Optimizer, train: Part, lanes: Sequence[_Lane]) -> list[float]:
+def _new_heads(runs: Sequence[Run], inputs: Mapping[Modality, Tensor], classes: int) -> Heads:
+    """Return the heads of runs with one `group_key`, as they start."""
+    variant = runs[0].variant
+    dims = {modality: x.shape[-1] for modality, x in inputs.items()}
+    layers = {modality: x.shape[1] for modality, x in inputs.items() if x.dim() == 3}
+    return Heads(variant.heads, dims, variant.training.hidden, classes, [_seed(run) for run in runs], layers)
+
+
+def _train_epoch(
+    heads: Heads, optimizer: torch.optim.Optimizer, train: Part, lanes: Sequence[_Lane], smoothing: float
+) -> list[float]:
     """Go through the training part once, each run in its own order; return each run's mean loss."""
-    batch_size = lanes[0].run.variant.training.batch_size
-    weights = _coefficients(lanes, train.y.device)
-    dropout = {name: [lane.dropout[name] for lane in lanes] for name in heads.names}
-    order = torch.stack([torch.randperm(len(train), generator=lane.order) for lane in lanes])  # (R, n)
-    total = torch.zeros(len(lanes), device=train.y.device)
-    for rows in order.to(train.y.device).split(batch_size, dim=1):  # type: ignore[no-untyped-call]
-        batch = {modality: x[rows] for modality, x in train.inputs.items()}  # (R, B, D)
-        each = _loss(heads(batch, dropout), train.y[rows], lanes, weights)  # (R, B)
+    training, objective = lanes[0].run.variant.training, lanes[0].run.variant.objective
+    weights = _coefficients(lanes, train.rows.device)
+    rates = [lane.run.variant.objective.rater_dropout for lane in lanes]
+    order = torch.stack([torch.randperm(len(train), generator=lane.order) for lane in lanes])  # (R, m)
+    total = torch.zeros(len(lanes), device=train.rows.device)
+    votes_each = float(train.counts.sum(dim=1).mean())
+    for places in order.to(train.rows.device).split(training.batch_size, dim=1):  # type: ignore[no-untyped-call]
+        batch = {modality: x[train.rows[places]] for modality, x in train.inputs.items()}  # (R, B, D)
+        counts = train.counts[places]  # (R, B, C)
+        if any(rates):
+            counts = drop_raters(counts, rates, [lane.raters for lane in lanes])
+        log_p = heads(batch, _keep(heads, places.shape[1], lanes))
+        each = _loss(log_p, learned(counts, objective.target, smoothing), objective, weights, votes_each)  # (R, B)
         optimizer.zero_grad(set_to_none=True)
         # A mean over the batch and a sum over runs: no run's gradient depends on another's.
         each.mean(dim=1).sum().backward()  # type: ignore[no-untyped-call]
@@ -121,11 +153,26 @@ def _train_epoch(heads: Heads, optimizer: torch.optim.Optimizer, train: Part, la
     return [float(x) for x in (total / len(train)).tolist()]
 
 
+def _keep(heads: Heads, rows: int, lanes: Sequence[_Lane]) -> dict[str, Tensor] | None:
+    """Return the dropout masks (R, rows, H) of a step by head; None where nothing is dropped."""
+    training = lanes[0].run.variant.training
+    if not training.dropout:
+        return None
+    return {
+        name: dropout_mask(training.dropout, rows, training.hidden, [lane.dropout[name] for lane in lanes])
+        for name in heads.names
+    }
+
+
 def _loss(
-    log_p: Mapping[str, Tensor], y: Tensor, lanes: Sequence[_Lane], weights: Mapping[Coefficient, Tensor]
+    log_p: Mapping[str, Tensor],
+    target: tuple[Tensor, Tensor | None],
+    objective: Objective,
+    weights: Mapping[Coefficient, Tensor],
+    votes_each: float,
 ) -> Tensor:
     """Return the objective (R, n) of runs that share its structure and differ in its coefficients."""
-    objective = lanes[0].run.variant.objective
+    y, votes = target
     return loss(
         log_p,
         y,
@@ -133,6 +180,8 @@ def _loss(
         divergence=objective.divergence,
         weighting=objective.weighting,
         weights=weights,
+        votes=votes,
+        votes_each=votes_each,
     )
 
 
@@ -144,36 +193,39 @@ def _coefficients(lanes: Sequence[_Lane], device: torch.device) -> dict[Coeffici
 
 
 def _scores(heads: Heads, dev: Part, lanes: Sequence[_Lane]) -> dict[str, list[float]]:
-    """Return each run's dev loss, and its student's Bhattacharyya coefficient and accuracy."""
+    """Return each run's dev loss, and its student's vote likelihood, Bhattacharyya coefficient and accuracy."""
     objective = lanes[0].run.variant.objective
-    log_p = _forward(heads, dev.inputs, len(lanes))
-    y = dev.y.expand(len(lanes), -1, -1)  # (R, n, C)
+    log_p = _forward(heads, dev.inputs, dev.rows, len(lanes))
+    counts = dev.counts.expand(len(lanes), -1, -1)  # (R, m, C)
+    weights, votes_each = _coefficients(lanes, dev.rows.device), float(dev.counts.sum(dim=1).mean())
+    each = _loss(log_p, learned(counts, objective.target), objective, weights, votes_each)  # (R, m)
     student = log_p[objective.student]
-    each = {
-        "dev_loss": _loss(log_p, _target(y, objective), lanes, _coefficients(lanes, y.device)),
-        "dev_bc": coefficient(y, student),
-        "dev_accuracy": (student.argmax(dim=-1) == y.argmax(dim=-1)).float(),
-    }  # (R, n) each
-    return {name: values.mean(dim=1).tolist() for name, values in each.items()}
+    return {"dev_loss": each.mean(dim=1).tolist(), **student_scores(counts, student)}
+
+
+def student_scores(counts: Tensor, log_p: Tensor) -> dict[str, list[float]]:
+    """Score log-probabilities (R, m, C) against the dev votes (R, m, C): a value for each run.
+
+    `dev_nll` is the mean negative log-likelihood of a vote, in nats; `dev_bc` and `dev_accuracy` are means over
+    utterances against the vote fractions and their plurality class.
+    """
+    nll = -(counts * log_p).sum(dim=(1, 2)) / counts.sum(dim=(1, 2))
+    right = (log_p.argmax(dim=-1) == counts.argmax(dim=-1)).float()
+    return {
+        "dev_nll": nll.tolist(),
+        "dev_bc": coefficient(distribution(counts), log_p).mean(dim=1).tolist(),
+        "dev_accuracy": right.mean(dim=1).tolist(),
+    }
 
 
 @torch.no_grad()
-def _forward(heads: Heads, inputs: Mapping[Modality, Tensor], runs: int) -> dict[str, Tensor]:
-    """Return log-probabilities (R, n, C) of shared inputs (n, D), in slices that bound memory."""
-    n = len(next(iter(inputs.values())))
-    step = max(1, EVALUATION_ROWS // runs)
+def _forward(heads: Heads, inputs: Mapping[Modality, Tensor], rows: Tensor, runs: int) -> dict[str, Tensor]:
+    """Return log-probabilities (R, m, C) of rows (m,) that all runs share, in slices that bound memory."""
     slices = [
-        heads({modality: x[i : i + step].expand(runs, -1, -1) for modality, x in inputs.items()})
-        for i in range(0, n, step)
+        heads({modality: x[some].expand(runs, *[-1] * x.dim()) for modality, x in inputs.items()})
+        for some in rows.split(max(1, EVALUATION_ROWS // runs))  # type: ignore[no-untyped-call]
     ]
     return {name: torch.cat([s[name] for s in slices], dim=1) for name in heads.names}
-
-
-def _target(y: Tensor, objective: Objective) -> Tensor:
-    """Return what is learned from the raters' distributions (..., C): themselves, or one on their plurality class."""
-    if objective.target == "soft":
-        return y
-    return torch.nn.functional.one_hot(y.argmax(dim=-1), y.shape[-1]).to(y.dtype)
 
 
 def _state_of(heads: Heads, place: int) -> State:
@@ -191,27 +243,39 @@ def _keep_runs(heads: Heads, optimizer: torch.optim.Optimizer, staying: Sequence
                 state[name] = value[list(staying)]
 
 
+def _seed(run: Run) -> int:
+    return run.seed * 1009 + run.fold
+
+
 class _Lane:
     """One run's place in a group: its random streams, and what it has come to so far."""
 
     def __init__(self, run: Run, device: str) -> None:
         self.run = run
-        self.seed = run.seed * 1009 + run.fold
-        self.order = generator(self.seed, ORDER)
-        self.dropout = {name: generator(self.seed, DROPOUT + i, device) for i, name in enumerate(INPUTS)}
+        seed = _seed(run)
+        self.order = generator(seed, ORDER)
+        self.raters = generator(seed, RATERS, device)
+        self.dropout = {name: generator(seed, DROPOUT + i, device) for i, name in enumerate(HEADS)}
         self.epochs: list[Epoch] = []
         self.state: State = {}
         self.best = 0
         self._score = (float("-inf"), float("-inf"))
 
     def improves(self, epoch: Epoch) -> bool:
-        """Take in an epoch; return whether it is the best so far by dev BC (hard targets: accuracy), then loss."""
+        """Take in an epoch; return whether it is the best so far by the run's stopping rule."""
         self.epochs.append(epoch)
-        score = (epoch["dev_bc" if self.run.variant.objective.target == "soft" else "dev_accuracy"], -epoch["dev_loss"])
+        score = (self._stopping_score(epoch), -epoch["dev_loss"])
         if score <= self._score:
             return False
         self._score, self.best = score, len(self.epochs)
         return True
+
+    def _stopping_score(self, epoch: Epoch) -> float:
+        rule = self.run.variant.training.stop
+        if rule == "auto":
+            rule = "accuracy" if self.run.variant.objective.target == "hard" else "bc"
+        value = epoch[f"dev_{rule}"]
+        return value if rule in ("bc", "accuracy") else -value
 
     @property
     def finished(self) -> bool:

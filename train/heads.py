@@ -1,8 +1,9 @@
 """Classification heads on frozen features, with a leading run axis R: all runs of a group advance in one step.
 
-A head is LayerNorm, Linear, GELU, Dropout, Linear, log-softmax. Parameters of run r are drawn from that run's own
-generator and its gradients come from its own loss, so a run learns the same alone and in company; R = 1 is the plain
-case.
+A head is Linear, GELU, Dropout, Linear, log-softmax, on inputs that `amber.train.data` has standardised and normalised:
+the layer normalisation that stands first has no parameters (a scale and a shift before a linear layer are absorbed by
+it), so it is computed once for all runs and epochs. Parameters of run r are drawn from that run's own generator and its
+gradients come from its own loss, so a run learns the same alone and in company; R = 1 is the plain case.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, layer_norm, log_softmax
+from torch.nn.functional import gelu, log_softmax
 
 from amber.corpus import MODALITIES, Modality
 
 INPUTS: dict[str, tuple[Modality, ...]] = {"speech": ("speech",), "text": ("text",), "fusion": ("speech", "text")}
+HEADS = tuple(INPUTS)
 
 
 def inputs_of(heads: Collection[str]) -> list[Modality]:
@@ -24,43 +26,35 @@ def inputs_of(heads: Collection[str]) -> list[Modality]:
 
 
 class Head(nn.Module):
-    """One head for R runs: (R, B, D) -> log-probabilities (R, B, C)."""
+    """One head for R runs: (R, B, D) by modality -> log-probabilities (R, B, C).
+
+    The first layer has a weight for each modality, as if their inputs were concatenated.
+    """
 
     def __init__(
-        self, inputs: int, hidden: int, classes: int, dropout: float, generators: Sequence[torch.Generator]
+        self, dims: Mapping[Modality, int], hidden: int, classes: int, generators: Sequence[torch.Generator]
     ) -> None:
         super().__init__()
-        runs = len(generators)
-        self.dropout = dropout
-        self.scale = nn.Parameter(torch.ones(runs, 1, inputs))
-        self.shift = nn.Parameter(torch.zeros(runs, 1, inputs))
-        self.weight1 = nn.Parameter(torch.empty(runs, inputs, hidden))
+        runs, inputs = len(generators), sum(dims.values())
+        self.inputs = tuple(dims)
+        self.weight1 = nn.ParameterDict({m: nn.Parameter(torch.empty(runs, d, hidden)) for m, d in dims.items()})
         self.bias1 = nn.Parameter(torch.empty(runs, 1, hidden))
         self.weight2 = nn.Parameter(torch.empty(runs, hidden, classes))
         self.bias2 = nn.Parameter(torch.empty(runs, 1, classes))
+        first, second = [*self.weight1.values(), self.bias1], [self.weight2, self.bias2]
         for run, generator in enumerate(generators):
-            for parameter, fan_in in (
-                (self.weight1, inputs),
-                (self.bias1, inputs),
-                (self.weight2, hidden),
-                (self.bias2, hidden),
-            ):
+            for parameter, fan_in in (*((p, inputs) for p in first), *((p, hidden) for p in second)):
                 nn.init.uniform_(parameter.data[run], -(fan_in**-0.5), fan_in**-0.5, generator=generator)
 
-    def forward(self, x: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
-        """Return log-probabilities; with generators, hidden units are dropped at random, by run."""
-        x = layer_norm(x, x.shape[-1:]) * self.scale + self.shift  # (R, B, D)
-        h = gelu(torch.baddbmm(self.bias1, x, self.weight1))  # (R, B, H)
-        if generators is not None and self.dropout:
-            h = h * self._mask(h, generators)
+    def forward(self, x: Mapping[Modality, Tensor], keep: Tensor | None = None) -> Tensor:
+        """Return log-probabilities; `keep` (R, B, H) multiplies the hidden units."""
+        h: Tensor = self.bias1
+        for modality in self.inputs:
+            h = torch.baddbmm(h, x[modality], self.weight1[modality])  # (R, B, H)
+        h = gelu(h)
+        if keep is not None:
+            h = h * keep
         return log_softmax(torch.baddbmm(self.bias2, h, self.weight2), dim=-1)  # (R, B, C)
-
-    def _mask(self, h: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        keep = 1 - self.dropout
-        mask = torch.empty_like(h)
-        for run, generator in enumerate(generators):
-            mask[run].bernoulli_(keep, generator=generator)
-        return mask / keep
 
 
 class Heads(nn.Module):
@@ -72,11 +66,15 @@ class Heads(nn.Module):
         Of `speech`, `text` and `fusion`.
     dims
         Input dimension by modality.
-    hidden, classes, dropout
-        Sizes, and the share of hidden units dropped in training.
+    hidden, classes
+        Sizes.
     seeds
         One per run: initialisation is a function of (seed, head), so a run's student starts from the same weights
         whichever experts it has.
+    layers
+        Number of layers by modality, where inputs are (R, B, L, D) and their mixture is learned: each run weighs the
+        normalised layers by a softmax (the scalar mix of Peters et al., 2018, without its scale). Empty: inputs are
+        (R, B, D).
 
     """
 
@@ -86,32 +84,45 @@ class Heads(nn.Module):
         dims: Mapping[Modality, int],
         hidden: int,
         classes: int,
-        dropout: float,
         seeds: Sequence[int],
+        layers: Mapping[Modality, int] | None = None,
     ) -> None:
         super().__init__()
         self.names = tuple(names)
+        self.mix = nn.ParameterDict({m: nn.Parameter(torch.zeros(len(seeds), n)) for m, n in (layers or {}).items()})
         self.heads = nn.ModuleDict()
         for name in names:
-            number = tuple(INPUTS).index(name)
-            generators = [generator(seed, number) for seed in seeds]
-            inputs = sum(dims[modality] for modality in INPUTS[name])
-            self.heads[name] = Head(inputs, hidden, classes, dropout, generators)
+            generators = [generator(seed, HEADS.index(name)) for seed in seeds]
+            self.heads[name] = Head({m: dims[m] for m in INPUTS[name]}, hidden, classes, generators)
 
-    def forward(
-        self, inputs: Mapping[Modality, Tensor], generators: Mapping[str, Sequence[torch.Generator]] | None = None
-    ) -> dict[str, Tensor]:
-        """Return log-probabilities (R, B, C) by head, for inputs (R, B, D) by modality."""
-        out = {}
-        for name in self.names:
-            parts = [inputs[modality] for modality in INPUTS[name]]
-            x = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
-            out[name] = self.heads[name](x, generators[name] if generators else None)
-        return out
+    def forward(self, inputs: Mapping[Modality, Tensor], keep: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Return log-probabilities (R, B, C) by head; `keep` (R, B, H), by head, multiplies hidden units."""
+        x = {modality: self._mixed(modality, value) for modality, value in inputs.items()}
+        return {name: self.heads[name](x, keep[name] if keep else None) for name in self.names}
+
+    def _mixed(self, modality: Modality, x: Tensor) -> Tensor:
+        if modality not in self.mix:
+            return x
+        return torch.einsum("rl,rbld->rbd", self.mix[modality].softmax(dim=-1), x)
+
+
+def dropout_mask(rate: float, rows: int, units: int, generators: Sequence[torch.Generator]) -> Tensor:
+    """Return what dropout multiplies hidden units by, (R, rows, units): 0, or 1 / (1 - rate).
+
+    A unit is dropped with `rate` rounded to a multiple of 2^-16: four units are decided by one draw of 64 bits, which
+    costs a tenth of a draw for each.
+    """
+    words = -(-rows * units // 4)
+    bits = torch.empty(len(generators), words, dtype=torch.int64, device=generators[0].device)
+    for run, generator in enumerate(generators):
+        bits[run].random_(-(2**63), None, generator=generator)
+    below = round(rate * 2**16) - 2**15
+    kept = bits.view(torch.int16)[:, : rows * units] >= below
+    return kept.view(len(generators), rows, units) / (1 - rate)
 
 
 def generator(seed: int, stream: int, device: str = "cpu") -> torch.Generator:
-    """Return a random generator for one of a run's streams: head initialisations, data order, dropout masks."""
+    """Return a random generator for one of a run's streams: initialisations, data order, dropout."""
     # Seeds next to one another must not give streams next to one another.
     mixed = torch.Generator().manual_seed(seed * 1_000_003 + stream)
     value = int(torch.randint(2**62, (1,), generator=mixed))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from amber.config import Config, Objective, Training, VariantOptions, validated
+from amber.config import Config, ModelName, Objective, Training, VariantOptions, validated
 from amber.errors import UserError, nearest, some
 
 _UNGUIDED = {"modality": 0.0, "experts": 0.0}
@@ -26,22 +26,30 @@ BUILT_IN: dict[str, VariantOptions] = {
     "amber2-text": VariantOptions(objective={"student": "text"}),
     "speech": VariantOptions(objective={**_UNGUIDED, "student": "speech"}),
     "text": VariantOptions(objective={**_UNGUIDED, "student": "text"}),
+    "amber2-dirichlet": VariantOptions(objective={"target": "dirichlet"}),
+    "uniform": VariantOptions(model="uniform", objective=_UNGUIDED),
+    "prior": VariantOptions(model="prior", objective=_UNGUIDED),
+    "logistic": VariantOptions(model="logistic", objective=_UNGUIDED),
 }
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A named objective and training, everything resolved."""
+    """A named objective and training, everything resolved, and the model that learns: heads or a baseline."""
 
     name: str
     objective: Objective
     training: Training
+    model: ModelName = "heads"
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """Return the heads that train: the student, and its experts if anything asks for them."""
+        """Return the heads that train: the student, and its experts if anything asks for them.
+
+        A baseline stands in the student's place: it reads what that head would read.
+        """
         objective = self.objective
-        if objective.modality == 0 and objective.experts == 0:
+        if self.model != "heads" or (objective.modality == 0 and objective.experts == 0):
             return (objective.student,)
         return ("speech", "text", "fusion")
 
@@ -71,14 +79,14 @@ def variants(config: Config) -> list[Variant]:
     """
     found = []
     for name in config.train.variants:
-        objective, training = _changes(name, config.variants, ())
+        model, objective, training = _changes(name, config.variants, ())
         for point in _grid(config.grid):
             full = name + "".join(f",{key.rpartition('.')[2]}={_written(value)}" for key, value in point.items())
             merged = {"objective": dict(objective), "train": dict(training)}
             for key, value in point.items():
                 section, _, field = key.partition(".")
                 merged[section][field] = value
-            found.append(_variant(full, merged, config))
+            found.append(_variant(full, model, merged, config))
     names = [variant.name for variant in found]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
@@ -112,6 +120,7 @@ def chosen_folds(config: Config, numbers: Iterable[int]) -> list[int]:
 def run_key(run: Run, context: Mapping[str, Any]) -> str:
     """Return a hash of everything that a run's result depends on; `context` is what all runs share."""
     parts = {
+        "model": run.variant.model,
         "objective": run.variant.objective.model_dump(mode="json"),
         "train": run.variant.training.model_dump(mode="json"),
         "fold": run.fold,
@@ -121,21 +130,21 @@ def run_key(run: Run, context: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _variant(name: str, changes: Mapping[str, dict[str, Any]], config: Config) -> Variant:
+def _variant(name: str, model: ModelName, changes: Mapping[str, dict[str, Any]], config: Config) -> Variant:
     shared = {key: value for key, value in config.train.model_dump().items() if key in Training.model_fields}
     objective = {**config.objective.model_dump(), **changes["objective"]}
     where = f"variant {name}"
-    return Variant(
-        name,
-        validated(Objective, objective, f"{where}: objective"),
-        validated(Training, {**shared, **changes["train"]}, f"{where}: train"),
-    )
+    training = validated(Training, {**shared, **changes["train"]}, f"{where}: train")
+    layers = training.layer.values() if isinstance(training.layer, dict) else [training.layer]
+    if model == "logistic" and "learned" in layers:
+        raise UserError(f"{where}: logistic regression can't learn layers; set train.layer to last or mean")
+    return Variant(name, validated(Objective, objective, f"{where}: objective"), training, model)
 
 
 def _changes(
     name: str, own: Mapping[str, VariantOptions], above: tuple[str, ...]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what a variant changes of objective and training, its bases' changes first."""
+) -> tuple[ModelName, dict[str, Any], dict[str, Any]]:
+    """Return a variant's model and what it changes of objective and training, its bases' changes first."""
     if name in above:
         raise UserError(f"variants: {' -> '.join((*above, name))} is a circle of bases")
     known = {**BUILT_IN, **own}
@@ -146,9 +155,9 @@ def _changes(
         raise UserError(f"variants: {name!r}: use letters, digits, - _ and . in a variant's name")
     variant = known[name]
     if not variant.base:
-        return dict(variant.objective), dict(variant.train)
-    objective, training = _changes(variant.base, own, (*above, name))
-    return {**objective, **variant.objective}, {**training, **variant.train}
+        return variant.model or "heads", dict(variant.objective), dict(variant.train)
+    model, objective, training = _changes(variant.base, own, (*above, name))
+    return variant.model or model, {**objective, **variant.objective}, {**training, **variant.train}
 
 
 def _grid(grid: Mapping[str, list[Any]]) -> list[dict[str, Any]]:

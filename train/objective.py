@@ -5,8 +5,10 @@ For one utterance with rater distribution y, student prediction q and experts' p
     w_m = softmax over m of ( -D(y, p_m) / temperature ), without gradient
     L   = rater * D(y, q) + modality * sum_m w_m D(p_m, q) + experts * mean_m D(y, p_m)
 
-where p_m in the guidance carries no gradient: the student learns from its teachers, never the reverse. What the
-paper says of this and what we decided is in `docs/paper.md`. All tensors may have leading axes; the last is classes.
+where p_m in the guidance carries no gradient: the student learns from its teachers, never the reverse. With Dirichlet
+targets the votes' likelihood takes the place of D(y, q) and D(y, p_m) as what is learned; weights and guidance stay.
+What the paper says of this and what we decided is in `docs/paper.md`. All tensors may have leading axes; the last is
+classes.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from amber.config import Divergence, Weighting
 
-Coefficient = Literal["rater", "modality", "experts", "temperature"]
+Coefficient = Literal["rater", "modality", "experts", "temperature", "precision"]
 
 EPSILON = 1e-6  # floor of target probabilities where a logarithm of the target would diverge
 
@@ -54,6 +56,28 @@ def bhattacharyya(target: Tensor, log_q: Tensor) -> Tensor:
 def hellinger(target: Tensor, log_q: Tensor) -> Tensor:
     """Squared Hellinger distance, 1 - BC: the root's gradient is infinite where both agree. (..., C) -> (...)."""
     return 1 - coefficient(target, log_q)
+
+
+def dirichlet_multinomial(counts: Tensor, log_q: Tensor, precision: Tensor | float) -> Tensor:
+    """Negative log-likelihood, in nats, of votes under a Dirichlet-multinomial (Mosimann, 1962). (..., C) -> (...).
+
+    Parameters
+    ----------
+    counts
+        Votes n (..., C); fractional ones are admitted by the gamma function.
+    log_q
+        Log of the mean q of the Dirichlet distribution, whose concentration is alpha = precision * q.
+    precision
+        How far raters are a sample of q: their votes agree among themselves with correlation 1 / (precision + 1)
+        beyond what q explains. Large: independent draws, the multinomial likelihood.
+
+    """
+    n = counts.sum(dim=-1)
+    precision = torch.as_tensor(precision, dtype=log_q.dtype, device=log_q.device)
+    # A class whose alpha underflows to nothing would have an infinite logarithm of the gamma function.
+    alpha = precision[..., None] * log_q.exp().clamp_min(EPSILON)
+    of_classes = (torch.lgamma(counts + alpha) - torch.lgamma(alpha) - torch.lgamma(counts + 1)).sum(dim=-1)
+    return torch.lgamma(n + precision) - torch.lgamma(precision) - torch.lgamma(n + 1) - of_classes
 
 
 DIVERGENCES: dict[Divergence, Callable[[Tensor, Tensor], Tensor]] = {
@@ -107,6 +131,8 @@ def loss(
     divergence: Divergence,
     weighting: Weighting,
     weights: Mapping[Coefficient, Tensor],
+    votes: Tensor | None = None,
+    votes_each: float = 1.0,
 ) -> Tensor:
     """Return the objective of every utterance.
 
@@ -120,6 +146,11 @@ def loss(
         As in the module's formula.
     weights
         The coefficients of each run, (R, 1), under their configuration names.
+    votes
+        Counts (R, B, C) to learn by their Dirichlet-multinomial likelihood; None: learn y by the divergence.
+    votes_each
+        How many votes an utterance has on average: the likelihood is divided by it, so that it has the size of a
+        divergence and utterances with more raters still weigh more.
 
     Returns
     -------
@@ -128,13 +159,19 @@ def loss(
 
     """
     distance = DIVERGENCES[divergence]
+
+    def from_raters(log_q: Tensor) -> Tensor:
+        if votes is None:
+            return distance(y.expand_as(log_q), log_q)
+        return dirichlet_multinomial(votes, log_q, weights["precision"]) / votes_each
+
     q = log_p[student]
-    total = weights["rater"] * distance(y, q)  # (R, B)
+    total = weights["rater"] * from_raters(q)  # (R, B)
     names = [name for name in log_p if name != student]
     if not names:
         return total
     experts = torch.stack([log_p[name] for name in names])  # (M, R, B, C)
     trust = expert_weights(weighting, divergence, y, experts, weights["temperature"])  # (M, R, B)
     guidance = (trust * distance(experts.detach().exp(), q.expand_as(experts))).sum(dim=0)
-    learning = distance(y.expand_as(experts), experts).mean(dim=0)
+    learning = from_raters(experts).mean(dim=0)
     return total + weights["modality"] * guidance + weights["experts"] * learning

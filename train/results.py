@@ -18,11 +18,13 @@ from amber import predictions as contract
 from amber.corpus import Modality
 from amber.predictions import STUDENT, Predictions, concatenate
 
+from .calibration import scaled
 from .data import Data, Scaling
 from .fit import Fitted
 from .matrix import Run
 
 DONE = "DONE"
+CALIBRATED = "student-calibrated"  # the head under which the student's predictions stand after temperature scaling
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ def write_run(
     scalings: Mapping[Modality, Scaling],
     data: Data,
     facts: Facts,
+    temperature: float | None = None,
 ) -> None:
     """Write a finished run: into a folder beside it, then in place of whatever stood there."""
     run = fitted.run
@@ -58,6 +61,7 @@ def write_run(
     config = {
         "experiment": facts.experiment,
         "variant": run.variant.name,
+        "model": run.variant.model,
         "fold": run.fold,
         "seed": run.seed,
         **facts.sections,
@@ -69,14 +73,18 @@ def write_run(
     lines = [json.dumps(epoch) for epoch in fitted.epochs]
     (partial / "metrics.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     contract.write(partial / contract.FILE, predictions)
-    _write_model(partial / "model", fitted, scalings, data, facts)
+    _write_model(partial / "model", fitted, scalings, data, facts, temperature)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     (folder / DONE).write_text(key + "\n", encoding="utf-8")
 
 
 def predictions_of(
-    run: Run, data: Data, parts: Mapping[str, NDArray[np.int64]], probabilities: Mapping[str, NDArray[np.float64]]
+    run: Run,
+    data: Data,
+    parts: Mapping[str, NDArray[np.int64]],
+    probabilities: Mapping[str, NDArray[np.float64]],
+    temperature: float | None = None,
 ) -> Predictions:
     """Put a run's probabilities into the contract's columns.
 
@@ -90,6 +98,8 @@ def predictions_of(
         Rows of `data` by part (dev, test).
     probabilities
         By head, (rows of all parts in order, C).
+    temperature
+        Of the student, if it was calibrated: its scaled predictions then stand beside the others.
 
     """
     rows = np.concatenate(list(parts.values()))
@@ -113,31 +123,60 @@ def predictions_of(
         name = STUDENT if head == student else head
         keys = {**shared, "head": np.full(len(rows), name, dtype=object)}
         of_heads.append(Predictions(data.space.classes, keys, data.y[rows], p, truth))
+    if temperature is not None:
+        keys = {**shared, "head": np.full(len(rows), CALIBRATED, dtype=object)}
+        p = scaled(probabilities[student], temperature)
+        of_heads.append(Predictions(data.space.classes, keys, data.y[rows], p, truth))
     return concatenate(of_heads)
 
 
-def _write_model(folder: Path, fitted: Fitted, scalings: Mapping[Modality, Scaling], data: Data, facts: Facts) -> None:
+def _write_model(
+    folder: Path,
+    fitted: Fitted,
+    scalings: Mapping[Modality, Scaling],
+    data: Data,
+    facts: Facts,
+    temperature: float | None,
+) -> None:
     variant = fitted.run.variant
     save_file({name: value.contiguous() for name, value in fitted.state.items()}, folder / "heads.safetensors")
     config = {
         "classes": list(data.space.classes),
         "labels": data.space.options.model_dump(mode="json"),
+        "model": variant.model,
         "heads": list(variant.heads),
         "student": variant.objective.student,
         "hidden": variant.training.hidden,
         "layer": variant.training.layer,
+        "layer_weights": _layer_weights(fitted, data),
+        "temperature": temperature,
         "features": facts.features,
         "standardisation": {
             modality: {"mean": s.mean.tolist(), "deviation": s.deviation.tolist()} for modality, s in scalings.items()
         },
     }
+    # Every vector of D is normalised to mean 0 and deviation 1 after it is standardised: see `Scaling.apply`.
     _write_json(folder / "config.json", config)
     (folder / "README.md").write_text(_card(fitted, data, facts), encoding="utf-8")
+
+
+def _layer_weights(fitted: Fitted, data: Data) -> dict[str, dict[str, float]]:
+    """Return what each stored layer weighs in a learned mixture, by modality and layer number."""
+    found = {}
+    for modality, store in data.stores.items():
+        logits = fitted.state.get(f"mix.{modality}")  # (L,)
+        if logits is not None:
+            numbers = map(str, store.spec.layers)
+            found[str(modality)] = dict(zip(numbers, logits.softmax(dim=0).tolist(), strict=True))
+    return found
 
 
 def _card(fitted: Fitted, data: Data, facts: Facts) -> str:
     run, best = fitted.run, fitted.epochs[fitted.best - 1]
     made_up = "\n**Trained on synthetic data: not for use on real speech.**\n" if data.corpus.synthetic else ""
+    student = run.variant.objective.student
+    heads = f"Heads: {', '.join(run.variant.heads)}; the student is `{student}`."
+    what = heads if run.variant.model == "heads" else f"A baseline, `{run.variant.model}`, in the place of `{student}`."
     features = "\n".join(
         f"- {modality}: {spec['encoder']} ({spec['revision']})" for modality, spec in facts.features.items()
     )
@@ -146,7 +185,7 @@ def _card(fitted: Fitted, data: Data, facts: Facts) -> str:
         f"Emotion distribution over {', '.join(data.space.classes)}, trained by amber on {data.corpus.name}"
         f"{' ' + data.corpus.release if data.corpus.release else ''}, experiment `{facts.experiment}`.\n\n"
         f"Frozen features:\n{features}\n\n"
-        f"Heads: {', '.join(run.variant.heads)}; the student is `{run.variant.objective.student}`.\n\n"
+        f"{what}\n\n"
         f"Best epoch {fitted.best} of {len(fitted.epochs)}: dev BC {best['dev_bc']:.3f}, "
         f"dev accuracy {best['dev_accuracy']:.3f}. Test figures: `amber evaluate`.\n\n"
         "Emotions are what raters heard in these recordings, not what speakers felt. Not for decisions about people.\n"

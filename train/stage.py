@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from amber import splits
 from amber.config import Config
 from amber.console import Advance, Console
 from amber.corpus import Modality
-from amber.labels import LabelSpace, smooth
+from amber.errors import UserError
+from amber.labels import LabelSpace
 from amber.location import absolute, locate
 from amber.machine import choose, surroundings
 from amber.splits import Fold
 
-from .data import Data, LayerChoice, Matrix, Scaling, find_corpus, find_stores, join, layer_of, part, standardised
-from .fit import Fitted, fit, group_key, predict
+from . import baselines
+from .calibration import fit_temperature
+from .data import Data, Inputs, Scaling, find_corpus, find_stores, join, layer_of, part
+from .fit import Fitted, fit, group_key, largest_group, predict
 from .heads import inputs_of
-from .matrix import Run, chosen_folds, run_key, runs, variants
+from .matrix import Run, Variant, chosen_folds, run_key, runs, variants
+from .parallel import for_each, workers_for
 from .results import Facts, is_done, predictions_of, write_run
 
-LAYERS_KEPT = 4  # in memory, of those that groups read: two modalities, and the next choice of a grid
-SCHEMA_VERSION = 1  # of what a run's result depends on beside its configuration
+SCHEMA_VERSION = 2  # of what a run's result depends on beside its configuration
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,19 @@ class Experiment:
     runs: list[Run]
     facts: Facts
     context: dict[str, Any]
+    memory: float  # GB that the features of one fold take
 
     def key(self, run: Run) -> str:
         """Return the hash of what a run's result depends on."""
         return run_key(run, self.context)
 
+    def is_done(self, run: Run) -> bool:
+        """Return whether a run's folder holds its finished result."""
+        return is_done(self.folder / run.path, self.key(run))
+
     def missing(self) -> list[Run]:
         """Return the runs that are not done."""
-        return [run for run in self.runs if not is_done(self.folder / run.path, self.key(run))]
+        return [run for run in self.runs if not self.is_done(run)]
 
 
 def prepare(config: Config, dataset: str | None) -> Experiment:
@@ -75,6 +81,7 @@ def prepare(config: Config, dataset: str | None) -> Experiment:
     space = LabelSpace.resolve(config.labels, corpus)
     stores = find_stores(config.features, corpus, inputs_of(heads))
     data = join(corpus, space, stores)
+    needed = _memory(data, all_variants, config.train.memory)
     split = splits.resolve(config.splits, data.corpus)
     test = config.corpus.options.get("test", "test1")
     folds = {fold.number: fold for fold in splits.make_folds(split, data.corpus, test)}
@@ -95,6 +102,7 @@ def prepare(config: Config, dataset: str | None) -> Experiment:
         runs=runs(config, numbers),
         facts=Facts(name, sections, specs, {**surroundings(), "cache": str(absolute(locate(config.features.cache)))}),
         context={"schema": SCHEMA_VERSION, "corpus": corpus.label_hash(), **sections},
+        memory=needed,
     )
 
 
@@ -109,12 +117,20 @@ def run(config: Config, dataset: str | None, console: Console) -> Experiment:
         return experiment
     device = choose(config.train.device)
     _say_what_is_replaced(experiment, missing, console)
-    # Groups share their features: a layer is read once, not once a group.
-    read = lru_cache(LAYERS_KEPT)(experiment.data.inputs)
-    total = sum(run.variant.training.epochs for run in missing)
+    features = Inputs(experiment.data, experiment.folds, device.name)
+    groups = _groups(experiment, device.name)
+    # Groups side by side may be of as many folds.
+    at_once = min(len(groups), int(config.train.memory / max(experiment.memory, 1e-9)))
+    workers, threads = workers_for(at_once, device.name)
+    # A group that was cut is trained again as a whole: its numbers depend on the command alone, not on what was done.
+    cut = [group for group in groups if not all(experiment.is_done(run) for run in group)]
+    total = sum(run.variant.training.epochs for group in cut for run in group)
+
+    def train(group: list[Run], advance: Advance) -> None:
+        _train_group(group, experiment, features, device.name, advance)
+
     with console.progress("train", total, 0) as advance:
-        for group in _groups(missing):
-            _train_group(group, experiment, read, device.name, advance)
+        for_each(train, cut, advance, workers, threads)
     return experiment
 
 
@@ -157,65 +173,74 @@ def plan(config: Config, dataset: str | None) -> list[str]:
     ]
 
 
-def _groups(missing: Sequence[Run]) -> list[list[Run]]:
-    groups: dict[tuple[object, ...], list[Run]] = {}
-    for run in missing:
-        groups.setdefault(group_key(run), []).append(run)
-    return list(groups.values())
+def _memory(data: Data, every: Sequence[Variant], allowed: float) -> float:
+    """Return how many GB a fold's features take at most; refuse layers that are not there or take more than allowed."""
+    largest = 0.0
+    for variant in every:
+        layer = variant.training.layer
+        needed = sum(data.size(modality, layer_of(layer, modality)) for modality in inputs_of(variant.heads)) / 1e9
+        if needed > allowed:
+            raise UserError(
+                f"train.layer: {layer} of {data.corpus.name} takes {needed:.1f} GB, train.memory allows {allowed:g}\n"
+                "choose one layer or their mean, extract fewer layers, or raise it with --set train.memory=GB"
+            )
+        largest = max(largest, needed)
+    return largest
 
 
-def _train_group(
-    group: list[Run],
-    experiment: Experiment,
-    read: Callable[[Modality, LayerChoice], Matrix],
-    device: str,
-    advance: Advance,
-) -> None:
-    data, fold, training = experiment.data, experiment.folds[group[0].fold], group[0].variant.training
-    raw = {
-        modality: read(modality, layer_of(training.layer, modality)) for modality in inputs_of(group[0].variant.heads)
-    }
-    inputs, scalings = standardised(raw, fold.train)
-    y = data.y
-    train = part(inputs, smooth(y, data.space.options.smoothing), fold.train, device)
-    dev = part(inputs, y, fold.dev, device)
+def _groups(experiment: Experiment, device: str) -> list[list[Run]]:
+    """Divide all runs into groups that train side by side, those of one layer choice and then of one fold together."""
+    by_key: dict[tuple[object, ...], list[Run]] = {}
+    for run in experiment.runs:
+        by_key.setdefault(group_key(run), []).append(run)
+    dims = {modality: store.spec.dim for modality, store in experiment.data.stores.items()}
+    groups = []
+    for runs_of in by_key.values():
+        size = largest_group(runs_of[0], dims, len(experiment.data.space.classes), device)
+        groups += [runs_of[start : start + size] for start in range(0, len(runs_of), size)]
+    return sorted(groups, key=lambda group: (str(group[0].variant.training.layer), group[0].fold))
+
+
+def _train_group(group: list[Run], experiment: Experiment, features: Inputs, device: str, advance: Advance) -> None:
+    data, fold, variant = experiment.data, experiment.folds[group[0].fold], group[0].variant
+    inputs, scalings = features.of(fold.number, inputs_of(variant.heads), variant.training.layer)
+    train, dev = (part(inputs, data.counts, rows, device) for rows in (fold.train, fold.dev))
     note = f"{', '.join(dict.fromkeys(run.variant.name for run in group))}, fold {fold.number}"
-    fitted = fit(group, train, dev, device, lambda: advance(len(group), note))
-    advance(len(group) * (training.epochs - max(len(f.epochs) for f in fitted)), note)  # what early stopping saved
+    smoothing = data.space.options.smoothing
     parts = {"dev": fold.dev, "test": fold.test}
-    rows = np.concatenate([fold.dev, fold.test])
-    _write_group(fitted, _probabilities(fitted, inputs, rows, data, device), parts, scalings, experiment)
+    scored = part(inputs, data.counts, np.concatenate(list(parts.values())), device)
+    if variant.model == "heads":
+        fitted = fit(group, train, dev, device, lambda: advance(len(group), note), smoothing)
+        found = predict(fitted, scored)  # (R, m, C) by head
+    else:
+        fitted = baselines.fit(group, train, dev, smoothing)
+        found = baselines.predict(fitted, scored)
+    # In float32 a distribution sums to one within 1e-7 only.
+    exact = {head: p.double() for head, p in found.items()}
+    probabilities = {head: (p / p.sum(dim=-1, keepdim=True)).cpu().numpy() for head, p in exact.items()}
+    # What early stopping saved.
+    done = max(len(f.epochs) for f in fitted) if variant.model == "heads" else 0
+    advance(len(group) * (variant.training.epochs - done), note)
+    for place, one in enumerate(fitted):
+        if not experiment.is_done(one.run):
+            _write(one, {head: p[place] for head, p in probabilities.items()}, parts, scalings, experiment)
 
 
-def _probabilities(
-    fitted: Sequence[Fitted],
-    inputs: dict[Modality, NDArray[np.float32]],
-    rows: NDArray[np.int64],
-    data: Data,
-    device: str,
-) -> dict[str, NDArray[np.float64]]:
-    """Return the probabilities of every head in every run, (R, rows, C)."""
-    variant = fitted[0].run.variant
-    tensors = {modality: torch.from_numpy(matrix[rows]).to(device) for modality, matrix in inputs.items()}
-    states = [f.state for f in fitted]
-    found = predict(variant.heads, states, variant.training, tensors, len(data.space.classes))
-    probabilities = {head: p.double().cpu().numpy() for head, p in found.items()}
-    # Float32 rows sum to one within 1e-7 only: figures recomputed elsewhere should not depend on who normalises.
-    return {head: p / p.sum(axis=-1, keepdims=True) for head, p in probabilities.items()}
-
-
-def _write_group(
-    fitted: Sequence[Fitted],
+def _write(
+    fitted: Fitted,
     probabilities: dict[str, NDArray[np.float64]],
     parts: dict[str, NDArray[np.int64]],
     scalings: dict[Modality, Scaling],
     experiment: Experiment,
 ) -> None:
-    for place, one in enumerate(fitted):
-        of_run = {head: p[place] for head, p in probabilities.items()}
-        predictions = predictions_of(one.run, experiment.data, parts, of_run)
-        folder = experiment.folder / one.run.path
-        write_run(folder, experiment.key(one.run), one, predictions, scalings, experiment.data, experiment.facts)
+    data, run = experiment.data, fitted.run
+    temperature = None
+    if run.variant.training.calibrate:
+        of_dev = probabilities[run.variant.objective.student][: len(parts["dev"])]
+        temperature = fit_temperature(data.counts[parts["dev"]], of_dev)
+    predictions = predictions_of(run, data, parts, probabilities, temperature)
+    folder, key = experiment.folder / run.path, experiment.key(run)
+    write_run(folder, key, fitted, predictions, scalings, data, experiment.facts, temperature)
 
 
 def _say_what_is_replaced(experiment: Experiment, missing: Sequence[Run], console: Console) -> None:

@@ -1,0 +1,41 @@
+"""Temperature scaling: finds the temperature that was put in, and leaves the order of classes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from amber.train.calibration import RANGE, fit_temperature, scaled
+
+GENERATOR = np.random.default_rng(0)
+LOGITS = GENERATOR.normal(size=(4000, 4)) * 2
+TRUTH = softmax(LOGITS, axis=1)
+VOTES = GENERATOR.multinomial(5, TRUTH).astype(float)
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
+def test_the_temperature_that_was_put_in_is_found(temperature: float) -> None:
+    sharpened = softmax(LOGITS * temperature, axis=1)
+    found = fit_temperature(VOTES, sharpened)
+    assert found == pytest.approx(temperature, rel=0.03)
+    np.testing.assert_allclose(scaled(sharpened, temperature), TRUTH, atol=1e-9)
+
+
+def test_no_other_temperature_is_likelier() -> None:
+    p = softmax(LOGITS * 1.7, axis=1)
+
+    def nll(temperature: float) -> float:
+        return -float((VOTES * np.log(scaled(p, temperature))).sum())
+
+    best = fit_temperature(VOTES, p)
+    assert all(nll(best) <= nll(t) for t in np.geomspace(0.1, 10, 41))
+
+
+def test_classes_keep_their_order_and_certain_predictions_stay_finite() -> None:
+    p = np.array([[1.0, 0.0, 0.0], [0.2, 0.3, 0.5]])
+    for temperature in RANGE:
+        found = scaled(p, temperature)
+        assert np.isfinite(found).all()
+        assert (np.argsort(found, kind="stable") == np.argsort(p, kind="stable")).all()
+    assert np.isfinite(fit_temperature(np.array([[0.0, 2.0, 1.0], [1.0, 1.0, 1.0]]), p))

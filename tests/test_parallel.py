@@ -1,0 +1,46 @@
+"""Groups on threads: all of them are done, and one failure ends the others."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from amber.console import Advance
+from amber.train.parallel import for_each, workers_for
+
+
+def nothing(n: int = 1, note: str = "") -> None: ...
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_every_item_is_done_and_threads_are_given_back(workers: int) -> None:
+    before, done = torch.get_num_threads(), []
+    counted: list[int] = []
+
+    def work(item: int, advance: Advance) -> None:
+        assert torch.get_num_threads() == 1
+        advance(2)
+        done.append(item)
+
+    for_each(work, range(20), lambda n=1, note="": counted.append(n), workers, threads=1)
+    assert sorted(done) == list(range(20))
+    assert sum(counted) == 40
+    assert torch.get_num_threads() == before
+
+
+def test_a_failure_ends_what_goes_on_beside_it() -> None:
+    def work(item: int, advance: Advance) -> None:
+        if item == 1:
+            raise ValueError("the first failure")
+        while True:  # ends only because `advance` raises
+            advance()
+
+    with pytest.raises(ValueError, match="the first failure"):
+        for_each(work, range(10), nothing, workers=2, threads=1)
+
+
+def test_a_group_a_core_and_all_cores_for_one_group() -> None:
+    cores = torch.get_num_threads()
+    assert workers_for(100, "cpu") == (cores, 1)
+    assert workers_for(1, "cpu") == (1, cores)
+    assert workers_for(100, "cuda")[0] == 1

@@ -1,0 +1,34 @@
+"""Temperature scaling (Guo et al., 2017): one number, fitted on dev, that makes predictions sharper or flatter.
+
+Fitted to the likelihood of the dev votes, a proper score; it can't change which class is most likely.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+
+Floats = NDArray[np.float64]
+RANGE = (0.05, 20.0)  # of temperatures
+_TINY = 1e-30  # floor of a probability whose logarithm is taken
+
+
+def fit_temperature(counts: Floats, p: Floats) -> float:
+    """Return the temperature under which votes `counts` (n, C) are most likely, given predictions p (n, C).
+
+    The negative log-likelihood is convex in the inverse of the temperature, so it has one minimum within `RANGE`.
+    """
+    logits = np.log(np.maximum(p, _TINY))
+
+    def nll(inverse: float) -> float:
+        return -float((counts * log_softmax(logits * inverse, axis=1)).sum() / counts.sum())
+
+    found = minimize_scalar(nll, bounds=(1 / RANGE[1], 1 / RANGE[0]), method="bounded", options={"xatol": 1e-6})
+    return float(1 / found.x)
+
+
+def scaled(p: Floats, temperature: float) -> Floats:
+    """Return predictions (n, C) at another temperature: p ** (1 / temperature), normalised."""
+    return np.asarray(softmax(np.log(np.maximum(p, _TINY)) / temperature, axis=1))

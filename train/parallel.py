@@ -1,0 +1,67 @@
+"""Groups of runs on the cores of one machine, a thread a group.
+
+The operations of one group are too small to be divided between cores: they would wait for one another more than work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from threading import Event, Lock
+from typing import TypeVar
+
+import torch
+
+from amber.console import Advance
+
+T = TypeVar("T")
+
+
+class StoppedError(Exception):
+    """Raised in a thread that goes on to no purpose: another failed, or the user interrupted."""
+
+
+def workers_for(groups: int, device: str) -> tuple[int, int]:
+    """Return how many groups train at a time, and how many threads each may use."""
+    cores = torch.get_num_threads()
+    if device != "cpu":
+        return 1, cores
+    workers = max(1, min(cores, groups))
+    return workers, max(1, cores // workers)
+
+
+def for_each(
+    function: Callable[[T, Advance], None], items: Sequence[T], advance: Advance, workers: int, threads: int
+) -> None:
+    """Call `function(item, advance)` for every item, `workers` of them at a time.
+
+    The first failure, or an interrupt, ends all of them: `advance` raises `StoppedError` in the others.
+    """
+    stopping, lock = Event(), Lock()
+
+    def advance_or_stop(n: int = 1, note: str = "") -> None:
+        if stopping.is_set():
+            raise StoppedError
+        with lock:
+            advance(n, note)
+
+    with _threads(threads), ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(function, item, advance_or_stop) for item in items]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            stopping.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

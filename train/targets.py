@@ -1,0 +1,63 @@
+"""What is learned from the raters of a batch: their votes, perhaps thinned at random, as targets.
+
+- `hard`: one on the plurality class (the first of the classes where they tie)
+- `soft`: the vote fractions y = n / sum n
+- `dirichlet`: y again, and the counts themselves, whose likelihood takes the place of D(y, ·) in the objective
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Target = Literal["hard", "soft", "dirichlet"]
+
+
+def distribution(counts: Tensor) -> Tensor:
+    """Turn counts into vote fractions. (..., C) -> (..., C)."""
+    return counts / counts.sum(dim=-1, keepdim=True)
+
+
+def learned(counts: Tensor, target: Target, smoothing: float = 0.0) -> tuple[Tensor, Tensor | None]:
+    """Return the target distributions y (..., C) of counts (..., C) and, for `dirichlet`, counts to go with them.
+
+    `smoothing` spreads that share of a target over the other classes, as `amber.labels.smooth` does.
+    """
+    y = distribution(counts)
+    if target == "hard":
+        y = torch.nn.functional.one_hot(y.argmax(dim=-1), y.shape[-1]).to(y.dtype)
+    if smoothing:
+        y = y * (1 - smoothing) + (1 - y) * smoothing / (y.shape[-1] - 1)
+    return y, y * counts.sum(dim=-1, keepdim=True) if target == "dirichlet" else None
+
+
+def drop_raters(counts: Tensor, rates: Sequence[float], generators: Sequence[torch.Generator]) -> Tensor:
+    """Drop votes at random, each by itself; an utterance that would lose all of them keeps them all.
+
+    Parameters
+    ----------
+    counts
+        (R, B, C). A fractional count, as secondary labels make them, is dropped in as many equal parts as there are
+        whole votes in it, rounded up.
+    rates
+        The probability that a vote is dropped, of each run.
+    generators
+        One per run.
+
+    Returns
+    -------
+    Tensor
+        (R, B, C), no row without votes.
+
+    """
+    units = counts.ceil()
+    kept = torch.zeros_like(counts)
+    for run, (rate, generator) in enumerate(zip(rates, generators, strict=True)):
+        # A run that drops nothing draws nothing: its neighbours' rates are not its business.
+        stays = torch.full_like(units[run], 1 - rate)
+        kept[run] = torch.binomial(units[run], stays, generator=generator) if rate else units[run]
+    kept = kept * counts / units.clamp_min(1)
+    return torch.where(kept.sum(dim=-1, keepdim=True) > 0, kept, counts)
