@@ -9,7 +9,7 @@ run: $(VENV)/.installed
 	$(BIN)/amber run pipeline.yaml
 
 test: $(VENV)/.installed-dev lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
