@@ -169,7 +169,8 @@ def _described(entry: Entry) -> list[str]:
     units = f"{committed.sum()} of {len(committed)} units{'' if committed.all() else ' (not complete)'}"
     return [
         f"{head}  {entry.state}{': ' + entry.trouble if entry.trouble else ''}",
-        f"  {spec.modality}, {spec.encoder}, layers {layers}, {spec.dim} dimensions, {spec.dtype}, {spec.precision}",
+        f"  {spec.modality}, {spec.encoder}, {spec.level}, layers {layers}, {spec.dim} dimensions, "
+        f"{spec.dtype}, {spec.precision}",
         f"  {units}; {counts}",
     ]
 
