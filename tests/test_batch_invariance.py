@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tiny_models import SPEECH, TEXT, WORDS, save
 
-from amber.extract.encoders import Card, find, speech
+from amber.extract.encoders import Card, find, speech, transformer
 from amber.extract.encoders.forward import hidden_states
 from amber.extract.encoders.framing import Framing, framing
 from amber.extract.encoders.windows import windows
@@ -28,6 +28,12 @@ RANDOM = np.random.default_rng(0)
 # 25 ms is the shortest that the reader lets through.
 SIGNALS = [RANDOM.normal(0, 0.1, int(s * 16_000)).astype(np.float32) for s in (0.3, 6.0, 2.93, 0.025)]
 TEXTS = [" ".join(RANDOM.choice(WORDS, n)) for n in (1, 50, 7, 20)] + [""]
+
+
+@pytest.fixture(autouse=True)
+def one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all signals into one batch: a smaller budget would keep the long from the short."""
+    monkeypatch.setattr(transformer, "SPEECH_BUDGET", 40 * 16_000)
 
 
 @pytest.fixture(scope="module")
