@@ -223,6 +223,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong use or configuration, 130 interrupted."""
     # Threads that spin while they wait starve one another on a shared machine; read before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Batches hardly ever have a shape twice: what oneDNN keeps for shapes that were is memory for nothing.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         code = app(args=list(arguments), prog_name="amber", standalone_mode=False)

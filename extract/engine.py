@@ -6,9 +6,10 @@ The same engine serves `amber extract` on one machine and every worker of a clus
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from typing import Any
 
 from amber.corpus import Modality
 from amber.errors import RunFailure
@@ -19,7 +20,7 @@ from amber.unit import Status
 from . import encoders
 from .encoders import Card
 from .inputs import Input
-from .units import Draft
+from .units import Batch, Draft
 
 READERS = 4  # threads that decode and resample audio
 UNITS_AT_ONCE = 2  # one is encoded while another is written, and the next one's first batches are read
@@ -55,7 +56,8 @@ class Engine:
         self._encoder = self._card.load(recipe.device)
         self._store = store
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
-        self._encoding = threading.Lock()  # one unit at a time
+        # One unit at a time and always in one thread: torch keeps threads and memory for each thread that calls it.
+        self._encoding = ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self._stopped = threading.Event()
 
     def do(self, number: int, inputs: Sequence[Input | None], tick: Tick) -> int:
@@ -63,20 +65,23 @@ class Engine:
         draft = Draft(inputs, self._store.spec)
         plan = draft.plan(self._card.budget_on(self._device), self._card.padding)
         reading = draft.reading(plan, self._readers)
-        with self._encoding:
-            for batch, items in zip(plan, reading, strict=True):
-                if self._stopped.is_set():
-                    raise RunFailure("stopped")
-                draft.encode(batch, items, self._encoder)
-                tick(len(batch))
-            tick(len(inputs) - sum(map(len, plan)))
+        self._encoding.submit(self._encode, draft, plan, reading, tick).result()
+        tick(len(inputs) - sum(map(len, plan)))
         unit = draft.unit()
         self._store.commit(number, unit)
         return int((unit.status == Status.FAILED).sum())
 
+    def _encode(self, draft: Draft, plan: Sequence[Batch], reading: Iterator[list[Any]], tick: Tick) -> None:
+        for batch, items in zip(plan, reading, strict=True):
+            if self._stopped.is_set():
+                raise RunFailure("stopped")
+            draft.encode(batch, items, self._encoder)
+            tick(len(batch))
+
     def close(self) -> None:
         """Let no further batch be encoded, and the threads go."""
         self._stopped.set()
+        self._encoding.shutdown(cancel_futures=True)
         self._readers.shutdown(cancel_futures=True)
 
 
