@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from amber.cli_cache import app as cache_app
 from amber.cli_corpus import app as corpus_app
 from amber.console import Console, print_result
 from amber.errors import RunFailure, UserError
+from amber.machine import settle
 
 if TYPE_CHECKING:
     from amber.config import Config
@@ -221,10 +221,7 @@ def evaluate(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong use or configuration, 130 interrupted."""
-    # Threads that spin while they wait starve one another on a shared machine; read before torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    # Batches hardly ever have a shape twice: what oneDNN keeps for shapes that were is memory for nothing.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
+    settle()
     arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         code = app(args=list(arguments), prog_name="amber", standalone_mode=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,6 +22,14 @@ class Device:
     name: str
     precision: Precision
     reason: str
+
+
+def settle() -> None:
+    """Set what libraries read from the environment when they are first used, where the user has not."""
+    # Threads that spin while they wait starve one another on a shared machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Batches hardly ever have a shape twice: what oneDNN keeps for shapes that were is memory for nothing.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
 
 def choose(device: str, precision: str = "fp32") -> Device:

@@ -24,6 +24,7 @@ from amber.config import load
 from amber.console import Console
 from amber.extract import stage
 from amber.extract.encoders import speech
+from amber.machine import settle
 
 RATE = 16_000
 
@@ -61,6 +62,7 @@ def timed_forward() -> list[float]:
 
 def timed_stage(overrides: list[str]) -> tuple[float, float, float]:
     """Return the seconds of the whole stage, those in the model's forward passes, and the peak memory in GB."""
+    settle()
     spent = timed_forward()
     started = time.perf_counter()
     stage.run(load(None, overrides), Console())
