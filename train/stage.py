@@ -25,6 +25,7 @@ from . import baselines
 from .calibration import fit_temperature
 from .data import Data, Scaling, find_corpus, find_stores, join, layer_of
 from .fit import Fitted, fit, group_key, largest_group, predict
+from .frames import BLOCK_UNITS
 from .heads import inputs_of
 from .inputs import Inputs, part
 from .matrix import Run, Variant, chosen_folds, run_key, runs, variants
@@ -188,7 +189,7 @@ def _memory(data: Data, every: Sequence[Variant], allowed: float) -> tuple[float
         If a layer is not there, or pooled features alone take more than allowed.
 
     """
-    largest, of_pooled = 0.0, 0.0
+    largest, at_a_time = 0.0, 0.0
     for variant in every:
         layer = variant.training.layer
         sizes = {m: data.size(m, layer_of(layer, m)) / 1e9 for m in inputs_of(variant.heads)}
@@ -201,8 +202,9 @@ def _memory(data: Data, every: Sequence[Variant], allowed: float) -> tuple[float
                 f"train.layer: {layer} of {data.corpus.name} takes {pooled:.1f} GB, train.memory allows {allowed:g}\n"
                 "choose one layer or their mean, extract fewer layers, or raise it with --set train.memory=GB"
             )
-        largest, of_pooled = max(largest, sum(sizes.values())), max(of_pooled, pooled)
-    return (largest, False) if largest <= allowed else (of_pooled, True)
+        blocks = sum(sizes[m] * min(1.0, BLOCK_UNITS / data.stores[m].spec.units) for m in frames)
+        largest, at_a_time = max(largest, sum(sizes.values())), max(at_a_time, pooled + blocks)
+    return (largest, False) if largest <= allowed else (at_a_time, True)
 
 
 def _groups(experiment: Experiment, device: str) -> list[list[Run]]:
