@@ -24,7 +24,8 @@ from amber.errors import UserError
 from amber.labels import LabelSpace, distribution
 from amber.store import feature_sets
 from amber.train import stage
-from amber.train.data import Inputs, find_corpus, find_stores, join
+from amber.train.data import find_corpus, find_stores, join
+from amber.train.inputs import Inputs
 
 QUIET = Console(quiet=True)
 QUICK = ("train.epochs=3", "train.hidden=16", "train.seeds=[0, 1]", "labels.subset=any")

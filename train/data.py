@@ -1,11 +1,9 @@
-"""What training reads: features joined to votes by utterance id, and each fold's standardised tensors."""
+"""What training reads: features joined to votes by utterance id, and how they are standardised."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -16,16 +14,18 @@ from torch.nn.functional import layer_norm
 
 from amber import corpus as contract
 from amber.config import FeatureOptions
-from amber.corpus import MODALITIES, Corpus, Modality
+from amber.corpus import Corpus, Modality
 from amber.errors import UserError, some
 from amber.labels import LabelSpace, distribution
 from amber.location import locate
-from amber.splits import Fold
 from amber.store import FeatureStore, feature_sets
-from amber.unit import Status
+from amber.unit import USABLE
+
+from .pooling import Padded
 
 LayerChoice = Any  # "last", "mean", "learned" or a layer's number
 Floats = NDArray[np.float32]
+Batch = Mapping[Modality, Tensor | Padded]  # (R, B, D), (R, B, L, D), or the frames of B utterances
 SMALLEST_DEVIATION = 1e-6  # a feature that varies less is constant, and is left unscaled
 BLOCK_VALUES = 1 << 22  # features that are scaled at once: what else has to be in memory beside them
 
@@ -47,17 +47,29 @@ class Data:
         """Return the raters' distributions, (n, C)."""
         return distribution(self.counts)
 
+    def is_frames(self, modality: Modality) -> bool:
+        """Return whether a modality's features are frames rather than pooled."""
+        return self.stores[modality].spec.level == "frames"
+
+    def lengths(self, modality: Modality) -> NDArray[np.int64]:
+        """Return how many frames each utterance has, (n,)."""
+        return _lengths(self.stores[modality])[self.rows[modality]]
+
     def layers(self, modality: Modality, choice: LayerChoice) -> tuple[int, ...]:
         """Return the numbers of the stored layers that a choice reads.
 
         Raises
         ------
         UserError
-            If the set does not hold the layer asked for.
+            If the set does not hold the layer asked for, or it should learn layers of frames.
 
         """
         store = self.stores[modality]
         held = store.spec.layers
+        if choice == "learned" and self.is_frames(modality):
+            raise UserError(
+                f"train.layer: {store.location.name} holds frames, of which no layers are learned; name one"
+            )
         if choice in ("mean", "learned"):
             return held
         if choice == "last":
@@ -68,8 +80,16 @@ class Data:
         return (choice,)
 
     def size(self, modality: Modality, choice: LayerChoice) -> int:
-        """Return how many bytes training on a layer choice takes: as it is read, and scaled to float32."""
+        """Return how many bytes training on a layer choice takes: as it is read, and pooled ones scaled to float32.
+
+        Of frames: if they are kept in memory, with those of all utterances of the units that are read.
+        """
         spec, layers = self.stores[modality].spec, self.layers(modality, choice)
+        if self.is_frames(modality):
+            units = np.unique(self.rows[modality] // spec.unit_rows)
+            read = np.isin(np.arange(spec.size) // spec.unit_rows, units)
+            kept = np.dtype(spec.dtype if len(layers) == 1 else "float32").itemsize
+            return int(_lengths(self.stores[modality])[read].sum()) * spec.dim * kept
         vectors = len(layers) if choice == "learned" else 1  # of one utterance
         stored = np.dtype("float32" if choice == "mean" else spec.dtype).itemsize
         return spec.dim * vectors * (spec.size * stored + len(self.corpus) * 4)
@@ -133,6 +153,32 @@ class Part:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def shapes(self) -> dict[Modality, tuple[int, ...]]:
+        """Return the shape of an utterance, (D,) or (L, D), by modality."""
+        return {modality: tuple(x.shape[1:]) for modality, x in self.inputs.items()}
+
+    @property
+    def frame_dims(self) -> dict[Modality, int]:
+        """Return D of the modalities that are frames: none."""
+        return {}
+
+    def batches(self, size: int, orders: Sequence[torch.Generator], epoch: int) -> Iterator[tuple[Tensor, Batch]]:
+        """Go through the part once, each run in an order of its own: yield places (R, B) in it and their inputs."""
+        order = torch.stack([torch.randperm(len(self), generator=one) for one in orders])  # (R, m)
+        for places in order.to(self.rows.device).split(size, dim=1):  # type: ignore[no-untyped-call]
+            yield places, {modality: x[self.rows[places]] for modality, x in self.inputs.items()}
+
+    def in_order(self, size: int, runs: int) -> Iterator[Batch]:
+        """Yield the inputs of all rows, `size` of them at a time, which all runs share."""
+        for places in torch.arange(len(self), device=self.rows.device).split(size):  # type: ignore[no-untyped-call]
+            yield self.shared(places, runs)
+
+    def shared(self, places: Tensor, runs: int) -> dict[Modality, Tensor]:
+        """Return the pooled inputs of some places (B,), expanded to all runs."""
+        rows = self.rows[places]
+        return {modality: x[rows].expand(runs, *[-1] * x.dim()) for modality, x in self.inputs.items()}
+
 
 def find_corpus(cache: str, dataset: str | None) -> Corpus:
     """Read the utterances of a dataset in a cache; the only dataset there where none is named.
@@ -185,12 +231,8 @@ def _find_store(options: FeatureOptions, corpus: Corpus, modality: Modality) -> 
         raise UserError(
             f"features: no {named}{modality} features of the present utterances; run `amber extract`\n{where}"
         )
-    pooled = [s for s in current if s.spec.level == "pooled"]
-    if not pooled:
-        raise UserError(
-            f"features: only frames of the present utterances; training reads --level pooled, extract that too\n{where}"
-        )
-    current = pooled
+    # Both levels of one encoder may be there; a modality may also have one of them only.
+    current = [s for s in current if s.spec.level == options.level] or current
     if len(current) > 1:
         raise UserError(f"features: several {modality} sets; say which with --set features.{modality}=NAME\n{where}")
     if not current[0].complete():
@@ -211,7 +253,9 @@ def join(corpus: Corpus, space: LabelSpace, stores: Mapping[Modality, FeatureSto
     for modality, store in stores.items():
         place = {uid: row for row, uid in enumerate(store.ids())}
         rows[modality] = np.array([place.get(uid, -1) for uid in ids], dtype=np.int64)
-        usable = np.isin(store.status(), (Status.OK, Status.TRUNCATED))
+        usable = np.isin(store.status(), USABLE)
+        if store.spec.level == "frames":
+            usable &= _lengths(store) > 0
         there = (rows[modality] >= 0) & usable[rows[modality]]
         left_out[f"no {modality} features"] = int(np.sum(keep & ~there))
         keep &= there
@@ -236,36 +280,8 @@ def layer_of(choice: Any, modality: Modality) -> LayerChoice:
     return choice.get(modality, "last") if isinstance(choice, dict) else choice
 
 
-class Inputs:
-    """The scaled inputs of one fold and layer choice at a time; groups that follow one another share them."""
-
-    def __init__(self, data: Data, folds: Mapping[int, Fold], device: str) -> None:
-        self._folds, self._device = folds, device
-        self._lock = Lock()  # of threads that want the same, one computes it
-        # One entry a modality, so that nothing is in memory but what is needed now.
-        self._read = lru_cache(len(MODALITIES))(data.inputs)
-        self._scaled = lru_cache(len(MODALITIES))(self._scale)
-
-    def of(
-        self, fold: int, modalities: Iterable[Modality], layer: Any
-    ) -> tuple[dict[Modality, Tensor], dict[Modality, Scaling]]:
-        """Return, by modality, all utterances' inputs scaled by the fold's training part, and the scaling.
-
-        `layer` is a training's choice, for all modalities or by modality.
-        """
-        with self._lock:
-            found = {modality: self._scaled(modality, layer_of(layer, modality), fold) for modality in modalities}
-        return {m: inputs for m, (inputs, _) in found.items()}, {m: scaling for m, (_, scaling) in found.items()}
-
-    def _scale(self, modality: Modality, layer: LayerChoice, fold: int) -> tuple[Tensor, Scaling]:
-        features = self._read(modality, layer)
-        scaling = Scaling.fit(features, self._folds[fold].train)
-        return scaling.apply(features).to(self._device), scaling
-
-
-def part(inputs: Mapping[Modality, Tensor], counts: NDArray[np.float64], rows: NDArray[np.int64], device: str) -> Part:
-    """Return one part of a fold: rows of the utterances, whose votes are `counts` (n, C)."""
-    return Part(inputs, torch.from_numpy(rows).to(device), torch.from_numpy(counts[rows]).float().to(device))
+def _lengths(store: FeatureStore) -> NDArray[np.int64]:
+    return np.diff(store.spans(), axis=1)[:, 0]
 
 
 def _blocks(rows: NDArray[np.int64], features: NDArray[Any]) -> list[NDArray[np.int64]]:

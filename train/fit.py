@@ -21,11 +21,13 @@ from .data import Part
 from .heads import HEADS, INPUTS, Heads, dropout_mask, generator
 from .matrix import Run
 from .objective import Coefficient, coefficient, loss
+from .pooling import ATTENTION
 from .targets import distribution, drop_raters, learned
 
 ORDER, DROPOUT, RATERS = 100, 200, 300  # streams of a run's seed, beside those of its heads' initialisation
 GROUP_BYTES = {"cpu": 128 << 20}  # of parameters, gradients and optimiser state: what stays in a processor's cache
 OTHER_DEVICE_BYTES = 2 << 30
+FRAMES_BYTES = 1 << 30  # of what pooling computes for the frames of a batch, all runs together
 EVALUATION_ROWS = 8192  # utterances times runs that are scored at once, to bound memory
 COEFFICIENTS: tuple[Coefficient, ...] = ("rater", "modality", "experts", "temperature", "precision")
 
@@ -51,13 +53,21 @@ def group_key(run: Run) -> tuple[object, ...]:
     return (run.fold, training, run.variant.model, structure, run.variant.heads)
 
 
-def largest_group(run: Run, dims: Mapping[Modality, int], classes: int, device: str) -> int:
-    """Return how many runs such as this one train side by side on a device."""
+def largest_group(run: Run, dims: Mapping[Modality, int], classes: int, device: str, frames: float = 0.0) -> int:
+    """Return how many runs such as this one train side by side on a device.
+
+    `frames` is the mean number of frames of an utterance, over all modalities that are frames; `dims` are what heads
+    see.
+    """
     hidden = run.variant.training.hidden
     inputs = [sum(dims[modality] for modality in INPUTS[head]) for head in run.variant.heads]
     parameters = sum(hidden * (d + 1) + classes * (hidden + 1) for d in inputs)
     room = GROUP_BYTES.get(device, OTHER_DEVICE_BYTES)
-    return max(1, room // (4 * parameters * 4))  # float32; the parameter, its gradient and two moments
+    largest = room // (4 * parameters * 4)  # float32; the parameter, its gradient and two moments
+    if frames:  # padded to twice the mean; float32; the attention's hidden units, their gradient, and one to spare
+        hidden_units = 2 * frames * run.variant.training.batch_size * ATTENTION
+        largest = min(largest, int(FRAMES_BYTES // (3 * hidden_units * 4)))
+    return max(1, largest)
 
 
 def fit(
@@ -91,11 +101,11 @@ def fit(
     """
     training = group[0].variant.training
     lanes = [_Lane(run, device) for run in group]
-    heads = _new_heads(group, train.inputs, train.counts.shape[1]).to(device)
+    heads = _new_heads(group, train).to(device)
     optimizer = torch.optim.AdamW(heads.parameters(), lr=training.lr, weight_decay=training.weight_decay, fused=True)
     active = lanes
-    for _ in range(training.epochs):
-        losses = _train_epoch(heads, optimizer, train, active, smoothing)
+    for epoch in range(training.epochs):
+        losses = _train_epoch(heads, optimizer, train, active, epoch, smoothing)
         scores = _scores(heads, dev, active)
         for place, lane in enumerate(active):
             values = {name: score[place] for name, score in scores.items()}
@@ -113,33 +123,32 @@ def fit(
 
 def predict(fitted: Sequence[Fitted], part: Part) -> dict[str, Tensor]:
     """Return the probabilities (R, m, C) of every head in R runs with one `group_key`, for the m rows of a part."""
-    heads = _new_heads([f.run for f in fitted], part.inputs, part.counts.shape[1])
+    heads = _new_heads([f.run for f in fitted], part)
     states = [f.state for f in fitted]
     heads.load_state_dict({name: torch.stack([state[name] for state in states]) for name in states[0]})
-    log_p = _forward(heads.to(part.rows.device), part.inputs, part.rows, len(fitted))
+    log_p = _forward(heads.to(part.rows.device), part, len(fitted))
     return {name: value.exp() for name, value in log_p.items()}
 
 
-def _new_heads(runs: Sequence[Run], inputs: Mapping[Modality, Tensor], classes: int) -> Heads:
+def _new_heads(runs: Sequence[Run], part: Part) -> Heads:
     """Return the heads of runs with one `group_key`, as they start."""
-    variant = runs[0].variant
-    dims = {modality: x.shape[-1] for modality, x in inputs.items()}
-    layers = {modality: x.shape[1] for modality, x in inputs.items() if x.dim() == 3}
-    return Heads(variant.heads, dims, variant.training.hidden, classes, [_seed(run) for run in runs], layers)
+    variant, shapes = runs[0].variant, part.shapes
+    dims = {modality: shape[-1] for modality, shape in shapes.items()}
+    layers = {modality: shape[0] for modality, shape in shapes.items() if len(shape) == 2}
+    seeds, classes = [_seed(run) for run in runs], part.counts.shape[1]
+    return Heads(variant.heads, dims, variant.training.hidden, classes, seeds, layers, part.frame_dims)
 
 
 def _train_epoch(
-    heads: Heads, optimizer: torch.optim.Optimizer, train: Part, lanes: Sequence[_Lane], smoothing: float
+    heads: Heads, optimizer: torch.optim.Optimizer, train: Part, lanes: Sequence[_Lane], epoch: int, smoothing: float
 ) -> list[float]:
-    """Go through the training part once, each run in its own order; return each run's mean loss."""
+    """Go through the training part once; return each run's mean loss."""
     training, objective = lanes[0].run.variant.training, lanes[0].run.variant.objective
     weights = _coefficients(lanes, train.rows.device)
     rates = [lane.run.variant.objective.rater_dropout for lane in lanes]
-    order = torch.stack([torch.randperm(len(train), generator=lane.order) for lane in lanes])  # (R, m)
     total = torch.zeros(len(lanes), device=train.rows.device)
     votes_each = float(train.counts.sum(dim=1).mean())
-    for places in order.to(train.rows.device).split(training.batch_size, dim=1):  # type: ignore[no-untyped-call]
-        batch = {modality: x[train.rows[places]] for modality, x in train.inputs.items()}  # (R, B, D)
+    for places, batch in train.batches(training.batch_size, [lane.order for lane in lanes], epoch):
         counts = train.counts[places]  # (R, B, C)
         if any(rates):
             counts = drop_raters(counts, rates, [lane.raters for lane in lanes])
@@ -195,7 +204,7 @@ def _coefficients(lanes: Sequence[_Lane], device: torch.device) -> dict[Coeffici
 def _scores(heads: Heads, dev: Part, lanes: Sequence[_Lane]) -> dict[str, list[float]]:
     """Return each run's dev loss, and its student's vote likelihood, Bhattacharyya coefficient and accuracy."""
     objective = lanes[0].run.variant.objective
-    log_p = _forward(heads, dev.inputs, dev.rows, len(lanes))
+    log_p = _forward(heads, dev, len(lanes))
     counts = dev.counts.expand(len(lanes), -1, -1)  # (R, m, C)
     weights, votes_each = _coefficients(lanes, dev.rows.device), float(dev.counts.sum(dim=1).mean())
     each = _loss(log_p, learned(counts, objective.target), objective, weights, votes_each)  # (R, m)
@@ -219,12 +228,9 @@ def student_scores(counts: Tensor, log_p: Tensor) -> dict[str, list[float]]:
 
 
 @torch.no_grad()
-def _forward(heads: Heads, inputs: Mapping[Modality, Tensor], rows: Tensor, runs: int) -> dict[str, Tensor]:
-    """Return log-probabilities (R, m, C) of rows (m,) that all runs share, in slices that bound memory."""
-    slices = [
-        heads({modality: x[some].expand(runs, *[-1] * x.dim()) for modality, x in inputs.items()})
-        for some in rows.split(max(1, EVALUATION_ROWS // runs))  # type: ignore[no-untyped-call]
-    ]
+def _forward(heads: Heads, part: Part, runs: int) -> dict[str, Tensor]:
+    """Return log-probabilities (R, m, C) of a part that all runs share, in slices that bound memory."""
+    slices = [heads(inputs) for inputs in part.in_order(max(1, EVALUATION_ROWS // runs), runs)]
     return {name: torch.cat([s[name] for s in slices], dim=1) for name in heads.names}
 
 

@@ -1,6 +1,6 @@
 """Classification heads on frozen features, with a leading run axis R: all runs of a group advance in one step.
 
-A head is Linear, GELU, Dropout, Linear, log-softmax, on inputs that `amber.train.data` has standardised and normalised:
+A head is Linear, GELU, Dropout, Linear, log-softmax, on inputs that are standardised and normalised (`Scaling.apply`):
 the layer normalisation that stands first has no parameters (a scale and a shift before a linear layer are absorbed by
 it), so it is computed once for all runs and epochs. Parameters of run r are drawn from that run's own generator and its
 gradients come from its own loss, so a run learns the same alone and in company; R = 1 is the plain case.
@@ -12,12 +12,16 @@ from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, log_softmax
+from torch.nn.functional import gelu, layer_norm, log_softmax
 
 from amber.corpus import MODALITIES, Modality
 
+from .data import Batch
+from .pooling import AttentivePooling, Padded
+
 INPUTS: dict[str, tuple[Modality, ...]] = {"speech": ("speech",), "text": ("text",), "fusion": ("speech", "text")}
 HEADS = tuple(INPUTS)
+POOLING = 10  # streams of a run's seed from which its pooling starts, one a modality
 
 
 def inputs_of(heads: Collection[str]) -> list[Modality]:
@@ -75,6 +79,9 @@ class Heads(nn.Module):
         Number of layers by modality, where inputs are (R, B, L, D) and their mixture is learned: each run weighs the
         normalised layers by a softmax (the scalar mix of Peters et al., 2018, without its scale). Empty: inputs are
         (R, B, D).
+    frames
+        D by modality where inputs are frames (`Padded`), which each run pools by its own attention, the same for all of
+        its heads; `dims` is 2 D there.
 
     """
 
@@ -86,21 +93,33 @@ class Heads(nn.Module):
         classes: int,
         seeds: Sequence[int],
         layers: Mapping[Modality, int] | None = None,
+        frames: Mapping[Modality, int] | None = None,
     ) -> None:
         super().__init__()
         self.names = tuple(names)
         self.mix = nn.ParameterDict({m: nn.Parameter(torch.zeros(len(seeds), n)) for m, n in (layers or {}).items()})
+        self.pool = nn.ModuleDict()
+        for modality, dim in (frames or {}).items():
+            self.pool[modality] = AttentivePooling(
+                dim, [generator(s, POOLING + MODALITIES.index(modality)) for s in seeds]
+            )
         self.heads = nn.ModuleDict()
         for name in names:
             generators = [generator(seed, HEADS.index(name)) for seed in seeds]
             self.heads[name] = Head({m: dims[m] for m in INPUTS[name]}, hidden, classes, generators)
 
-    def forward(self, inputs: Mapping[Modality, Tensor], keep: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    def forward(self, inputs: Batch, keep: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Return log-probabilities (R, B, C) by head; `keep` (R, B, H), by head, multiplies hidden units."""
-        x = {modality: self._mixed(modality, value) for modality, value in inputs.items()}
+        x = {modality: self._vectors(modality, value) for modality, value in inputs.items()}
         return {name: self.heads[name](x, keep[name] if keep else None) for name in self.names}
 
-    def _mixed(self, modality: Modality, x: Tensor) -> Tensor:
+    def _vectors(self, modality: Modality, x: Tensor | Padded) -> Tensor:
+        """Return one vector an utterance, (R, B, D)."""
+        if isinstance(x, Padded):
+            statistics = self.pool[modality](x)  # (R, B, 2D)
+            halves = statistics.unflatten(-1, (2, -1))
+            # Means over many frames are small beside deviations: both are normalised as pooled inputs are.
+            return layer_norm(halves, halves.shape[-1:]).flatten(-2)
         if modality not in self.mix:
             return x
         return torch.einsum("rl,rbld->rbd", self.mix[modality].softmax(dim=-1), x)

@@ -24,6 +24,7 @@ from .fit import Fitted
 from .matrix import Run
 
 DONE = "DONE"
+ATTENTIVE = "attentive-statistics"  # what makes one vector of frames
 CALIBRATED = "student-calibrated"  # the head under which the student's predictions stand after temperature scaling
 
 
@@ -148,6 +149,9 @@ def _write_model(
         "student": variant.objective.student,
         "hidden": variant.training.hidden,
         "layer": variant.training.layer,
+        "pooling": {
+            m: ATTENTIVE if spec["level"] == "frames" else spec["pooling"] for m, spec in facts.features.items()
+        },
         "layer_weights": _layer_weights(fitted, data),
         "temperature": temperature,
         "features": facts.features,

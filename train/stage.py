@@ -23,9 +23,11 @@ from amber.splits import Fold
 
 from . import baselines
 from .calibration import fit_temperature
-from .data import Data, Inputs, Scaling, find_corpus, find_stores, join, layer_of, part
+from .data import Data, Scaling, find_corpus, find_stores, join, layer_of
 from .fit import Fitted, fit, group_key, largest_group, predict
+from .frames import BLOCK_UNITS
 from .heads import inputs_of
+from .inputs import Inputs, part
 from .matrix import Run, Variant, chosen_folds, run_key, runs, variants
 from .parallel import for_each, workers_for
 from .results import Facts, is_done, predictions_of, write_run
@@ -45,6 +47,7 @@ class Experiment:
     facts: Facts
     context: dict[str, Any]
     memory: float  # GB that the features of one fold take
+    streamed: bool  # frames are read again every epoch: they do not fit
 
     def key(self, run: Run) -> str:
         """Return the hash of what a run's result depends on."""
@@ -81,7 +84,7 @@ def prepare(config: Config, dataset: str | None) -> Experiment:
     space = LabelSpace.resolve(config.labels, corpus)
     stores = find_stores(config.features, corpus, inputs_of(heads))
     data = join(corpus, space, stores)
-    needed = _memory(data, all_variants, config.train.memory)
+    needed, streamed = _memory(data, all_variants, config.train.memory)
     split = splits.resolve(config.splits, data.corpus)
     test = config.corpus.options.get("test", "test1")
     folds = {fold.number: fold for fold in splits.make_folds(split, data.corpus, test)}
@@ -103,6 +106,7 @@ def prepare(config: Config, dataset: str | None) -> Experiment:
         facts=Facts(name, sections, specs, {**surroundings(), "cache": str(absolute(locate(config.features.cache)))}),
         context={"schema": SCHEMA_VERSION, "corpus": corpus.label_hash(), **sections},
         memory=needed,
+        streamed=streamed,
     )
 
 
@@ -117,7 +121,7 @@ def run(config: Config, dataset: str | None, console: Console) -> Experiment:
         return experiment
     device = choose(config.train.device)
     _say_what_is_replaced(experiment, missing, console)
-    features = Inputs(experiment.data, experiment.folds, device.name)
+    features = Inputs(experiment.data, experiment.folds, device.name, keep=not experiment.streamed)
     groups = _groups(experiment, device.name)
     # Groups side by side may be of as many folds.
     at_once = min(len(groups), int(config.train.memory / max(experiment.memory, 1e-9)))
@@ -145,6 +149,9 @@ def describe(experiment: Experiment) -> Iterator[str]:
     left_out = ", ".join(f"{n} {why}" for why, n in data.left_out.items() if n)
     if left_out:
         yield f"{experiment.name}: left out: {left_out}"
+    for modality in filter(data.is_frames, data.stores):
+        how = "read again every epoch: more than train.memory" if experiment.streamed else "in memory"
+        yield f"{experiment.name}: {modality}: {int(data.lengths(modality).sum())} frames, {how}"
     used = {row for fold in experiment.folds.values() for rows in fold.parts().values() for row in rows.tolist()}
     if len(used) < len(data.corpus):
         yield f"{experiment.name}: {len(data.corpus) - len(used)} utterances are in no part of any fold"
@@ -173,19 +180,31 @@ def plan(config: Config, dataset: str | None) -> list[str]:
     ]
 
 
-def _memory(data: Data, every: Sequence[Variant], allowed: float) -> float:
-    """Return how many GB a fold's features take at most; refuse layers that are not there or take more than allowed."""
-    largest = 0.0
+def _memory(data: Data, every: Sequence[Variant], allowed: float) -> tuple[float, bool]:
+    """Return how many GB a fold's features take at most, and whether frames are streamed because they are too many.
+
+    Raises
+    ------
+    UserError
+        If a layer is not there, or pooled features alone take more than allowed.
+
+    """
+    largest, at_a_time = 0.0, 0.0
     for variant in every:
         layer = variant.training.layer
-        needed = sum(data.size(modality, layer_of(layer, modality)) for modality in inputs_of(variant.heads)) / 1e9
-        if needed > allowed:
+        sizes = {m: data.size(m, layer_of(layer, m)) / 1e9 for m in inputs_of(variant.heads)}
+        frames = {modality for modality in sizes if data.is_frames(modality)}
+        if frames and variant.model == "logistic":
+            raise UserError(f"variant {variant.name}: logistic regression reads pooled features, not frames")
+        pooled = sum(size for modality, size in sizes.items() if modality not in frames)
+        if pooled > allowed:
             raise UserError(
-                f"train.layer: {layer} of {data.corpus.name} takes {needed:.1f} GB, train.memory allows {allowed:g}\n"
+                f"train.layer: {layer} of {data.corpus.name} takes {pooled:.1f} GB, train.memory allows {allowed:g}\n"
                 "choose one layer or their mean, extract fewer layers, or raise it with --set train.memory=GB"
             )
-        largest = max(largest, needed)
-    return largest
+        blocks = sum(sizes[m] * min(1.0, BLOCK_UNITS / data.stores[m].spec.units) for m in frames)
+        largest, at_a_time = max(largest, sum(sizes.values())), max(at_a_time, pooled + blocks)
+    return (largest, False) if largest <= allowed else (at_a_time, True)
 
 
 def _groups(experiment: Experiment, device: str) -> list[list[Run]]:
@@ -193,10 +212,13 @@ def _groups(experiment: Experiment, device: str) -> list[list[Run]]:
     by_key: dict[tuple[object, ...], list[Run]] = {}
     for run in experiment.runs:
         by_key.setdefault(group_key(run), []).append(run)
-    dims = {modality: store.spec.dim for modality, store in experiment.data.stores.items()}
+    data = experiment.data
+    frames = {modality: float(data.lengths(modality).mean()) for modality in data.stores if data.is_frames(modality)}
+    # Of frames a head sees mean and deviation.
+    dims = {m: store.spec.dim * (2 if m in frames else 1) for m, store in data.stores.items()}
     groups = []
     for runs_of in by_key.values():
-        size = largest_group(runs_of[0], dims, len(experiment.data.space.classes), device)
+        size = largest_group(runs_of[0], dims, len(data.space.classes), device, sum(frames.values()))
         groups += [runs_of[start : start + size] for start in range(0, len(runs_of), size)]
     return sorted(groups, key=lambda group: (str(group[0].variant.training.layer), group[0].fold))
 
@@ -204,11 +226,11 @@ def _groups(experiment: Experiment, device: str) -> list[list[Run]]:
 def _train_group(group: list[Run], experiment: Experiment, features: Inputs, device: str, advance: Advance) -> None:
     data, fold, variant = experiment.data, experiment.folds[group[0].fold], group[0].variant
     inputs, scalings = features.of(fold.number, inputs_of(variant.heads), variant.training.layer)
-    train, dev = (part(inputs, data.counts, rows, device) for rows in (fold.train, fold.dev))
+    train, dev = (part(inputs, data.counts, rows, device, fold.number) for rows in (fold.train, fold.dev))
     note = f"{', '.join(dict.fromkeys(run.variant.name for run in group))}, fold {fold.number}"
     smoothing = data.space.options.smoothing
     parts = {"dev": fold.dev, "test": fold.test}
-    scored = part(inputs, data.counts, np.concatenate(list(parts.values())), device)
+    scored = part(inputs, data.counts, np.concatenate(list(parts.values())), device, fold.number)
     if variant.model == "heads":
         fitted = fit(group, train, dev, device, lambda: advance(len(group), note), smoothing)
         found = predict(fitted, scored)  # (R, m, C) by head

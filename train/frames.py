@@ -1,0 +1,155 @@
+"""Inputs of level *frames*: read unit by unit in shuffled blocks, kept in memory where they fit.
+
+The order of a fold's epoch is drawn from the fold and the epoch alone. So one stream serves all runs of a group, a run
+sees the same batches alone and in company, and frames in memory give the numbers that streamed ones give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from amber.corpus import Modality
+from amber.store import FeatureStore
+
+from .data import SMALLEST_DEVIATION, Batch, Part, Scaling
+from .heads import generator
+from .pooling import Padded
+
+BLOCK_UNITS = 8  # units among whose utterances a block shuffles; so many are in memory at a time
+ORDER = 400  # of the streams of a fold's seed, one an epoch
+VECTORS = 32  # pooled utterances that take as long to score as one of frames
+
+Frames = NDArray[Any]
+
+
+class FrameReader:
+    """The frames of one modality in one layer, or in the mean of several; `rows` (n,) are the utterances' in the store.
+
+    With `keep` they are read once, and else whenever they are asked for.
+    """
+
+    def __init__(self, store: FeatureStore, rows: NDArray[np.int64], layers: Sequence[int], keep: bool) -> None:
+        self.units, self.places = rows // store.spec.unit_rows, rows % store.spec.unit_rows  # (n,)
+        self._store, self._layers = store, list(layers)
+        self._kept: dict[int, list[Frames]] = {}
+        if keep:
+            numbers = np.unique(self.units).tolist()
+            self._kept = dict(zip(numbers, self._streamed(numbers), strict=True))
+
+    def read(self, numbers: Sequence[int]) -> Iterator[list[Frames]]:
+        """Yield, unit by unit, the frames (T, D) of each of its utterances."""
+        return (self._kept[number] for number in numbers) if self._kept else self._streamed(numbers)
+
+    def _streamed(self, numbers: Sequence[int]) -> Iterator[list[Frames]]:
+        for unit in self._store.stream(numbers):
+            assert unit.lengths is not None  # noqa: S101 (only sets of level *frames* are read here)
+            chosen = unit.features[:, self._layers]  # (T, l, D), a copy: the stream uses its memory again
+            one = chosen[:, 0] if len(self._layers) == 1 else chosen.mean(axis=1, dtype=np.float32)
+            yield np.split(one, np.cumsum(unit.lengths)[:-1])
+
+    def scaling(self, train: NDArray[np.int64]) -> Scaling:
+        """Return mean and deviation over all frames of the training utterances."""
+        numbers = np.unique(self.units[train])
+        count, total, squares = 0, 0.0, 0.0
+        for number, unit in zip(numbers.tolist(), self.read(numbers.tolist()), strict=True):
+            members = train[self.units[train] == number]
+            frames = np.concatenate([unit[place] for place in self.places[members]]).astype(np.float64)
+            count += len(frames)
+            total = total + frames.sum(axis=0)
+            squares = squares + np.square(frames).sum(axis=0)
+        mean = np.asarray(total) / count
+        deviation = np.sqrt(np.maximum(np.asarray(squares) / count - np.square(mean), 0))
+        deviation[deviation < SMALLEST_DEVIATION] = 1.0
+        return Scaling(mean.astype(np.float32), deviation.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class ScaledFrames:
+    """A modality's frames with the scaling of one fold."""
+
+    reader: FrameReader
+    scaling: Scaling
+
+    @property
+    def dim(self) -> int:
+        """Return D."""
+        return len(self.scaling.mean)
+
+    def padded(self, items: Sequence[Frames], device: torch.device) -> Padded:
+        """Scale the frames (T, D) of utterances, and pad them to the longest."""
+        lengths = [len(item) for item in items]
+        flat = self.scaling.apply(np.concatenate(items))
+        frames = pad_sequence(list(flat.split(lengths)), batch_first=True)  # type: ignore[no-untyped-call]
+        mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+        return Padded(frames.to(device), mask.to(device))
+
+
+@dataclass(frozen=True)
+class FramesPart(Part):
+    """One part of a fold of which at least one modality is frames; `inputs` are the pooled ones, if any."""
+
+    frames: Mapping[Modality, ScaledFrames]
+    units: NDArray[np.int64]  # (m,)
+    places: NDArray[np.int64]  # (m,) in the unit
+    fold: int
+
+    @property
+    def shapes(self) -> dict[Modality, tuple[int, ...]]:
+        """Return the shape of an utterance by modality; of frames that of their statistics."""
+        return super().shapes | {modality: (2 * frames.dim,) for modality, frames in self.frames.items()}
+
+    @property
+    def frame_dims(self) -> dict[Modality, int]:
+        """Return D of the modalities that are frames."""
+        return {modality: frames.dim for modality, frames in self.frames.items()}
+
+    def batches(self, size: int, orders: Sequence[torch.Generator], epoch: int) -> Iterator[tuple[Tensor, Batch]]:
+        """Yield places (R, B) and their inputs: the same for all runs, shuffled within blocks of shuffled units.
+
+        A block is divided evenly, so that no batch is a mere remainder.
+        """
+        order = generator(self.fold, ORDER + epoch)
+        numbers = _shuffled(np.unique(self.units), order)
+        stream = self._read(numbers.tolist())
+        for block in np.split(numbers, range(BLOCK_UNITS, len(numbers), BLOCK_UNITS)):
+            held = dict(zip(block.tolist(), stream, strict=False))  # the stream goes on with the next block
+            members = _shuffled(np.flatnonzero(np.isin(self.units, block)), order)
+            for places in np.array_split(members, -(-len(members) // size)):
+                yield self._batch(places, held, len(orders))
+
+    def in_order(self, size: int, runs: int) -> Iterator[Batch]:
+        """Yield the inputs of all rows in their order; a slice never goes beyond a unit."""
+        stretches = np.split(np.arange(len(self)), np.flatnonzero(np.diff(self.units)) + 1)
+        numbers = [int(self.units[stretch[0]]) for stretch in stretches]
+        for stretch, number, unit in zip(stretches, numbers, self._read(numbers), strict=True):
+            for places in np.array_split(stretch, -(-len(stretch) * VECTORS // size)):
+                if len(places):
+                    yield self._batch(places, {number: unit}, runs)[1]
+
+    def _read(self, numbers: Sequence[int]) -> Iterator[dict[Modality, list[Frames]]]:
+        streams = [frames.reader.read(numbers) for frames in self.frames.values()]
+        return (dict(zip(self.frames, units, strict=True)) for units in zip(*streams, strict=True))
+
+    def _batch(
+        self, places: NDArray[np.int64], held: Mapping[int, Mapping[Modality, list[Frames]]], runs: int
+    ) -> tuple[Tensor, Batch]:
+        device = self.rows.device
+        where = torch.from_numpy(places).to(device)
+        batch: dict[Modality, Tensor | Padded] = dict(self.shared(where, runs))
+        for modality, frames in self.frames.items():
+            items = [held[int(self.units[p])][modality][int(self.places[p])] for p in places]
+            batch[modality] = frames.padded(items, device)
+        return where.expand(runs, -1), batch
+
+
+def _shuffled(values: NDArray[np.int64], order: torch.Generator) -> NDArray[np.int64]:
+    places: NDArray[np.int64] = torch.randperm(len(values), generator=order).numpy()
+    return values[places]
