@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import torch
+from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from amber.machine import Device
 
@@ -16,6 +17,10 @@ _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 def place(model: Any, device: Device) -> Any:
     """Put a model on a device, in the device's precision."""
+    for module in model.modules():
+        # Weights that are made of others (a weight normalisation) are made once, in float32, and not in every pass.
+        for name in list(module.parametrizations) if is_parametrized(module) else ():
+            remove_parametrizations(module, name)
     return model.to(device.name, _TYPES[device.precision])
 
 

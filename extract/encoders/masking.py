@@ -45,9 +45,13 @@ class MaskedGroupNorm(nn.Module):
         self._frames = frames
 
     def forward(self, states: Tensor) -> Tensor:  # (B, C, T)
-        """Normalise each item over its own frames, in place; what lies beyond them stays as it is."""
+        """Normalise each item over its own frames, perhaps in place; what lies beyond them stays as it is."""
+        counts = self._frames()
+        if min(counts) == states.shape[-1]:
+            whole: Tensor = self._norm(states)
+            return whole
         # Item by item it is the arithmetic of the item alone, and no second copy of the largest tensor there is.
-        for item, frames in zip(states, self._frames(), strict=True):
+        for item, frames in zip(states, counts, strict=True):
             item[:, :frames] = self._norm(item[None, :, :frames])[0]
         return states
 

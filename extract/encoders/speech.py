@@ -137,13 +137,15 @@ def _ears(kind: str, extractor: Any, framing: Framing) -> tuple[Callable[[Signal
 
 
 def _padded(name: str, items: list[NDArray[np.float32]]) -> Inputs:
-    """Return arrays (T, ...) of different lengths as one (B, T, ...), and which of it is not padding, (B, T)."""
+    """Return arrays (T, ...) as one (B, T, ...) and, where lengths differ, which of it is not padding, (B, T)."""
     longest = max(len(item) for item in items)
     values = np.zeros((len(items), longest, *items[0].shape[1:]), dtype=np.float32)
     mask = np.zeros((len(items), longest), dtype=np.int64)
     for row, item in enumerate(items):
         values[row, : len(item)] = item
         mask[row, : len(item)] = 1
+    if mask.all():  # attention is faster without a mask that hides nothing
+        return {name: torch.from_numpy(values)}
     return {name: torch.from_numpy(values), "attention_mask": torch.from_numpy(mask)}
 
 

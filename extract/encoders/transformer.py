@@ -35,9 +35,9 @@ TEXT_TYPES = (
     "mpnet",
     "electra",
 )
-# What a batch may come to on a CPU, padding included. 12 s of audio keep a base-sized model under 1 GB beside its
-# weights, imports included; 16, 24 and 40 s were no faster (docs/LOG.md).
-SPEECH_BUDGET = 12 * RATE  # samples
+# What a batch may come to on a CPU in fp32, padding included. Longer batches were no faster there, and each second costs
+# 25 MB (docs/LOG.md).
+SPEECH_BUDGET = 6 * RATE  # samples
 TEXT_BUDGET = 16_384  # characters
 # Most of a batch that may be padding. Texts are short: for them many small batches cost more than the padding saved.
 SPEECH_PADDING, TEXT_PADDING = 0.05, 0.25
