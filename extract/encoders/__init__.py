@@ -49,9 +49,10 @@ class Card:
     """What is known of an encoder before its weights are loaded.
 
     `layers` are the ones that will be stored, `budget` what a batch may come to in fp32 on a CPU (samples or
-    characters, padding included), `padding` the most of a batch that may be padding, and `max_seconds` the longest window
-    of audio that it takes at once (None: no limit). `frame_count` tells how many frames a number of samples makes, in however
-    many windows (None: texts, and encoders without frames); `has_frames` is false where an utterance is one vector.
+    characters, padding included), `padding` the most of a batch that may be padding, and `max_seconds` the longest
+    window of audio that it takes at once (None: no limit). `frame_count` tells how many frames a number of samples
+    makes, in however many windows (None: texts, and encoders without frames); `has_frames` is false where an utterance
+    is one vector.
     `hop` is the number of samples from frame to frame.
     """
 

@@ -35,8 +35,8 @@ TEXT_TYPES = (
     "mpnet",
     "electra",
 )
-# What a batch may come to on a CPU in fp32, padding included. Longer batches were no faster there, and each second costs
-# 25 MB (docs/LOG.md).
+# What a batch may come to on a CPU in fp32, padding included. Longer batches were no faster there, and take more memory
+# (docs/LOG.md).
 SPEECH_BUDGET = 6 * RATE  # samples
 TEXT_BUDGET = 16_384  # characters
 # Most of a batch that may be padding. Texts are short: for them many small batches cost more than the padding saved.
