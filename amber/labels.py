@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from amber.corpus import Corpus, Votes
 from amber.errors import UserError, nearest, some
 
 Floats = NDArray[np.float64]
+Y = TypeVar("Y", bound=Any)  # an array or a tensor: torch is not imported here
 
 OTHER = "other"
 
@@ -262,12 +264,13 @@ def distribution(counts: Floats) -> Floats:
     return np.asarray(counts / total)
 
 
-def smooth(y: Floats, epsilon: float) -> Floats:
+def smooth(y: Y, epsilon: float) -> Y:
     """Smooth distributions as EMO-SUPERB does: y (1 - e) + (1 - y) e / (C - 1), which keeps the sum.
 
-    For training targets only; what is evaluated are the votes.
+    For training targets only, arrays or tensors (..., C); what is evaluated are the votes.
     """
-    return np.asarray(y * (1 - epsilon) + (1 - y) * epsilon / (y.shape[-1] - 1))
+    smoothed: Y = y * (1 - epsilon) + (1 - y) * epsilon / (y.shape[-1] - 1)
+    return smoothed
 
 
 def _classes(options: LabelOptions, corpus: Corpus) -> tuple[dict[str, list[str]], LabelOptions]:

@@ -66,7 +66,6 @@ class Engine:
         plan = draft.plan(self._card.budget_on(self._device), self._card.padding)
         reading = draft.reading(plan, self._readers)
         self._encoding.submit(self._encode, draft, plan, reading, tick).result()
-        tick(len(inputs) - sum(map(len, plan)))
         unit = draft.unit()
         self._store.commit(number, unit)
         return int((unit.status == Status.FAILED).sum())
@@ -77,6 +76,7 @@ class Engine:
                 raise RunFailure("stopped")
             draft.encode(batch, items, self._encoder)
             tick(len(batch))
+        tick(draft.size - sum(map(len, plan)))  # here, too: progress is counted by one thread
 
     def close(self) -> None:
         """Let no further batch be encoded, and the threads go."""

@@ -44,6 +44,11 @@ class Draft:
         self._status = np.full(len(inputs), Status.ABSENT, dtype=np.uint8)
         self._errors = [""] * len(inputs)
 
+    @property
+    def size(self) -> int:
+        """Return n."""
+        return len(self._inputs)
+
     def plan(self, budget: int, padding: float) -> list[Batch]:
         """Return the batches that are to be encoded, as numbers of inputs; what can't be measured has failed."""
         lengths = {}

@@ -13,6 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from amber.labels import smooth
+
 Target = Literal["hard", "soft", "dirichlet"]
 
 
@@ -30,7 +32,7 @@ def learned(counts: Tensor, target: Target, smoothing: float = 0.0) -> tuple[Ten
     if target == "hard":
         y = torch.nn.functional.one_hot(y.argmax(dim=-1), y.shape[-1]).to(y.dtype)
     if smoothing:
-        y = y * (1 - smoothing) + (1 - y) * smoothing / (y.shape[-1] - 1)
+        y = smooth(y, smoothing)
     return y, y * counts.sum(dim=-1, keepdim=True) if target == "dirichlet" else None
 
 
