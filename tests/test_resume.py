@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import Run, contents, environment
+from conftest import Amber, Run, contents, environment
 from tiny_models import save
 
 from amber.config import load
@@ -108,9 +108,8 @@ def test_twenty_kills_cost_no_byte(run_cache: Run, corpus: Path, whole: Path, tm
 
 
 def test_a_killed_worker_costs_no_byte(corpus: Path, whole: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "amber.cli", "extract", "--dataset", "table", "--workers", "2", "--features", "x"]
-    for option in options(corpus, tmp_path):
-        command += ["--set", option]
+    command = [sys.executable, "-m", "amber.cli", "extract", "--dataset", "table", "--workers", "2"]
+    command += as_options(corpus, tmp_path)
     process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
     while process.poll() is None and committed(tmp_path) < 3:
         time.sleep(0.01)
@@ -135,27 +134,18 @@ def _command(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
 
 
-def test_a_scheduler_that_is_not_there_is_said(corpus: Path, tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "amber.cli",
-        "-q",
-        "extract",
-        "--dataset",
-        "table",
-        "--scheduler",
-        "tcp://127.0.0.1:9",
-    ]
-    for option in options(corpus, tmp_path):
-        command += ["--set", option]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
-    assert done.returncode == 2
+def as_options(corpus: Path, cache: Path) -> list[str]:
+    return [part for option in options(corpus, cache) for part in ("--set", option)]
+
+
+def test_a_scheduler_that_is_not_there_is_said(amber: Amber, corpus: Path, tmp_path: Path) -> None:
+    where = ("--dataset", "table", "--scheduler", "tcp://127.0.0.1:9")
+    done = amber("-q", "extract", *where, *as_options(corpus, tmp_path), code=2)
     assert "--scheduler tcp://127.0.0.1:9: can't be reached" in done.stderr
     assert len(done.stderr.splitlines()) <= 3
 
 
-def test_a_full_disk_ends_the_run_and_keeps_what_is_committed(corpus: Path, tmp_path: Path) -> None:
+def test_a_full_disk_ends_the_run_and_keeps_what_is_committed(amber: Amber, corpus: Path, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
     mounted = subprocess.run(
@@ -164,11 +154,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_committed(corpus: Path, tmp_
     if mounted.returncode:
         pytest.skip("a small disk can't be mounted here: that takes root")
     try:
-        command = [sys.executable, "-m", "amber.cli", "-q", "extract", "--dataset", "table", "--features", "x"]
-        for option in options(corpus, small):
-            command += ["--set", option]
-        done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
-        assert done.returncode == 1
+        done = amber("-q", "extract", "--dataset", "table", *as_options(corpus, small), code=1)
         assert "No space left on device" in done.stderr
         assert len(done.stderr.splitlines()) <= 3
         (store,) = feature_sets(small, "table")
