@@ -26,8 +26,10 @@ class Device:
 
 def settle() -> None:
     """Set what libraries read from the environment when they are first used, where the user has not."""
-    # Threads that spin while they wait starve one another on a shared machine.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Threads that spin long while they wait starve one another on a shared machine; some 10 µs cost nobody anything.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     # Batches hardly ever have a shape twice: what oneDNN keeps for shapes that were is memory for nothing.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 

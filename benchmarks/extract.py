@@ -12,6 +12,7 @@ import multiprocessing
 import resource
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,6 @@ def timed_forward() -> list[float]:
 
 def timed_stage(overrides: list[str]) -> tuple[float, float, float]:
     """Return the seconds of the whole stage, those in the model's forward passes, and the peak memory in GB."""
-    settle()
     spent = timed_forward()
     started = time.perf_counter()
     stage.run(load(None, overrides), Console())
@@ -70,7 +70,9 @@ def timed_stage(overrides: list[str]) -> tuple[float, float, float]:
     return time.perf_counter() - started, sum(spent), peak
 
 
-def plain_loop(model_folder: Path, paths: list[Path], out: Path) -> None:
+def timed_loop(model_folder: Path, paths: list[Path], out: Path) -> float:
+    """Return the seconds of the loop that people write."""
+    started = time.perf_counter()
     model, extractor = (
         AutoModel.from_pretrained(model_folder).eval(),
         AutoFeatureExtractor.from_pretrained(model_folder),
@@ -81,6 +83,13 @@ def plain_loop(model_folder: Path, paths: list[Path], out: Path) -> None:
         with torch.inference_mode():
             states = model(values, output_hidden_states=True).hidden_states
         np.save(out / f"{path.stem}.npy", torch.stack([s[0].mean(dim=0) for s in states]).numpy().astype(np.float16))
+    return time.perf_counter() - started
+
+
+def alone(task: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a function in a process of its own, whose threads and memory are the function's alone."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(task, arguments)
 
 
 def main() -> None:
@@ -97,13 +106,10 @@ def main() -> None:
         precision = "bf16" if options.bf16 else "fp32"
         overrides = ["corpus.dataset=table", f"corpus.root={folder}", f"features.cache={folder / 'cache'}"]
         overrides += [f"features.speech={folder / 'model'}", f"features.precision={precision}"]
-        # In a process of its own, whose memory is the stage's alone.
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            ours, forward, peak = pool.apply(timed_stage, (overrides,))
+        loop = alone(timed_loop, folder / "model", paths, folder)
+        settle()  # as the command line does, before torch is loaded
+        ours, forward, peak = alone(timed_stage, overrides)
         model = sum(file.stat().st_size for file in (folder / "model").glob("*.safetensors")) / 1e9
-        started = time.perf_counter()
-        plain_loop(folder / "model", paths, folder)
-        loop = time.perf_counter() - started
     print(f"{options.size} utterances, {durations(options.size).sum():.0f} s of audio, {precision}")
     print(f"peak memory of the stage {peak:.2f} GB, of which the model's weights {model:.2f} GB")
     print(f"stage {ours:.1f} s · forward passes {forward:.1f} s · stage over forward: {ours / forward:.2f}")

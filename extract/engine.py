@@ -53,11 +53,12 @@ class Engine:
                 f"{recipe.encoder}: revision {self._card.revision} is here, {store.spec.revision} is being extracted"
             )
         self._device = recipe.device
-        self._encoder = self._card.load(recipe.device)
         self._store = store
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
-        # One unit at a time and always in one thread: torch keeps threads and memory for each thread that calls it.
+        # One unit at a time and always in one thread, loading included: torch keeps threads and memory for each thread
+        # that calls it, and with more of them than cores they no longer wait for one another awake.
         self._encoding = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        self._encoder = self._encoding.submit(self._card.load, recipe.device).result()
         self._stopped = threading.Event()
 
     def do(self, number: int, inputs: Sequence[Input | None], tick: Tick) -> int:

@@ -39,7 +39,7 @@ class TrueLengths:
 class MaskedGroupNorm(nn.Module):
     """A GroupNorm over time, with the parameters of another, that counts each item's true frames only."""
 
-    def __init__(self, norm: nn.GroupNorm, frames: Callable[[], list[int]]) -> None:
+    def __init__(self, norm: nn.Module, frames: Callable[[], list[int]]) -> None:
         super().__init__()
         self._norm = norm
         self._frames = frames

@@ -18,6 +18,7 @@ from amber.errors import UserError
 from amber.machine import Device
 
 from ..batching import batches
+from .convolution import use_products
 from .forward import hidden_states, place
 from .framing import RATE, Framing
 from .hub import Source
@@ -64,6 +65,8 @@ class SpeechTransformer:
         if source.config.model_type == "whisper":
             model = model.get_encoder()  # the decoder is let go
         elif source.config.model_type != "wav2vec2-bert":
+            if device.name == "cpu":
+                use_products(model)
             hide_padding(model, self._lengths)
         self._model = place(model, device)
         self._layers = layers
