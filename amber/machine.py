@@ -30,8 +30,10 @@ def settle() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "passive"
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    # Batches hardly ever have a shape twice: what oneDNN keeps for shapes that were is memory for nothing.
+    # Batches hardly ever have a shape twice: what oneDNN, and torch for it, keep of shapes that were is memory for
+    # nothing, and by default without a bound that a run would reach.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
+    os.environ.setdefault("LRU_CACHE_CAPACITY", "16")
 
 
 def choose(device: str, precision: str = "fp32") -> Device:
