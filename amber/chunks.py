@@ -28,12 +28,12 @@ class ChunkError(ValueError):
 def read(folder: Path, start: int, out: NDArray[Any], rows: int) -> None:
     """Fill `out` (n, ...) with the rows from `start` on of the Zarr array in `folder`, whose chunks hold `rows` rows.
 
-    `start` is the first row of a chunk. A chunk that was never written is zero.
+    `start` is the first row of a chunk.
 
     Raises
     ------
     ChunkError
-        If a chunk is damaged.
+        If a chunk is damaged or not there.
 
     """
     bytes_of_row = out[:1].nbytes
@@ -58,8 +58,7 @@ def _read_chunk(path: Path, name: str, part: NDArray[np.uint8], size: int) -> No
             found = file.readinto(whole.data)
             tail = file.read(_CRC_BYTES + 1)
     except FileNotFoundError:
-        part[:] = 0
-        return
+        raise ChunkError(f"{name}: a chunk is missing") from None
     if found != size or len(tail) != _CRC_BYTES:
         raise ChunkError(f"{name}: a chunk is damaged (its length is not {size + _CRC_BYTES})")
     if _crc32c(whole) != int.from_bytes(tail, "little"):

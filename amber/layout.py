@@ -16,12 +16,22 @@ from amber.features import FeatureSpec
 
 @dataclass(frozen=True)
 class Array:
-    """One array's shape, chunks and type; float16 features do not compress, a checksum finds bit rot."""
+    """One array's shape, chunks and type.
+
+    `lost` is what Zarr reads where a chunk is missing: nothing that a unit ever holds, so that it is not taken for one
+    of zeros, and one of zeros is written. The chunks of such arrays also carry a checksum, which finds bit rot, and are
+    not compressed: float16 features do not get smaller. Of the other arrays chunks may be missing.
+    """
 
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
     dtype: Any
-    checked: bool = False
+    lost: Any = None
+
+    @property
+    def checked(self) -> bool:
+        """Return whether damage to a chunk is noticed by itself."""
+        return self.lost is not None
 
 
 def arrays(spec: FeatureSpec) -> dict[str, Array]:
@@ -34,15 +44,15 @@ def arrays(spec: FeatureSpec) -> dict[str, Array]:
     n, rows, units = spec.size, spec.unit_rows, spec.units
     vector = (len(spec.layers), spec.dim)
     if spec.level == "pooled":
-        features = {"pooled": Array((n, *vector), (rows, *vector), spec.dtype, checked=True)}
+        features = {"pooled": Array((n, *vector), (rows, *vector), spec.dtype, np.nan)}
     else:
         features = {
-            "frames": Array((units * spec.unit_room, *vector), (spec.chunk_frames, *vector), spec.dtype, checked=True),
-            "spans": Array((n, 2), (rows, 2), "int64", checked=True),
+            "frames": Array((units * spec.unit_room, *vector), (spec.chunk_frames, *vector), spec.dtype, np.nan),
+            "spans": Array((n, 2), (rows, 2), "int64", -1),
         }
     return {
         **features,
-        "status": Array((n,), (rows,), "uint8", checked=True),
+        "status": Array((n,), (rows,), "uint8", 255),
         "errors": Array((n,), (rows,), str),
         "commits": Array((units,), (1,), "uint64"),
         "ids": Array((n,), (n,), str),
@@ -58,7 +68,7 @@ def lay_out(location: Path, spec: FeatureSpec, ids: Sequence[str]) -> zarr.Group
             shape=array.shape,
             chunks=array.chunks,
             dtype=array.dtype,
-            fill_value="" if array.dtype is str else 0,
+            fill_value=array.lost if array.checked else "" if array.dtype is str else 0,
             compressors=[Crc32cCodec()] if array.checked else "auto" if array.dtype is str else None,
         )
     names: Any = group["ids"]

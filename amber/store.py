@@ -47,6 +47,7 @@ class FeatureStore:
         self.location = location
         self.spec = spec
         self._group = group
+        self._layout = arrays(spec)
         self._arrays: dict[str, zarr.Array[Any]] = {}  # opened so far: opening reads a file
 
     @classmethod
@@ -109,7 +110,7 @@ class FeatureStore:
 
     def check_layout(self) -> None:
         """Raise a `RunFailure` if an array's metadata are not what the spec asks for: then no unit can be judged."""
-        for name, wanted in arrays(self.spec).items():
+        for name, wanted in self._layout.items():
             array = self._array(name)
             same_type = wanted.dtype is str or array.dtype == wanted.dtype
             if (array.shape, array.chunks) != (wanted.shape, wanted.chunks) or not same_type:
@@ -121,7 +122,10 @@ class FeatureStore:
 
     def ids(self) -> tuple[str, ...]:
         """Return the utterance ids, in row order."""
-        return tuple(str(name) for name in self._read("ids"))
+        found = tuple(str(name) for name in self._read("ids"))
+        if not all(found):
+            raise RunFailure(f"{self.location}/ids: a chunk is missing; {_MEND}")
+        return found
 
     def unit(self, number: int) -> range:
         """Return the rows of a unit."""
@@ -363,13 +367,18 @@ class FeatureStore:
         return self._arrays[name]
 
     def _read(self, name: str, selection: Any = slice(None), chunk: str = "") -> NDArray[Any]:
-        array = self._array(name)
+        array, layout = self._array(name), self._layout[name]
+        where, mend = f"{self.location}/{name}{chunk}", "" if chunk else f"; {_MEND}"
         try:
             with zarr.config.set(_READING):
-                return np.asarray(array[selection])
+                found = np.asarray(array[selection])
         except _BAD_CHUNK as error:
-            mend = "" if chunk else f"; {_MEND}"
-            raise RunFailure(f"{self.location}/{name}{chunk}: a chunk is damaged ({error}){mend}") from error
+            raise RunFailure(f"{where}: a chunk is damaged ({error}){mend}") from error
+        if layout.checked:
+            first = found[:, *[0] * (found.ndim - 1)]  # of every row
+            if (np.isnan(first) if np.isnan(layout.lost) else first == layout.lost).any():
+                raise RunFailure(f"{where}: a chunk is missing{mend}")
+        return found
 
 
 def set_folders(cache: Path, dataset: str) -> list[Path]:

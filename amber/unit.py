@@ -58,9 +58,4 @@ class Unit:
             if not np.isfinite(self.features).all():
                 return "features are not finite"
             return "" if np.isin(self.status, list(Status)).all() else "a status has no meaning"
-        # A chunk that is gone reads as empty.
-        if np.isin(self.status, USABLE).any() and not self.features.any():
-            return "its features are gone"
-        if self.features.any() and not self.status.any():
-            return "its chunk of `status` is gone"
         return "its data are not what was committed"

@@ -78,10 +78,10 @@ def test_a_sound_cache_is_clean_and_left_as_it_was(run_cache: Run, cache: Path) 
     [
         ("flipped", "pooled/c/1/0/0: a chunk is damaged"),
         ("cut short", "pooled/c/1/0/0: a chunk is damaged"),
-        ("gone", "its features are gone"),
+        ("gone", "pooled/c/1/0/0: a chunk is missing"),
         ("another's", "not what was committed"),
         ("status flipped", "status/c/1: a chunk is damaged"),
-        ("status gone", "its chunk of `status` is gone"),
+        ("status gone", "status/c/1: a chunk is missing"),
         ("commit", None),
     ],
 )
@@ -116,12 +116,13 @@ def test_damaged_metadata_are_named_and_cost_no_unit(run_cache: Run, cache: Path
     assert FeatureStore.open(store.location).complete()
 
 
-def test_damaged_ids_are_named_and_extract_writes_them_again(run_cache: Run, cache: Path) -> None:
+@pytest.mark.parametrize("how", ["damaged", "missing"])
+def test_damaged_ids_are_named_and_extract_writes_them_again(run_cache: Run, cache: Path, how: str) -> None:
     store = feature_sets(cache, "demo")[0]
     before = contents(store.location)
     path = Path(store.location, "ids", "c", "0")
-    path.write_bytes(path.read_bytes()[:20])
-    assert "ids: a chunk is damaged" in run_cache("verify", "--features", cache, code=1)
+    path.write_bytes(path.read_bytes()[:20]) if how == "damaged" else path.unlink()
+    assert f"ids: a chunk is {how}" in run_cache("verify", "--features", cache, code=1)
     assert [o.units_done_now for o in stage.run(demo_config(cache), Console(quiet=True))] == [0, 0]
     assert contents(store.location) == before
 

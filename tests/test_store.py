@@ -12,6 +12,7 @@ from conftest import contents, flip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amber import store as store_module
 from amber.errors import RunFailure, UserError
 from amber.features import FeatureSpec
 from amber.store import FeatureStore, feature_sets
@@ -128,6 +129,30 @@ def test_a_flipped_byte_is_noticed(tmp_path: Path) -> None:
         store.layer(0)
 
 
+@pytest.mark.parametrize("local", [True, False])
+@pytest.mark.parametrize("name", ["pooled/c/1/0/0", "status/c/1"])
+def test_a_lost_chunk_is_not_taken_for_zeros(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, local: bool
+) -> None:
+    monkeypatch.setattr(store_module, "is_local", lambda _: local)  # elsewhere chunks are read through Zarr
+    store = FeatureStore.create(tmp_path, spec(), ids())
+    fill(store, range(3))
+    (store.location / name).unlink()
+    for read in [lambda: store.layer(0), store.mean_of_layers] if name.startswith("pooled") else [store.status]:
+        with pytest.raises(RunFailure, match="a chunk is missing; `amber cache verify` names the damage"):
+            read()
+    with pytest.raises(RunFailure, match=f"{name}: a chunk is missing" if local else "a chunk is missing"):
+        store.read_unit(1)
+
+
+def test_zeros_and_absent_utterances_are_stored_like_all_others(tmp_path: Path) -> None:
+    store = FeatureStore.create(tmp_path, spec(64), ids(64))
+    store.commit(0, Unit(np.zeros((64, 2, 4)), np.full(64, Status.ABSENT, dtype=np.uint8), [""] * 64))
+    assert not store.every_layer().any()
+    assert not store.status().any()
+    assert store.drop_damaged() == {}
+
+
 def test_features_that_do_not_fit_are_not_committed(tmp_path: Path) -> None:
     store = FeatureStore.create(tmp_path, spec(), ids())
     status, errors = np.ones(64, dtype=np.uint8), [""] * 64
@@ -191,8 +216,11 @@ def test_damage_to_frames_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     store = FeatureStore.create(tmp_path, spec(64, level="frames", dtype="float32"), ids(64))
     store.commit(0, frames_unit([3] * 64, first=1))
     assert store.read_unit(0).features.shape == (192, 2, 4)
+    assert [len(unit.features) for unit in store.stream([0])] == [192]
     flip(store.location / name) if how == "flipped" else (store.location / name).unlink()
     with pytest.raises(RunFailure):
         store.read_unit(0)
+    with pytest.raises(RunFailure, match="damaged" if how == "flipped" else "missing"):
+        list(store.stream([0]))
     assert list(store.drop_damaged()) == [0]
     assert not store.complete()

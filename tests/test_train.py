@@ -206,6 +206,15 @@ def test_baselines_run_as_variants(amber: Amber, demo_cache: Path, tmp_path: Pat
     assert set(bc) == {"uniform", "prior", "logistic", "soft"}
 
 
+def test_a_cache_that_was_copied_in_part_is_refused(amber: Amber, demo_cache: Path, tmp_path: Path) -> None:
+    cache = Path(shutil.copytree(demo_cache, tmp_path / "cache"))
+    chunk = next(cache.glob("demo/speech-*.zarr/pooled/c/1/0/0"))
+    chunk.unlink()
+    said = amber("train", "--features", cache, "--runs", tmp_path / "runs", code=1).stderr
+    assert f"{chunk.relative_to(cache)}: a chunk is missing; `amber cache verify` names the damage" in said
+    assert not list(tmp_path.glob("runs/**/DONE"))
+
+
 def test_features_are_joined_by_id_whatever_their_order(demo_cache: Path) -> None:
     """A corpus that is a part of the feature set, in another order, gets its own features."""
     made = config(demo_cache, demo_cache)
