@@ -375,7 +375,7 @@ class FeatureStore:
         except _BAD_CHUNK as error:
             raise RunFailure(f"{where}: a chunk is damaged ({error}){mend}") from error
         if layout.checked:
-            first = found[:, *[0] * (found.ndim - 1)]  # of every row
+            first = found.reshape(len(found), int(np.prod(found.shape[1:])))[:, 0]  # of every row
             if (np.isnan(first) if np.isnan(layout.lost) else first == layout.lost).any():
                 raise RunFailure(f"{where}: a chunk is missing{mend}")
         return found
