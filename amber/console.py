@@ -84,11 +84,10 @@ class Console:
 
         def advance(n: int = 1, note: str = "") -> None:
             nonlocal count, last
-            if n == 0:
-                return
             count += n
             now = time.monotonic()
-            if count < total and now - last < PLAIN_INTERVAL:
+            ended = n > 0 and count >= total
+            if not ended and now - last < PLAIN_INTERVAL:
                 return
             last = now
             tail = f"  {note}" if note else ""

@@ -177,6 +177,28 @@ def parts(experiment: stage.Experiment, keep: bool = True) -> dict[str, FramesPa
     return made  # type: ignore[return-value]
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_reading_all_frames_tells_how_far_it_is_and_can_be_stopped(cache: Path, tmp_path: Path, keep: bool) -> None:
+    experiment = stage.prepare(config(cache, tmp_path), None)
+    inputs = Inputs(experiment.data, experiment.folds, "cpu", keep)
+    heard: list[str] = []
+
+    def stop(note: str) -> None:
+        heard.append(note)
+        if len(heard) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        inputs.of(1, ["speech"], "last", stop)
+    assert len(heard) == 2
+    heard.clear()
+    inputs.of(1, ["speech"], "last", heard.append)
+    assert ("reading speech frames, unit 1 of 4" in heard) == keep
+    assert heard[-1].startswith("scaling speech frames, unit ")
+    last, whole = heard[-1].rsplit(" of ", 1)
+    assert last.endswith(f" {whole}")
+
+
 def test_a_run_learns_the_same_alone_and_in_company(cache: Path, tmp_path: Path) -> None:
     experiment = stage.prepare(config(cache, tmp_path, "train.seeds=[0, 1, 2]", "train.patience=2"), None)
     of = parts(experiment)

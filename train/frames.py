@@ -6,7 +6,7 @@ sees the same batches alone and in company, and frames in memory give the number
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,25 +28,39 @@ ORDER = 400  # of the streams of a fold's seed, one an epoch
 VECTORS = 32  # pooled utterances that take as long to score as one of frames
 
 Frames = NDArray[Any]
+Tell = Callable[[str], object]
 
 
 class FrameReader:
     """The frames of one modality in one layer, or in the mean of several; `rows` (n,) are the utterances' in the store.
 
-    With `keep` they are read once, and else whenever they are asked for.
+    With `keep` they are read once, and else whenever they are asked for. `tell` hears how far a reading of all is.
     """
 
-    def __init__(self, store: FeatureStore, rows: NDArray[np.int64], layers: Sequence[int], keep: bool) -> None:
+    def __init__(
+        self,
+        store: FeatureStore,
+        rows: NDArray[np.int64],
+        layers: Sequence[int],
+        keep: bool,
+        tell: Tell = lambda note: None,
+    ) -> None:
         self.units, self.places = rows // store.spec.unit_rows, rows % store.spec.unit_rows  # (n,)
-        self._store, self._layers = store, list(layers)
+        self._store, self._layers, self._tell = store, list(layers), tell
         self._kept: dict[int, list[Frames]] = {}
         if keep:
             numbers = np.unique(self.units).tolist()
-            self._kept = dict(zip(numbers, self._streamed(numbers), strict=True))
+            self._kept = dict(self._told("reading", numbers))
 
     def read(self, numbers: Sequence[int]) -> Iterator[list[Frames]]:
         """Yield, unit by unit, the frames (T, D) of each of its utterances."""
         return (self._kept[number] for number in numbers) if self._kept else self._streamed(numbers)
+
+    def _told(self, what: str, numbers: Sequence[int]) -> Iterator[tuple[int, list[Frames]]]:
+        """Read units with their numbers, and tell how far it is."""
+        for done, (number, unit) in enumerate(zip(numbers, self.read(numbers), strict=True), 1):
+            self._tell(f"{what} {self._store.spec.modality} frames, unit {done} of {len(numbers)}")
+            yield number, unit
 
     def _streamed(self, numbers: Sequence[int]) -> Iterator[list[Frames]]:
         for unit in self._store.stream(numbers):
@@ -59,7 +73,7 @@ class FrameReader:
         """Return mean and deviation over all frames of the training utterances."""
         numbers = np.unique(self.units[train])
         count, total, squares = 0, 0.0, 0.0
-        for number, unit in zip(numbers.tolist(), self.read(numbers.tolist()), strict=True):
+        for number, unit in self._told("scaling", numbers.tolist()):
             members = train[self.units[train] == number]
             frames = np.concatenate([unit[place] for place in self.places[members]]).astype(np.float64)
             count += len(frames)

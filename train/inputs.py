@@ -16,7 +16,7 @@ from amber.errors import UserError
 from amber.splits import Fold
 
 from .data import Data, LayerChoice, Part, Scaling, layer_of
-from .frames import FrameReader, FramesPart, ScaledFrames
+from .frames import FrameReader, FramesPart, ScaledFrames, Tell
 
 Scaled = Tensor | ScaledFrames
 
@@ -30,26 +30,29 @@ class Inputs:
     def __init__(self, data: Data, folds: Mapping[int, Fold], device: str, keep: bool = True) -> None:
         self._data, self._folds, self._device, self._keep = data, folds, device, keep
         self._lock = Lock()  # of threads that want the same, one computes it
+        self._tell: Tell = lambda note: None  # of the thread that has the lock
         # One entry a modality, so that nothing is in memory but what is needed now.
         self._read = lru_cache(len(MODALITIES))(data.inputs)
         self._frames = lru_cache(len(MODALITIES))(self._reader)
         self._scaled = lru_cache(len(MODALITIES))(self._scale)
 
     def of(
-        self, fold: int, modalities: Iterable[Modality], layer: LayerChoice
+        self, fold: int, modalities: Iterable[Modality], layer: LayerChoice, tell: Tell = lambda note: None
     ) -> tuple[dict[Modality, Scaled], dict[Modality, Scaling]]:
         """Return, by modality, all utterances' inputs scaled by the fold's training part, and the scaling.
 
-        `layer` is a training's choice, for all modalities or by modality.
+        `layer` is a training's choice, for all modalities or by modality. `tell` hears how far frames are read; what
+        it raises ends the reading.
         """
         with self._lock:
+            self._tell = tell
             found = {modality: self._scaled(modality, layer_of(layer, modality), fold) for modality in modalities}
         return {m: inputs for m, (inputs, _) in found.items()}, {m: scaling for m, (_, scaling) in found.items()}
 
     def _reader(self, modality: Modality, layer: LayerChoice) -> FrameReader:
         store = self._data.stores[modality]
         chosen = [store.spec.layers.index(number) for number in self._data.layers(modality, layer)]
-        return FrameReader(store, self._data.rows[modality], chosen, self._keep)
+        return FrameReader(store, self._data.rows[modality], chosen, self._keep, lambda note: self._tell(note))
 
     def _scale(self, modality: Modality, layer: LayerChoice, fold: int) -> tuple[Scaled, Scaling]:
         train = self._folds[fold].train

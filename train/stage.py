@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +226,8 @@ def _groups(experiment: Experiment, device: str) -> list[list[Run]]:
 
 def _train_group(group: list[Run], experiment: Experiment, features: Inputs, device: str, advance: Advance) -> None:
     data, fold, variant = experiment.data, experiment.folds[group[0].fold], group[0].variant
-    inputs, scalings = features.of(fold.number, inputs_of(variant.heads), variant.training.layer)
+    tell = partial(advance, 0)
+    inputs, scalings = features.of(fold.number, inputs_of(variant.heads), variant.training.layer, tell)
     train, dev = (part(inputs, data.counts, rows, device, fold.number) for rows in (fold.train, fold.dev))
     note = f"{', '.join(dict.fromkeys(run.variant.name for run in group))}, fold {fold.number}"
     smoothing = data.space.options.smoothing
