@@ -26,6 +26,7 @@ from amber.console import Console
 from amber.extract import stage
 from amber.extract.encoders import speech
 from amber.machine import settle
+from amber.store import feature_sets
 
 RATE = 16_000
 
@@ -59,6 +60,15 @@ def timed_forward() -> list[float]:
 
     speech.hidden_states = noted
     return spent
+
+
+def agreement(cache: Path, out: Path) -> float:
+    """Return the lowest cosine, over utterances and layers, between the stage's features and the loop's."""
+    (store,) = feature_sets(cache, "table")
+    loop = np.stack([np.load(out / f"{uid}.npy") for uid in store.ids()]).astype(np.float64)  # (N, L, D)
+    stage_s = store.every_layer().astype(np.float64)
+    norms = np.linalg.norm(loop, axis=-1) * np.linalg.norm(stage_s, axis=-1)
+    return float(((loop * stage_s).sum(axis=-1) / norms).min())
 
 
 def timed_stage(overrides: list[str]) -> tuple[float, float, float]:
@@ -110,10 +120,12 @@ def main() -> None:
         settle()  # as the command line does, before torch is loaded
         ours, forward, peak = alone(timed_stage, overrides)
         model = sum(file.stat().st_size for file in (folder / "model").glob("*.safetensors")) / 1e9
+        cosine = agreement(folder / "cache", folder)
     print(f"{options.size} utterances, {durations(options.size).sum():.0f} s of audio, {precision}")
     print(f"peak memory of the stage {peak:.2f} GB, of which the model's weights {model:.2f} GB")
     print(f"stage {ours:.1f} s · forward passes {forward:.1f} s · stage over forward: {ours / forward:.2f}")
     print(f"plain loop (fp32) {loop:.1f} s · plain loop over stage: {loop / ours:.2f}")
+    print(f"lowest cosine between the features of the two: {cosine:.5f}")
 
 
 if __name__ == "__main__":
