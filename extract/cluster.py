@@ -13,6 +13,7 @@ from typing import Any
 
 from amber.errors import RunFailure, UserError
 from amber.location import absolute, locate
+from amber.machine import Device
 from amber.store import FeatureStore
 
 from .engine import UNITS_AT_ONCE, Engine, Recipe, Tick
@@ -89,13 +90,18 @@ def _do(recipe: Recipe, location: str, number: int, inputs: Sequence[Input | Non
 
 @lru_cache(maxsize=1)
 def _engine(recipe: Recipe, location: str) -> Engine:
-    """Return this worker process's one engine."""
-    return Engine(replace(recipe, device=_own_device(recipe)), FeatureStore.open(locate(location)))
+    """Return this worker process's one engine; RunFailure if the worker has another revision of the encoder."""
+    card, store = recipe.card(), FeatureStore.open(locate(location))
+    if card.revision != store.spec.revision:
+        raise RunFailure(
+            f"{recipe.encoder}: revision {card.revision} is here, {store.spec.revision} is being extracted"
+        )
+    return Engine(card, _own_device(recipe.device), store)
 
 
-def _own_device(recipe: Recipe) -> Any:
+def _own_device(device: Device) -> Device:
     """Return the worker's device: where several GPUs are on a machine, each of its workers has its own."""
-    device, name = recipe.device, dask.get_worker().name
+    name = dask.get_worker().name
     if device.name != "cuda" or not isinstance(name, int):
         return device
     import torch

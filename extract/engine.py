@@ -30,7 +30,7 @@ Tick = Callable[[int], object]  # told of utterances as they are done
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to come by an encoder, in any process: what `encoders.find` is asked, and the device."""
+    """How to come by an encoder in another process: what `encoders.find` is asked, and the device."""
 
     encoder: str
     modality: Modality
@@ -46,19 +46,13 @@ class Recipe:
 class Engine:
     """Does the units of a feature set; several threads may ask it to at once."""
 
-    def __init__(self, recipe: Recipe, store: FeatureStore) -> None:
-        self._card = recipe.card()
-        if self._card.revision != store.spec.revision:
-            raise RunFailure(
-                f"{recipe.encoder}: revision {self._card.revision} is here, {store.spec.revision} is being extracted"
-            )
-        self._device = recipe.device
-        self._store = store
+    def __init__(self, card: Card, device: Device, store: FeatureStore) -> None:
+        self._card, self._device, self._store = card, device, store
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
         # One unit at a time and always in one thread, loading included: torch keeps threads and memory for each thread
         # that calls it, and with more of them than cores they no longer wait for one another awake.
         self._encoding = ThreadPoolExecutor(1, thread_name_prefix="encoder")
-        self._encoder = self._encoding.submit(self._card.load, recipe.device).result()
+        self._encoder = self._encoding.submit(card.load, device).result()
         self._stopped = threading.Event()
 
     def do(self, number: int, inputs: Sequence[Input | None], tick: Tick) -> int:
@@ -87,13 +81,13 @@ class Engine:
 
 
 def here(
-    recipe: Recipe, store: FeatureStore, units: Mapping[int, Sequence[Input | None]], tick: Tick
+    card: Card, device: Device, store: FeatureStore, units: Mapping[int, Sequence[Input | None]], tick: Tick
 ) -> Generator[int, None, None]:
     """Do units in this process; yield how many utterances failed in each, as they are committed.
 
     What is left undone when the caller stops asking stays undone.
     """
-    engine = Engine(recipe, store)
+    engine = Engine(card, device, store)
     with ThreadPoolExecutor(UNITS_AT_ONCE) as executor:
         futures = [executor.submit(engine.do, number, inputs, tick) for number, inputs in units.items()]
         try:

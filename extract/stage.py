@@ -249,7 +249,7 @@ def _do(
     done = size - sum(map(len, units.values()))
     with (
         console.progress(work.card.modality, size, done) as advance,
-        closing(_results(work.recipe, store, units, cluster, advance)) as results,
+        closing(_results(work, store, units, cluster, advance)) as results,
     ):
         for more in results:
             failed += more
@@ -258,13 +258,13 @@ def _do(
 
 
 def _results(
-    recipe: Recipe, store: FeatureStore, units: Mapping[int, Sequence[Input | None]], cluster: Cluster, tick: Tick
+    work: Work, store: FeatureStore, units: Mapping[int, Sequence[Input | None]], cluster: Cluster, tick: Tick
 ) -> Generator[int, None, None]:
     if cluster == Cluster():
-        return engine.here(recipe, store, units, tick)
+        return engine.here(work.card, work.device, store, units, tick)
     from .cluster import on_cluster  # late: it takes a second to import
 
-    return on_cluster(cluster.workers, cluster.scheduler, recipe, store, units, tick)
+    return on_cluster(cluster.workers, cluster.scheduler, work.recipe, store, units, tick)
 
 
 def _drop_damaged(store: FeatureStore, console: Console) -> None:
