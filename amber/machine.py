@@ -26,7 +26,8 @@ class Device:
 
 def settle() -> None:
     """Set what libraries read from the environment when they are first used, where the user has not."""
-    # Threads that spin long while they wait starve one another on a shared machine; some 10 µs cost nobody anything.
+    # Threads that wait awake for long starve one another on a shared machine, and ones that sleep at once wake late
+    # (docs/LOG.md).
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "passive"
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
