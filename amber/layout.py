@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
 from amber.features import FeatureSpec
@@ -18,9 +19,9 @@ from amber.features import FeatureSpec
 class Array:
     """One array's shape, chunks and type.
 
-    `lost` is what Zarr reads where a chunk is missing: nothing that a unit ever holds, so that it is not taken for one
-    of zeros, and one of zeros is written. The chunks of such arrays also carry a checksum, which finds bit rot, and are
-    not compressed: float16 features do not get smaller. Of the other arrays chunks may be missing.
+    `lost` is what Zarr reads where a chunk is missing: nothing that is ever written, so that it is not taken for one
+    of zeros, and one of zeros is written. Of arrays without it chunks may be missing. Numbers that must be there also
+    carry a checksum, which finds bit rot, and are not compressed: float16 features do not get smaller.
     """
 
     shape: tuple[int, ...]
@@ -29,9 +30,16 @@ class Array:
     lost: Any = None
 
     @property
-    def checked(self) -> bool:
-        """Return whether damage to a chunk is noticed by itself."""
-        return self.lost is not None
+    def fill(self) -> Any:
+        """Return what is read where there is no chunk."""
+        return self.lost if self.lost is not None else "" if self.dtype is str else 0
+
+    def is_lost(self, found: NDArray[Any]) -> bool:
+        """Return whether rows (n, ...) that were read lie in a chunk that is missing and must not be."""
+        if self.lost is None:
+            return False
+        first = found.reshape(len(found), int(np.prod(found.shape[1:])))[:, 0]
+        return bool((np.isnan(first) if isinstance(self.lost, float) else first == self.lost).any())
 
 
 def arrays(spec: FeatureSpec) -> dict[str, Array]:
@@ -55,7 +63,7 @@ def arrays(spec: FeatureSpec) -> dict[str, Array]:
         "status": Array((n,), (rows,), "uint8", 255),
         "errors": Array((n,), (rows,), str),
         "commits": Array((units,), (1,), "uint64"),
-        "ids": Array((n,), (n,), str),
+        "ids": Array((n,), (n,), str, ""),
     }
 
 
@@ -68,8 +76,8 @@ def lay_out(location: Path, spec: FeatureSpec, ids: Sequence[str]) -> zarr.Group
             shape=array.shape,
             chunks=array.chunks,
             dtype=array.dtype,
-            fill_value=array.lost if array.checked else "" if array.dtype is str else 0,
-            compressors=[Crc32cCodec()] if array.checked else "auto" if array.dtype is str else None,
+            fill_value=array.fill,
+            compressors="auto" if array.dtype is str else None if array.lost is None else [Crc32cCodec()],
         )
     names: Any = group["ids"]
     names[:] = np.array(ids, dtype=object)
