@@ -66,9 +66,9 @@ def agreement(cache: Path, out: Path) -> float:
     """Return the lowest cosine, over utterances and layers, between the stage's features and the loop's."""
     (store,) = feature_sets(cache, "table")
     loop = np.stack([np.load(out / f"{uid}.npy") for uid in store.ids()]).astype(np.float64)  # (N, L, D)
-    stage_s = store.every_layer().astype(np.float64)
-    norms = np.linalg.norm(loop, axis=-1) * np.linalg.norm(stage_s, axis=-1)
-    return float(((loop * stage_s).sum(axis=-1) / norms).min())
+    ours = store.every_layer().astype(np.float64)
+    norms = np.linalg.norm(loop, axis=-1) * np.linalg.norm(ours, axis=-1)
+    return float(((loop * ours).sum(axis=-1) / norms).min())
 
 
 def timed_stage(overrides: list[str]) -> tuple[float, float, float]:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from amber.config import Objective, Training, load
+from amber.config import Training, load
 from amber.train.data import Part
 from amber.train.fit import DROPOUT, GROUP_BYTES, ORDER, Fitted, fit, group_key, largest_group, predict
 from amber.train.heads import INPUTS, Heads, dropout_mask, generator
@@ -51,16 +51,6 @@ def test_a_run_learns_the_same_alone_and_in_company() -> None:
         assert [e["dev_bc"] for e in alone.epochs] == pytest.approx([e["dev_bc"] for e in one.epochs], abs=1e-5)
         for name, value in alone.state.items():
             torch.testing.assert_close(value, one.state[name], atol=1e-4, rtol=1e-4)
-
-
-def test_coefficients_are_each_run_s_own() -> None:
-    a = run(0)
-    b = Run(Variant("b", Objective(modality=0.0), a.variant.training), 1, 0)
-    assert group_key(a) == group_key(b)
-    both = fitted(a, b)
-    for one, of in zip(both, (a, b), strict=True):
-        assert one.epochs[-1]["dev_bc"] == pytest.approx(fitted(of)[0].epochs[-1]["dev_bc"], abs=1e-5)
-    assert both[0].epochs != both[1].epochs
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others() -> None:
@@ -159,11 +149,12 @@ def changed(of: Run, **objective: object) -> Run:
     return Run(Variant("changed", variant.objective.model_copy(update=objective), variant.training), of.fold, of.seed)
 
 
-def test_rater_dropout_is_each_run_s_own() -> None:
-    plain, dropping = run(1), changed(run(1), rater_dropout=0.4)
-    assert group_key(plain) == group_key(dropping)
-    both = fitted(plain, dropping)
-    for one, of in zip(both, (plain, dropping), strict=True):
+@pytest.mark.parametrize(("seed", "objective"), [(0, {"modality": 0.0}), (1, {"rater_dropout": 0.4})])
+def test_an_objective_s_numbers_are_each_run_s_own(seed: int, objective: dict[str, float]) -> None:
+    plain, other = run(seed), changed(run(seed), **objective)
+    assert group_key(plain) == group_key(other)
+    both = fitted(plain, other)
+    for one, of in zip(both, (plain, other), strict=True):
         assert one.epochs[-1]["dev_bc"] == pytest.approx(fitted(of)[0].epochs[-1]["dev_bc"], abs=1e-5)
     assert both[0].epochs != both[1].epochs
 

@@ -40,6 +40,7 @@ class Data:
     truth: NDArray[np.float64] | None  # (n, C)
     stores: Mapping[Modality, FeatureStore]
     rows: Mapping[Modality, NDArray[np.int64]]  # (n,) into the store
+    stored_lengths: Mapping[Modality, NDArray[np.int64]]  # (N,) frames, of modalities that are frames
     left_out: Mapping[str, int]
 
     @property
@@ -53,7 +54,7 @@ class Data:
 
     def lengths(self, modality: Modality) -> NDArray[np.int64]:
         """Return how many frames each utterance has, (n,)."""
-        return _lengths(self.stores[modality])[self.rows[modality]]
+        return self.stored_lengths[modality][self.rows[modality]]
 
     def layers(self, modality: Modality, choice: LayerChoice) -> tuple[int, ...]:
         """Return the numbers of the stored layers that a choice reads.
@@ -89,7 +90,7 @@ class Data:
             units = np.unique(self.rows[modality] // spec.unit_rows)
             read = np.isin(np.arange(spec.size) // spec.unit_rows, units)
             kept = np.dtype(spec.dtype if len(layers) == 1 else "float32").itemsize
-            return int(_lengths(self.stores[modality])[read].sum()) * spec.dim * kept
+            return int(self.stored_lengths[modality][read].sum()) * spec.dim * kept
         vectors = len(layers) if choice == "learned" else 1  # of one utterance
         stored = np.dtype("float32" if choice == "mean" else spec.dtype).itemsize
         return spec.dim * vectors * (spec.size * stored + len(self.corpus) * 4)
@@ -250,12 +251,14 @@ def join(corpus: Corpus, space: LabelSpace, stores: Mapping[Modality, FeatureSto
     keep = np.ones(len(ids), dtype=bool)
     left_out = dict(labelled.left_out)
     rows: dict[Modality, NDArray[np.int64]] = {}
+    stored_lengths: dict[Modality, NDArray[np.int64]] = {}
     for modality, store in stores.items():
         place = {uid: row for row, uid in enumerate(store.ids())}
         rows[modality] = np.array([place.get(uid, -1) for uid in ids], dtype=np.int64)
         usable = np.isin(store.status(), USABLE)
         if store.spec.level == "frames":
-            usable &= _lengths(store) > 0
+            stored_lengths[modality] = np.diff(store.spans(), axis=1)[:, 0]
+            usable &= stored_lengths[modality] > 0
         there = (rows[modality] >= 0) & usable[rows[modality]]
         left_out[f"no {modality} features"] = int(np.sum(keep & ~there))
         keep &= there
@@ -271,6 +274,7 @@ def join(corpus: Corpus, space: LabelSpace, stores: Mapping[Modality, FeatureSto
         truth=labelled.truth[chosen] if labelled.truth is not None else None,
         stores=stores,
         rows={modality: where[chosen] for modality, where in rows.items()},
+        stored_lengths=stored_lengths,
         left_out=left_out,
     )
 
@@ -278,10 +282,6 @@ def join(corpus: Corpus, space: LabelSpace, stores: Mapping[Modality, FeatureSto
 def layer_of(choice: Any, modality: Modality) -> LayerChoice:
     """Return a training's layer choice for one modality."""
     return choice.get(modality, "last") if isinstance(choice, dict) else choice
-
-
-def _lengths(store: FeatureStore) -> NDArray[np.int64]:
-    return np.diff(store.spans(), axis=1)[:, 0]
 
 
 def _blocks(rows: NDArray[np.int64], features: NDArray[Any]) -> list[NDArray[np.int64]]:

@@ -17,7 +17,7 @@ from torch.nn.functional import gelu, layer_norm, log_softmax
 from amber.corpus import MODALITIES, Modality
 
 from .data import Batch
-from .pooling import AttentivePooling, Padded
+from .pooling import AttentivePooling, Padded, start
 
 INPUTS: dict[str, tuple[Modality, ...]] = {"speech": ("speech",), "text": ("text",), "fusion": ("speech", "text")}
 HEADS = tuple(INPUTS)
@@ -46,9 +46,7 @@ class Head(nn.Module):
         self.weight2 = nn.Parameter(torch.empty(runs, hidden, classes))
         self.bias2 = nn.Parameter(torch.empty(runs, 1, classes))
         first, second = [*self.weight1.values(), self.bias1], [self.weight2, self.bias2]
-        for run, generator in enumerate(generators):
-            for parameter, fan_in in (*((p, inputs) for p in first), *((p, hidden) for p in second)):
-                nn.init.uniform_(parameter.data[run], -(fan_in**-0.5), fan_in**-0.5, generator=generator)
+        start([*((p, inputs) for p in first), *((p, hidden) for p in second)], generators)
 
     def forward(self, x: Mapping[Modality, Tensor], keep: Tensor | None = None) -> Tensor:
         """Return log-probabilities; `keep` (R, B, H) multiplies the hidden units."""

@@ -37,9 +37,7 @@ class AttentivePooling(nn.Module):
         self.weight = nn.Parameter(torch.empty(runs, dim, attention))
         self.bias = nn.Parameter(torch.empty(runs, 1, attention))
         self.score = nn.Parameter(torch.empty(runs, attention, 1))
-        for run, generator in enumerate(generators):
-            for parameter, fan_in in ((self.weight, dim), (self.bias, dim), (self.score, attention)):
-                nn.init.uniform_(parameter.data[run], -(fan_in**-0.5), fan_in**-0.5, generator=generator)
+        start([(self.weight, dim), (self.bias, dim), (self.score, attention)], generators)
 
     def forward(self, x: Padded) -> Tensor:
         """Return mean and deviation side by side, (R, B, 2D); padding changes nothing."""
@@ -50,3 +48,13 @@ class AttentivePooling(nn.Module):
         weights = energy.masked_fill(~x.mask, float("-inf")).softmax(dim=-1)  # (R, B, T)
         mean, square = (torch.einsum("rbt,btd->rbd", weights, power) for power in (x.frames, x.frames.square()))
         return torch.cat([mean, (square - mean.square()).clamp_min(SMALLEST_VARIANCE).sqrt()], dim=-1)
+
+
+def start(parameters: Sequence[tuple[nn.Parameter, int]], generators: Sequence[torch.Generator]) -> None:
+    """Draw every run's part of parameters (R, ...), given with their fan-in, as `torch.nn.Linear` starts.
+
+    Each run draws from its own generator: uniformly between -1 / sqrt(fan-in) and 1 / sqrt(fan-in).
+    """
+    for run, generator in enumerate(generators):
+        for parameter, fan_in in parameters:
+            nn.init.uniform_(parameter.data[run], -(fan_in**-0.5), fan_in**-0.5, generator=generator)

@@ -119,14 +119,12 @@ def predictions_of(
     }
     truth = data.truth[rows] if data.truth is not None else None
     student = run.variant.objective.student
-    of_heads = []
-    for head, p in probabilities.items():
-        name = STUDENT if head == student else head
-        keys = {**shared, "head": np.full(len(rows), name, dtype=object)}
-        of_heads.append(Predictions(data.space.classes, keys, data.y[rows], p, truth))
+    named = {STUDENT if head == student else head: p for head, p in probabilities.items()}
     if temperature is not None:
-        keys = {**shared, "head": np.full(len(rows), CALIBRATED, dtype=object)}
-        p = scaled(probabilities[student], temperature)
+        named[CALIBRATED] = scaled(probabilities[student], temperature)
+    of_heads = []
+    for name, p in named.items():
+        keys = {**shared, "head": np.full(len(rows), name, dtype=object)}
         of_heads.append(Predictions(data.space.classes, keys, data.y[rows], p, truth))
     return concatenate(of_heads)
 
