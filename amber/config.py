@@ -26,7 +26,7 @@ Divergence = Literal["kl", "reverse-kl", "js", "bhattacharyya", "hellinger"]
 Weighting = Literal["adaptive", "uniform", "confidence"]
 Layer = Literal["last", "mean", "learned"] | Annotated[int, Field(ge=0)]
 HeadName = Literal["speech", "text", "fusion"]
-ModelName = Literal["heads", "uniform", "prior", "logistic"]
+ModelName = Literal["heads", "uniform", "prior", "logistic", "svm", "mlp", "ridge"]
 Scheme = Literal[
     "official", "leave-one-session-out", "leave-one-speaker-out", "speaker-folds", "actor-ranges", "column"
 ]
@@ -130,7 +130,7 @@ class VariantOptions(Section):
     """A named change of the objective or the training, on top of another variant."""
 
     base: str | None = None
-    model: ModelName | None = None  # heads, unless it is a baseline
+    model: ModelName | None = None  # heads, unless it is one of their rivals (train/rivals.py)
     objective: dict[str, Any] = {}
     train: dict[str, Any] = {}
 

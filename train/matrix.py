@@ -30,12 +30,17 @@ BUILT_IN: dict[str, VariantOptions] = {
     "uniform": VariantOptions(model="uniform", objective=_UNGUIDED),
     "prior": VariantOptions(model="prior", objective=_UNGUIDED),
     "logistic": VariantOptions(model="logistic", objective=_UNGUIDED),
+    "svm": VariantOptions(model="svm", objective=_UNGUIDED),
+    "mlp": VariantOptions(model="mlp", objective=_UNGUIDED),
+    "ridge": VariantOptions(model="ridge", objective=_UNGUIDED),
 }
+
+LAYERED = ("heads", "uniform", "prior")  # models to which every level and layer choice is alike; rivals read vectors
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A named objective and training, everything resolved, and the model that learns: heads or a baseline."""
+    """A named objective and training, everything resolved, and the model that learns: heads or one of their rivals."""
 
     name: str
     objective: Objective
@@ -46,7 +51,7 @@ class Variant:
     def heads(self) -> tuple[str, ...]:
         """Return the heads that train: the student, and its experts if anything asks for them.
 
-        A baseline stands in the student's place: it reads what that head would read.
+        A rival stands in the student's place: it reads what that head would read.
         """
         objective = self.objective
         if self.model != "heads" or (objective.modality == 0 and objective.experts == 0):
@@ -136,8 +141,8 @@ def _variant(name: str, model: ModelName, changes: Mapping[str, dict[str, Any]],
     where = f"variant {name}"
     training = validated(Training, {**shared, **changes["train"]}, f"{where}: train")
     layers = training.layer.values() if isinstance(training.layer, dict) else [training.layer]
-    if model == "logistic" and "learned" in layers:
-        raise UserError(f"{where}: logistic regression can't learn layers; set train.layer to last or mean")
+    if model not in LAYERED and "learned" in layers:
+        raise UserError(f"{where}: {model} can't learn layers; set train.layer to last or mean")
     return Variant(name, validated(Objective, objective, f"{where}: objective"), training, model)
 
 

@@ -22,14 +22,14 @@ from amber.location import absolute, locate
 from amber.machine import choose, surroundings
 from amber.splits import Fold
 
-from . import baselines
+from . import rivals
 from .calibration import fit_temperature
 from .data import Data, Scaling, find_corpus, find_stores, join, layer_of
 from .fit import Fitted, fit, group_key, largest_group, predict
 from .frames import BLOCK_UNITS
 from .heads import inputs_of
 from .inputs import Inputs, part
-from .matrix import Run, Variant, chosen_folds, run_key, runs, variants
+from .matrix import LAYERED, Run, Variant, chosen_folds, run_key, runs, variants
 from .parallel import for_each, workers_for
 from .results import Facts, is_done, predictions_of, write_run
 
@@ -195,8 +195,8 @@ def _memory(data: Data, every: Sequence[Variant], allowed: float) -> tuple[float
         layer = variant.training.layer
         sizes = {m: data.size(m, layer_of(layer, m)) / 1e9 for m in inputs_of(variant.heads)}
         frames = {modality for modality in sizes if data.is_frames(modality)}
-        if frames and variant.model == "logistic":
-            raise UserError(f"variant {variant.name}: logistic regression reads pooled features, not frames")
+        if frames and variant.model not in LAYERED:
+            raise UserError(f"variant {variant.name}: {variant.model} reads pooled features, not frames")
         pooled = sum(size for modality, size in sizes.items() if modality not in frames)
         if pooled > allowed:
             raise UserError(
@@ -237,8 +237,8 @@ def _train_group(group: list[Run], experiment: Experiment, features: Inputs, dev
         fitted = fit(group, train, dev, device, lambda: advance(len(group), note), smoothing)
         found = predict(fitted, scored)  # (R, m, C) by head
     else:
-        fitted = baselines.fit(group, train, dev, smoothing)
-        found = baselines.predict(fitted, scored)
+        fitted = rivals.fit(group, train, dev, smoothing)
+        found = rivals.predict(fitted, scored)
     # In float32 a distribution sums to one within 1e-7 only.
     exact = {head: p.double() for head, p in found.items()}
     probabilities = {head: (p / p.sum(dim=-1, keepdim=True)).cpu().numpy() for head, p in exact.items()}
