@@ -290,7 +290,10 @@ def test_the_mean_of_layers_and_one_by_number(cache: Path, tmp_path: Path) -> No
     [
         (["train.layer=learned"], "no layers are learned"),
         (["train.layer=7"], "holds the layers 1, 2, asked for 7"),
-        (["train.variants=[logistic]"], "reads pooled features"),
+        (["train.variants=[logistic]"], "variant logistic: logistic reads pooled features"),
+        (["train.variants=[svm]"], "variant svm: svm reads pooled features"),
+        (["train.variants=[mlp]"], "variant mlp: mlp reads pooled features"),
+        (["train.variants=[ridge]"], "variant ridge: ridge reads pooled features"),
     ],
 )
 def test_what_frames_are_refused(cache: Path, tmp_path: Path, overrides: list[str], says: str) -> None:

@@ -188,22 +188,25 @@ def test_calibrated_predictions_stand_beside_the_others(demo_cache: Path, tmp_pa
     assert (votes * np.log(dev.p)).sum() >= (votes * np.log(dev_raw.p)).sum()
 
 
-def test_baselines_run_as_variants(amber: Amber, demo_cache: Path, tmp_path: Path) -> None:
+def test_rivals_run_as_variants(amber: Amber, demo_cache: Path, tmp_path: Path) -> None:
     """Through the command line, and evaluated in one table with a trained variant."""
-    amber("train", "--features", demo_cache, "--runs", tmp_path, "--variants", "uniform,prior,logistic,soft",
-          "--seeds", "0,1", "--set", "labels.subset=any", "--set", "train.epochs=3")  # fmt: skip
-    for variant in ("uniform", "prior", "logistic"):
+    tuned = {"logistic": "C", "svm": "C", "mlp": "alpha", "ridge": "alpha"}
+    amber("train", "--features", demo_cache, "--runs", tmp_path, "--variants", f"uniform,prior,{','.join(tuned)},soft",
+          "--seeds", "0,1", "--folds", "1", "--set", "labels.subset=any", "--set", "train.epochs=3")  # fmt: skip
+    for variant in ("uniform", "prior", *tuned):
         folder = tmp_path / "demo" / variant / "fold1-seed0"
         names = {p.name for p in folder.iterdir()}
         assert names == {"config.yaml", "env.json", "metrics.jsonl", "predictions.parquet", "model", "DONE"}
         assert yaml.safe_load((folder / "config.yaml").read_text())["model"] == variant
         again = folder.with_name("fold1-seed1")
         first, second = (predictions.read(f / predictions.FILE) for f in (folder, again))
-        np.testing.assert_array_equal(first.p, second.p)
+        assert np.array_equal(first.p, second.p) == (variant != "mlp")
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        assert all(tuned[variant] in line for line in lines if variant in tuned)
     result = json.loads(amber("evaluate", "--runs", tmp_path / "demo", "--json").stdout)
     bc = {variant: figures["bc"]["mean"] for variant, figures in result["summary"].items()}
-    assert bc["logistic"] > bc["prior"] > 0.6
-    assert set(bc) == {"uniform", "prior", "logistic", "soft"}
+    assert min(bc[variant] for variant in tuned) > bc["prior"] > 0.6
+    assert set(bc) == {"uniform", "prior", *tuned, "soft"}
 
 
 def test_a_cache_that_was_copied_in_part_is_refused(amber: Amber, demo_cache: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 An utterance counts as one of class c with weight y_c. scikit-learn would be given a row for each class that an
 utterance may be, and computes in float64: several copies of the features, three times the time. Here the loss takes
-the weights as they are, in float32, and SciPy's L-BFGS minimises it:
+the weights as they are, in float32 where features are many, and SciPy's L-BFGS minimises it:
 
 - logistic: C sum_i -sum_c y_ic log p_ic + |W|² / 2, p = softmax(x W + b): `LogisticRegression`. Of two classes, W has
   two opposite columns where scikit-learn's has their difference, so that its C is twice this one.
@@ -26,6 +26,7 @@ Loss = Callable[[Floats, Floats], tuple[float, Floats]]  # scores and targets (n
 
 GRADIENT = 1e-5  # of the mean loss of an utterance, by any one parameter: where the descent ends
 ITERATIONS = 1000  # at most, for one strength of the penalty
+SMALL = 1 << 22  # inputs that are computed with in float64: that costs nothing, and is right to more digits
 
 
 def cross_entropy(scores: Floats, y: Floats) -> tuple[float, Floats]:
@@ -55,9 +56,15 @@ def path(loss: Loss, x: Floats, y: Floats, strengths: Iterable[float]) -> Iterat
 
     """
     (n, dims), classes = x.shape, y.shape[1]
+    if x.size <= SMALL:
+        x, y = x.astype(np.float64), y.astype(np.float64)
+
+    def divided(flat: Floats) -> Linear:
+        both = flat.reshape(dims + 1, classes).astype(x.dtype)
+        return both[:-1], both[-1]
 
     def mean_loss(flat: Floats, penalty: float) -> tuple[float, Floats]:
-        weight, bias = _unflattened(flat, dims, classes)
+        weight, bias = divided(flat)
         value, slope = loss(x @ weight + bias, y)
         gradient = np.concatenate([x.T @ slope / n + penalty * weight, slope.mean(axis=0)[None]])  # (D + 1, C)
         return value / n + penalty * float(np.vdot(weight, weight)) / 2, gradient.ravel().astype(np.float64)
@@ -66,7 +73,7 @@ def path(loss: Loss, x: Floats, y: Floats, strengths: Iterable[float]) -> Iterat
     options = {"gtol": GRADIENT, "ftol": np.finfo(np.float64).eps, "maxiter": ITERATIONS}
     for strength in strengths:
         at = minimize(mean_loss, at, (1 / (strength * n),), method="L-BFGS-B", jac=True, options=options).x
-        yield _unflattened(at, dims, classes)
+        yield divided(at)
 
 
 def ridge(x: Floats, y: Floats, alphas: Iterable[float]) -> Iterator[Linear]:
@@ -82,8 +89,3 @@ def ridge(x: Floats, y: Floats, alphas: Iterable[float]) -> Iterator[Linear]:
         solved = vectors @ (turned / (np.maximum(values, 0) + alpha)[:, None])
         weight = x.T @ solved if wide else solved  # (D, C)
         yield weight, centre - mean @ weight
-
-
-def _unflattened(flat: Floats, dims: int, classes: int) -> Linear:
-    both = flat.reshape(dims + 1, classes).astype(np.float32)
-    return both[:-1], both[-1]

@@ -46,6 +46,7 @@ from .targets import learned
 Floats = NDArray[np.floating]
 Candidate = tuple[dict[str, float], State]  # its settings, and the model
 
+CONSTANT = ("uniform", "prior")  # models whose answer is always the same
 DECADES = 9  # that a path of penalties spans at most, in steps of half a decade
 KERNEL_STRENGTHS = [10 ** (power / 2) for power in range(-2, 7)]  # C, by which no kernel is above 1
 KERNEL_ROWS = 5000  # most utterances whose kernels are computed
@@ -73,7 +74,7 @@ def fit(group: Sequence[Run], train: Part, dev: Part, smoothing: float = 0.0) ->
 def predict(fitted: Sequence[Fitted], part: Part) -> dict[str, Tensor]:
     """Return a rival's probabilities (R, m, C), the student's, for the m rows of a part."""
     student = fitted[0].run.variant.objective.student
-    x = _joined(part, student)
+    x = _joined(part, fitted[0].run)
     if all(one.state is fitted[0].state for one in fitted):
         return {student: _probabilities(fitted[0].state, x).expand(len(fitted), -1, -1)}
     return {student: torch.stack([_probabilities(one.state, x) for one in fitted])}
@@ -81,7 +82,7 @@ def predict(fitted: Sequence[Fitted], part: Part) -> dict[str, Tensor]:
 
 def _best(run: Run, paths: Iterable[Iterable[Candidate]], dev: Part) -> Fitted:
     """Follow paths of candidates until each has not improved for a while; return the best of all on dev."""
-    x = _joined(dev, run.variant.objective.student)
+    x = _joined(dev, run)
     epochs: list[Epoch] = []
     best, state, lowest = 0, State(), float("inf")
     for path in paths:
@@ -106,14 +107,14 @@ def _paths(run: Run, train: Part, dev: Part, smoothing: float) -> Iterator[Itera
     """Yield the paths of a run's rival; its candidates score every class."""
     variant = run.variant
     y, _ = learned(train.counts, variant.objective.target, smoothing)  # (m, C)
-    if variant.model in ("uniform", "prior"):
+    if variant.model in CONSTANT:
         yield [
             ({}, {"prior": y.mean(dim=0).cpu() if variant.model == "prior" else torch.ones(y.shape[1]) / y.shape[1]})
         ]
         return
     given = y.sum(dim=0).nonzero().flatten().cpu()  # the G classes that occur
-    x, targets = _joined(train, variant.objective.student).cpu().numpy(), y.cpu().numpy()[:, given]
-    held = _Held(_joined(dev, variant.objective.student).cpu().numpy(), dev.counts.cpu().numpy()[:, given])
+    x, targets = _joined(train, run).cpu().numpy(), y.cpu().numpy()[:, given]
+    held = _Held(_joined(dev, run).cpu().numpy(), dev.counts.cpu().numpy()[:, given])
     found: Iterable[Iterable[Candidate]]
     if len(given) == 1:
         found = [[({}, _state(np.zeros((x.shape[1], 1)), np.zeros(1)))]]
@@ -206,9 +207,12 @@ class _Held:
         return 1 / (scale * fit_temperature(self.counts.astype(np.float64), p))
 
 
-def _joined(part: Part, head: str) -> Tensor:
-    """Return what a head reads of an utterance side by side, (m, D)."""
-    return torch.cat([part.inputs[modality][part.rows].flatten(1) for modality in INPUTS[head]], dim=-1)
+def _joined(part: Part, run: Run) -> Tensor:
+    """Return what a run's rival reads of an utterance side by side, (m, D); D = 0 if it reads nothing."""
+    if run.variant.model in CONSTANT:
+        return torch.empty(len(part), 0, device=part.rows.device)
+    read = INPUTS[run.variant.objective.student]
+    return torch.cat([part.inputs[modality][part.rows].flatten(1) for modality in read], dim=-1)
 
 
 def _probabilities(state: State, x: Tensor) -> Tensor:
