@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -114,27 +115,35 @@ def test_the_linear_svm_is_scikit_learn_s(monkeypatch: pytest.MonkeyPatch) -> No
     np.testing.assert_allclose(found, softmax(chosen(fitted)["factor"] * scores, axis=1), atol=1e-5)
 
 
-def test_the_kernel_svm_is_scikit_learn_s(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def kernel_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rivals, "_linear_svm", lambda *_: ())
+    monkeypatch.setattr(rivals, "SVC", partial(SVC, tol=1e-8))
+
+
+@pytest.mark.usefixtures("kernel_only")
+def test_the_kernel_svm_is_scikit_learn_s() -> None:
     train, dev = parts()
     fitted, found = fit(hard("svm"), train, dev)
-    model = OneVsRestClassifier(SVC(C=chosen(fitted)["C"], gamma="scale"))
+    model = OneVsRestClassifier(SVC(C=chosen(fitted)["C"], gamma="scale", tol=1e-8))
     scores = model.fit(x_of(train), train.counts.argmax(dim=1).numpy()).decision_function(x_of(dev))
-    np.testing.assert_allclose(found, softmax(chosen(fitted)["factor"] * scores, axis=1), atol=1e-3)
+    np.testing.assert_allclose(found, softmax(chosen(fitted)["factor"] * scores, axis=1), atol=1e-5)
     assert set(fitted.state) == {"weight", "bias", "support", "gamma"}
 
 
-def test_the_kernel_svm_counts_an_utterance_as_one_of_each_class_by_its_weight(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rivals, "_linear_svm", lambda *_: ())
+@pytest.mark.usefixtures("kernel_only")
+def test_the_kernel_svm_counts_an_utterance_as_one_of_each_class_by_its_weight() -> None:
     train, dev = parts()
     fitted, found = fit(run("svm"), train, dev)
     x, label, share = rows_of(train)
     gamma = chosen(fitted)["gamma"]
     scores = [
-        SVC(C=chosen(fitted)["C"], gamma=gamma).fit(x, label == c, sample_weight=share).decision_function(x_of(dev))
+        SVC(C=chosen(fitted)["C"], gamma=gamma, tol=1e-8)
+        .fit(x, label == c, sample_weight=share)
+        .decision_function(x_of(dev))
         for c in range(3)
     ]
-    np.testing.assert_allclose(found, softmax(chosen(fitted)["factor"] * np.stack(scores, axis=1), axis=1), atol=2e-3)
+    np.testing.assert_allclose(found, softmax(chosen(fitted)["factor"] * np.stack(scores, axis=1), axis=1), atol=1e-5)
 
 
 @pytest.mark.parametrize("wide", [False, True])

@@ -178,7 +178,9 @@ def _card(fitted: Fitted, data: Data, facts: Facts) -> str:
     made_up = "\n**Trained on synthetic data: not for use on real speech.**\n" if data.corpus.synthetic else ""
     student = run.variant.objective.student
     heads = f"Heads: {', '.join(run.variant.heads)}; the student is `{student}`."
-    what = heads if run.variant.model == "heads" else f"A baseline, `{run.variant.model}`, in the place of `{student}`."
+    of_heads = run.variant.model == "heads"
+    unit = "epoch" if of_heads else "candidate"
+    what = heads if of_heads else f"A rival of heads, `{run.variant.model}`, in the place of `{student}`."
     features = "\n".join(
         f"- {modality}: {spec['encoder']} ({spec['revision']})" for modality, spec in facts.features.items()
     )
@@ -188,7 +190,7 @@ def _card(fitted: Fitted, data: Data, facts: Facts) -> str:
         f"{' ' + data.corpus.release if data.corpus.release else ''}, experiment `{facts.experiment}`.\n\n"
         f"Frozen features:\n{features}\n\n"
         f"{what}\n\n"
-        f"Best epoch {fitted.best} of {len(fitted.epochs)}: dev BC {best['dev_bc']:.3f}, "
+        f"Best {unit} {fitted.best} of {len(fitted.epochs)}: dev BC {best['dev_bc']:.3f}, "
         f"dev accuracy {best['dev_accuracy']:.3f}. Test figures: `amber evaluate`.\n\n"
         "Emotions are what raters heard in these recordings, not what speakers felt. Not for decisions about people.\n"
     )

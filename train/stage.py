@@ -33,7 +33,7 @@ from .matrix import LAYERED, Run, Variant, chosen_folds, run_key, runs, variants
 from .parallel import for_each, workers_for
 from .results import Facts, is_done, predictions_of, write_run
 
-SCHEMA_VERSION = 2  # of what a run's result depends on beside its configuration
+SCHEMA_VERSION = 3  # of what a run's result depends on beside its configuration
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,8 @@ def _entropy(experiment: Experiment, shown: str) -> Chart:
 def _learning(experiment: Experiment, colour: dict[str, int]) -> Iterator[Chart]:
     curves: dict[str, list[list[float]]] = defaultdict(list)
     for run in experiment.runs:
+        if run.config.get("model", "heads") != "heads":  # its lines are candidates, not epochs
+            continue
         curve = [epoch["dev_bc"] for epoch in run.epochs() if "dev_bc" in epoch]
         if curve:
             curves[run.variant].append(curve)
