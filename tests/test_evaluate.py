@@ -60,7 +60,8 @@ def test_figures_recomputed_from_outside(copy: Path) -> None:
             assert low <= values.mean() <= high
     assert sum(level["n"] for level in found["strata"]["ambiguity"].values()) == 100
     assert sum(level["n"] for level in found["strata"]["agreement"].values()) == 100
-    assert set(found["truth"]) == {"ce", "soft", "amber2"}
+    assert set(found["ensembles"]) == {"ce ensemble", "soft ensemble", "amber2 ensemble"}
+    assert set(found["truth"]) == {"ce", "soft", "amber2", *found["ensembles"]}
 
 
 def test_evaluated_before_is_not_evaluated_again_unless_something_changed(copy: Path) -> None:
@@ -79,7 +80,12 @@ def test_an_incomplete_run_does_not_count(copy: Path) -> None:
     for fold in range(1, 6):
         (copy / "soft" / f"fold{fold}-seed1" / "DONE").unlink()
     found = stage.run([copy], OPTIONS, QUIET).metrics
-    assert found["summary"]["soft"]["bc"]["std"] == 0
+    assert found["summary"]["soft"]["bc"]["std"] is None
+    assert found["uncertainty"]["one_seed"] == ["soft"]
+    assert list(found["ensembles"]) == ["ce ensemble", "amber2 ensemble"]
+    assert "soft: one seed" in (copy / "table.md").read_text()
+    assert "soft: one seed" in (copy / "report.html").read_text()
+    assert not any("soft" in line for line in found["versus"]["supported"])
     assert found["summary"]["ce"]["bc"]["std"] > 0
 
 
