@@ -77,8 +77,8 @@ def whole(by_group: Sums) -> Sums:
 
 
 def left_out(by_group: Sums) -> Sums:
-    """Add up all groups but one, for each of them: (G, ...) -> (G, ...)."""
-    return {name: value.sum(axis=0) - value for name, value in by_group.items()}
+    """Add up all groups but one, for each of them: (G, ...) -> (G, ...), (0, ...) where there is one group only."""
+    return {name: value.sum(axis=0) - value[: len(value) if len(value) > 1 else 0] for name, value in by_group.items()}
 
 
 def figures(of: Sums) -> dict[str, Floats]:

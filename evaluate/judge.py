@@ -65,7 +65,7 @@ class Judged:
         if metric in self.left_out:
             variances = [of_speakers(self.left_out[metric])]
             variances += [of_seeds(values)] if len(values) > 1 else []
-            figure["ci"] = Error.of(variances).interval(figure["mean"])
+            figure["ci"] = Error(tuple(variances)).interval(figure["mean"])
         return figure
 
     def figures(self) -> dict[str, Figure]:

@@ -73,5 +73,5 @@ class Scale:
                 if part.speakers > 1:
                     rest = sums.sum(axis=1, keepdims=True) - sums
                     left_out = rest[names.index(name)] / rest[-1]
-                    found["figures"][name]["ci"] = Error.of([of_speakers(left_out)]).interval(mean)
+                    found["figures"][name]["ci"] = Error((of_speakers(left_out),)).interval(mean)
         return found

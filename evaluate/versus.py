@@ -51,13 +51,12 @@ def difference(a: Judged, b: Judged, metric: str, paired: bool) -> Comparison:
     reference = float(b.seeds[metric].mean())
     found = float(of_a.mean()) - reference
     seeds = _variances(of_a, of_b, paired)
-    error = Error.of([of_speakers(a.left_out[metric] - b.left_out[metric]), *seeds])
+    error = Error((of_speakers(a.left_out[metric] - b.left_out[metric]), *seeds))
     comparison: Comparison = {
         "difference": found,
         "ci": error.interval(found),
         "p": error.p(found),
         "se": error.se,
-        "df": error.df,
         "detectable": error.detectable(),
         "relative": found / reference if abs(reference) > 1e-12 else None,
         "seeds": {
