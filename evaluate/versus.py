@@ -93,7 +93,8 @@ def sentence(c: Comparison) -> str:
     better = (c["difference"] > 0) != (c["metric"] in LOWER_IS_BETTER)
     ci = f", 95 % CI {signed(c['ci'][0], False)} to {signed(c['ci'][1], False)}" if c["ci"] else ""
     p = "p < 0.001" if c["p_holm"] < 0.001 else f"p = {c['p_holm']:.3f}"
-    proper = ", a proper score" if c["metric"] in PROPER else ""
+    # Within a stratum that the same votes made, no score is proper.
+    proper = ", a proper score" if c["metric"] in PROPER and c["scope"] == "all" else ""
     return (
         f"{c['variant']} over {c['reference']} {where(c)}: {signed(c['difference'])} {COMPARED[c['metric']]} "
         f"({'better' if better else 'worse'}{proper}){ci}, {p}"
