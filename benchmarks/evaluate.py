@@ -1,6 +1,6 @@
-"""How long evaluation takes at IEMOCAP's size: 10 variants, 5 folds, 5 seeds, 10,039 utterances, 10,000 resamples.
+"""How long evaluation takes at IEMOCAP's size: 10 variants, 5 folds, 5 seeds, 10,039 utterances.
 
-The predictions are made up. The command is run as a user runs it, in a process of its own whose peak memory is read.
+The predictions are synthetic. The command is run as a user runs it, in a process of its own whose peak memory is read.
 
     python benchmarks/evaluate.py [--speakers 2000 --utterances 45000 --variants 3 --seeds 3]
 """
@@ -93,7 +93,7 @@ def main() -> None:
         page = (folder / "report.html").stat().st_size / 1e6
     print(
         f"{size.variants} variants x {FOLDS} folds x {size.seeds} seeds, {size.utterances} utterances of "
-        f"{size.speakers} speakers, 10,000 resamples, {os.cpu_count()} cores: {seconds:.1f} s, peak {peak:.2f} GiB, "
+        f"{size.speakers} speakers, {os.cpu_count()} cores: {seconds:.1f} s, peak {peak:.2f} GiB, "
         f"report {page:.1f} MB"
     )
 

@@ -1,52 +1,25 @@
 """From utterances to figures: sums by speaker that add up over folds, divided once.
 
-Every metric here is a function of sums, so that resampling speakers is a matrix product.
+Every metric here is a function of sums over utterances. So a speaker is left out by subtraction.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import classification
+from . import classification, corrected
 from .calibration import BINS, entropy_error, gaps
-from .distributions import per_utterance
+from .distributions import METRICS, cross_entropy, per_utterance
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
+Sums = Mapping[str, Floats]  # by name, (G, ...) over G speakers, or (...) over all
 
+MEANS = (*METRICS, "vote_nll", "entropy_mae")  # what is a mean over utterances
 UNKNOWN = 1000  # groups, at most, of utterances whose speaker is not known
-
-
-@dataclass(frozen=True)
-class Sums:
-    """Sums over the utterances of each of G groups (speakers).
-
-    `totals` (G, K) of the K metrics `names` that are means over utterances, `utterances` (G,), `confusion` (G, C, C),
-    and `gaps` (G, 1 + C, BINS), confidence less correctness by bin, as in `calibration.gaps`.
-    """
-
-    names: tuple[str, ...]
-    totals: Floats
-    utterances: Floats
-    confusion: Floats
-    gaps: Floats
-
-    def figures(self, weights: Floats) -> dict[str, Floats]:
-        """Return every metric for weights (..., G) of the groups; all ones give the plain figure."""
-        count = weights @ self.utterances  # (...)
-        means = (weights @ self.totals) / count[..., None]  # (..., K)
-        found = {name: means[..., k] for k, name in enumerate(self.names)}
-        table = _weighted(weights, self.confusion)
-        found |= {name: metric(table) for name, metric in classification.METRICS.items()}
-        error = np.abs(_weighted(weights, self.gaps)).sum(axis=-1) / count[..., None]  # (..., 1 + C)
-        return found | {"ece": error[..., 0], "ece_classwise": error[..., 1:].mean(axis=-1)}
-
-    def plain(self) -> dict[str, float]:
-        """Return every metric over all groups."""
-        return {name: float(value) for name, value in self.figures(np.ones(len(self.utterances))).items()}
 
 
 def values(y: Floats, p: Floats, votes: Floats) -> dict[str, Floats]:
@@ -54,39 +27,80 @@ def values(y: Floats, p: Floats, votes: Floats) -> dict[str, Floats]:
     return {**per_utterance(y, p, votes), "entropy_mae": entropy_error(y, p)}
 
 
-def sums(y: Floats, p: Floats, votes: Floats, group: Rows, size: int) -> Sums:
-    """Add up utterances by group.
+def terms(y: Floats, p: Floats, votes: Floats) -> dict[str, Floats]:
+    """Return what the figures are sums of, by utterance, (N, ...) by name.
 
     Parameters
     ----------
     y, p, votes
         Targets and predictions (N, C), numbers of votes (N,).
+
+    """
+    return {
+        **values(y, p, votes),
+        "utterances": np.ones(len(y)),
+        "votes": votes,
+        "cross_entropy": cross_entropy(y, p, votes),
+        **corrected.terms(y, p, votes),
+    }
+
+
+def sums(of: Mapping[str, Floats], y: Floats, p: Floats, group: Rows, size: int) -> Sums:
+    """Add up `terms` and count cells by group, (G, ...).
+
+    Parameters
+    ----------
+    of
+        The `terms` of the utterances.
+    y, p
+        Targets and predictions (N, C).
     group
         The group of each utterance, (N,), from 0 to `size` - 1.
     size
-        The number of groups.
+        The number of groups G.
 
     """
-    found = values(y, p, votes)
     classes = y.shape[1]
     cells = (group * classes + y.argmax(axis=1)) * classes + p.argmax(axis=1)
     bins, gap = gaps(y, p)  # (N, 1 + C)
     places = (group[:, None] * (1 + classes) + np.arange(1 + classes)) * BINS + bins
-    by_bin = np.bincount(places.ravel(), gap.ravel(), minlength=size * (1 + classes) * BINS)
-    return Sums(
-        names=tuple(found),
-        totals=np.stack([np.bincount(group, v, minlength=size) for v in found.values()], axis=1),
-        utterances=np.bincount(group, minlength=size).astype(np.float64),
-        confusion=np.bincount(cells, minlength=size * classes**2).astype(np.float64).reshape(size, classes, classes),
-        gaps=by_bin.astype(np.float64).reshape(size, -1, BINS),
-    )
+    return {
+        **{name: _by_group(value, group, size) for name, value in of.items()},
+        "confusion": _counted(cells, None, (size, classes, classes)),
+        "gaps": _counted(places.ravel(), gap.ravel(), (size, 1 + classes, BINS)),
+    }
+
+
+def whole(by_group: Sums) -> Sums:
+    """Add up all groups: (G, ...) -> (...)."""
+    return {name: value.sum(axis=0) for name, value in by_group.items()}
+
+
+def left_out(by_group: Sums) -> Sums:
+    """Add up all groups but one, for each of them: (G, ...) -> (G, ...), (0, ...) where there is one group only."""
+    return {name: value.sum(axis=0) - value[: len(value) if len(value) > 1 else 0] for name, value in by_group.items()}
+
+
+def figures(of: Sums) -> dict[str, Floats]:
+    """Return every metric of sums (...), NaN where it is undefined."""
+    count = of["utterances"]
+    error = np.abs(of["gaps"]).sum(axis=-1) / count[..., None]  # (..., 1 + C)
+    return {
+        **{name: of[name] / count for name in MEANS if name in of},
+        "nll_per_vote": of["cross_entropy"] / of["votes"],
+        "brier_corrected": corrected.brier_corrected(of),
+        "r2_pooled": corrected.r2_pooled(of),
+        **{name: metric(of["confusion"]) for name, metric in classification.METRICS.items()},
+        "ece": error[..., 0],
+        "ece_classwise": error[..., 1:].mean(axis=-1),
+    }
 
 
 def clusters(speakers: NDArray[np.object_]) -> Rows:
-    """Number what is resampled as one: the speaker, or the utterance itself where its speaker is unknown, (N,).
+    """Number what varies as one: the speaker, or the utterance itself where its speaker is unknown, (N,).
 
-    More than `UNKNOWN` utterances of unknown speakers are dealt in turn to as many groups, which bounds the memory of
-    a bootstrap and costs no more than some of its degrees of freedom.
+    More than `UNKNOWN` utterances of unknown speakers are dealt in turn to as many groups, which bounds the work of a
+    jackknife and costs no more than some of its degrees of freedom.
     """
     known = np.array([speaker is not None for speaker in speakers], dtype=bool)
     dealt = (np.cumsum(~known) - 1) % UNKNOWN
@@ -94,7 +108,13 @@ def clusters(speakers: NDArray[np.object_]) -> Rows:
     return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
-def _weighted(weights: Floats, stacked: Floats) -> Floats:
-    """Add up (G, ...) with weights (..., G)."""
-    flat = weights @ stacked.reshape(len(stacked), -1)
-    return flat.reshape(*weights.shape[:-1], *stacked.shape[1:])
+def _by_group(value: Floats, group: Rows, size: int) -> Floats:
+    """Add up rows (N, ...) by group, (G, ...)."""
+    if value.ndim == 1:
+        return np.bincount(group, value, minlength=size).astype(np.float64)
+    return np.stack([np.bincount(group, column, minlength=size) for column in value.T], axis=1)
+
+
+def _counted(cells: Rows, weights: Floats | None, shape: tuple[int, ...]) -> Floats:
+    """Count numbered cells of an array of that shape, or add up weights in them."""
+    return np.bincount(cells, weights, minlength=int(np.prod(shape))).astype(np.float64).reshape(shape)

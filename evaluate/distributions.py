@@ -1,8 +1,9 @@
 """How close a predicted distribution is to the raters', per utterance: arrays (N, C) in, (N,) out.
 
 y is the target (vote fractions), p the prediction; rows sum to one. `vote_nll` and `soft_brier` are proper scores of a
-distribution when the target is a few votes: their best answer is the distribution that the votes came from. The
-others are not: the best answer to a noisy target is sharper than the truth.
+distribution when the target is a few votes: their best answer is the distribution that the votes came from, the
+truth. So is the mean of `kl`, which differs from them by the entropy of y alone. The others are not: the best answer
+to a noisy target is sharper than the truth.
 """
 
 from __future__ import annotations
@@ -69,14 +70,23 @@ def soft_brier(y: Floats, p: Floats) -> Floats:
     return np.asarray((p**2 - 2 * y * p).sum(axis=1) + 1)
 
 
+def cross_entropy(y: Floats, p: Floats, n_votes: Floats) -> Floats:
+    """Sum over an utterance's votes of -log p of the class voted for, in nats; p floored at 1e-12.
+
+    Proper. Over all utterances, divided by the number of all votes, it is `nll_per_vote`. A fractional vote weighs as
+    much as it counts.
+    """
+    return np.asarray(-xlogy(y * n_votes[:, None], np.maximum(p, EPSILON)).sum(axis=1))
+
+
 def vote_nll(y: Floats, p: Floats, n_votes: Floats) -> Floats:
     """Negative log-likelihood in nats of the raw counts n_votes * y under a multinomial with p; p floored at 1e-12.
 
-    Proper. Fractional counts (votes that were split) are admitted by the gamma function.
+    The cross-entropy less the log of the number of orders in which such votes can come. Proper. Fractional counts
+    (votes that were split) are admitted by the gamma function.
     """
-    counts = y * n_votes[:, None]
-    constant = gammaln(n_votes + 1) - gammaln(counts + 1).sum(axis=1)
-    return np.asarray(-constant - xlogy(counts, np.maximum(p, EPSILON)).sum(axis=1))
+    orders = gammaln(n_votes + 1) - gammaln(y * n_votes[:, None] + 1).sum(axis=1)
+    return np.asarray(cross_entropy(y, p, n_votes) - orders)
 
 
 def normalised_entropy(y: Floats) -> Floats:
@@ -94,9 +104,18 @@ METRICS: dict[str, Callable[[Floats, Floats], Floats]] = {
     "hellinger": hellinger,
     "soft_brier": soft_brier,
 }
-PROPER = ("vote_nll", "soft_brier")
+PROPER = ("nll_per_vote", "vote_nll", "soft_brier", "brier_corrected")
+
+
+def defined(classes: int) -> tuple[str, ...]:
+    """Return the names of the `METRICS` that mean something for that many classes.
+
+    Over two classes y and p lie on one line, so their squared correlation is 1 whatever they are: there is no `r2`.
+    """
+    return tuple(name for name in METRICS if classes > 2 or name != "r2")
 
 
 def per_utterance(y: Floats, p: Floats, n_votes: Floats) -> dict[str, Floats]:
     """Return every distribution metric of every utterance, (N,) by name."""
-    return {**{name: metric(y, p) for name, metric in METRICS.items()}, "vote_nll": vote_nll(y, p, n_votes)}
+    found = {name: METRICS[name](y, p) for name in defined(y.shape[1])}
+    return {**found, "vote_nll": vote_nll(y, p, n_votes)}

@@ -15,11 +15,12 @@ from amber.console import Console
 from amber.errors import UserError
 
 from . import material, tables, words
+from .derived import with_temperature
 from .figures import figures
 from .gather import FoundRun, differences, find_runs, read, side_by_side
 from .report import page
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 FILES = ("metrics.json", "table.md", "table.tex", "report.html")
 
 
@@ -74,7 +75,7 @@ def _evaluate(folder: Path, name: str, runs: list[FoundRun], options: EvaluateOp
         return Result(folder, former)
     console.say(f"{folder}: evaluating {len(runs)} runs")
     with console.progress("read predictions", len(runs)) as advance:
-        experiment = read(name, runs, advance)
+        experiment = with_temperature(read(name, runs, advance))
     extra = material.find(experiment)
     metrics = {"key": key, "amber": __version__, **figures(experiment, extra, options, console)}
     said = words.caption(metrics)

@@ -1,10 +1,11 @@
-"""The headline table, in Markdown, LaTeX and plain text: variants, then the scale (baselines, ceiling, the paper)."""
+"""The headline table, in Markdown, LaTeX and plain text: variants, then the scale (oracle, raters, the paper)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import words
 from .paper import PAPER
 from .versus import LOWER_IS_BETTER
 
@@ -12,36 +13,42 @@ HEADLINE = {
     "bc": "BC",
     "r2": "R²",
     "jsd": "JSD",
-    "vote_nll": "NLL",
-    "soft_brier": "Brier",
+    "nll_per_vote": "NLL",
+    "brier_corrected": "Brier corr.",
     "accuracy": "ACC",
     "f1_weighted": "F1",
     "uar": "UAR",
     "ece": "ECE",
 }
-CEILING = "split-half ceiling"
+ORACLE, BEST, RATERS = "oracle", "best answer", "raters against raters"
 
 Metrics = Mapping[str, Any]  # what `metrics.json` holds
 
 
+def columns(metrics: Metrics) -> dict[str, str]:
+    """Return the headline metrics that some variant has, and their names."""
+    return {m: name for m, name in HEADLINE.items() if any(m in row for row in metrics["summary"].values())}
+
+
 def rows(metrics: Metrics) -> list[list[str]]:
-    """Return the table's cells: a row a variant."""
-    several = len(metrics["seeds"]) > 1
-    return [
-        [variant, *(_cell(figures[metric], several) for metric in HEADLINE)]
-        for variant, figures in metrics["summary"].items()
-    ]
+    """Return the table's cells: a row for each variant, then for each ensemble."""
+    every = {**metrics["summary"], **metrics["ensembles"]}
+    return [[name, *(cell(figures.get(m)) for m in columns(metrics))] for name, figures in every.items()]
 
 
 def scale(metrics: Metrics) -> list[list[str]]:
-    """Return the rows that give the variants a scale: baselines, the human ceiling, the paper's own figures."""
+    """Return the rows that give the variants a scale: baselines, raters, the oracle, the paper's own figures."""
     figures = {
         **metrics["baselines"],
-        CEILING: metrics["ceiling"]["figures"],
+        RATERS: metrics["raters"]["figures"],
+        ORACLE: metrics["oracle"]["figures"],
+        BEST: metrics["oracle"]["best"],
         **{name: {m: {"mean": v} for m, v in row.items()} for name, row in paper(metrics).items()},
     }
     return [
-        [name, *(f"{row[m]['mean']:.3f}" if m in row else "" for m in HEADLINE)] for name, row in figures.items() if row
+        [name, *(f"{row[m]['mean']:.3f}".replace("-", "−") if m in row else "" for m in columns(metrics))]
+        for name, row in figures.items()
+        if row
     ]
 
 
@@ -50,15 +57,16 @@ def paper(metrics: Metrics) -> dict[str, dict[str, float]]:
     return {} if metrics["dataset"]["synthetic"] else PAPER.get(metrics["dataset"]["name"], {})
 
 
-def header() -> list[str]:
+def header(metrics: Metrics) -> list[str]:
     """Return the table's column names, with an arrow towards the better side."""
-    return ["variant", *(f"{name} {'↓' if metric in LOWER_IS_BETTER else '↑'}" for metric, name in HEADLINE.items())]
+    named = columns(metrics).items()
+    return ["variant", *(f"{name} {'↓' if metric in LOWER_IS_BETTER else '↑'}" for metric, name in named)]
 
 
 def intervals(metrics: Metrics) -> list[list[str]]:
-    """Return the 95 % intervals over speakers, a row a variant."""
+    """Return the 95 % intervals, a row for each variant."""
     return [
-        [variant, *(interval(figures[metric].get("ci")) for metric in HEADLINE)]
+        [variant, *(interval(figures.get(metric, {}).get("ci")) for metric in columns(metrics))]
         for variant, figures in metrics["summary"].items()
     ]
 
@@ -70,7 +78,7 @@ def interval(ci: Sequence[float] | None) -> str:
 
 def plain(metrics: Metrics) -> str:
     """Return the table in aligned columns."""
-    cells = [header(), *rows(metrics), *scale(metrics)]
+    cells = [header(metrics), *rows(metrics), *scale(metrics)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells)
 
@@ -78,10 +86,10 @@ def plain(metrics: Metrics) -> str:
 def markdown(metrics: Metrics, caption: Sequence[str]) -> str:
     """Return the table in Markdown; its caption, the intervals, the strata and what is supported below."""
     parts = [
-        _markdown(header(), [*rows(metrics), *scale(metrics)]),
+        _markdown(header(metrics), [*rows(metrics), *scale(metrics)]),
         "\n".join(caption),
-        f"95 % intervals over speakers ({metrics['bootstrap']['resamples']} resamples):",
-        _markdown(header(), intervals(metrics)),
+        words.intervals(metrics),
+        _markdown(header(metrics), intervals(metrics)),
     ]
     for name, levels in metrics["strata"].items():
         parts.append(_markdown(*strata(metrics, name, levels)))
@@ -90,24 +98,27 @@ def markdown(metrics: Metrics, caption: Sequence[str]) -> str:
     parts += [f"Supported ({versus['rule']}):", "\n".join(f"- {line}" for line in said)]
     if versus["not_supported"]:
         parts += ["Not supported:", "\n".join(f"- {line}" for line in versus["not_supported"])]
+    if versus["power"]:
+        parts += [words.POWER, "\n".join(f"- {line}" for line in versus["power"])]
     return "\n\n".join(parts) + "\n"
 
 
 def strata(metrics: Metrics, name: str, levels: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of one division, a row for each level that occurs, few utterances flagged.
 
-    Cells hold BC and NLL, which is a proper score, of the variants, of the class prior and of the ceiling (BC alone).
+    Cells hold BC and NLL, which is a proper score, of the variants, the class prior, raters (BC alone) and the oracle.
     """
     body = []
     for level, of in levels.items():
         if of["n"]:
-            figures = [*of["variants"].values(), of["baselines"]["prior"], of["ceiling"]["figures"]]
-            body.append([level, f"{of['n']}{' (few)' if of['small'] else ''}", *map(_both, figures)])
-    return [name, "n", *(f"{v}: BC / NLL" for v in (*metrics["summary"], "prior")), f"{CEILING}: BC"], body
+            scale = [of["baselines"]["prior"], of["raters"]["figures"], of["oracle"]["figures"]]
+            cells = [_both(figures) for figures in (*of["variants"].values(), *scale)]
+            body.append([level, f"{of['n']}{' (few)' if of['small'] else ''}", *cells])
+    return [name, "n", *(f"{v}: BC / NLL" for v in (*metrics["summary"], "prior", RATERS, ORACLE))], body
 
 
 def _both(figures: Mapping[str, Any]) -> str:
-    return " / ".join(f"{figures[m]['mean']:.3f}" for m in ("bc", "vote_nll") if m in figures) or "–"
+    return " / ".join(f"{figures[m]['mean']:.3f}" for m in ("bc", "nll_per_vote") if m in figures) or "–"
 
 
 def latex(metrics: Metrics, caption: Sequence[str]) -> str:
@@ -118,9 +129,9 @@ def latex(metrics: Metrics, caption: Sequence[str]) -> str:
         [
             r"\begin{table}",
             r"\centering",
-            rf"\begin{{tabular}}{{l{'c' * len(HEADLINE)}}}",
+            rf"\begin{{tabular}}{{l{'c' * len(columns(metrics))}}}",
             r"\toprule",
-            r" & ".join(map(_tex, header())) + r" \\",
+            r" & ".join(map(_tex, header(metrics))) + r" \\",
             r"\midrule",
             *body,
             *([r"\midrule", *below] if below else []),
@@ -155,6 +166,9 @@ def _markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *body])
 
 
-def _cell(figure: Mapping[str, float], several: bool) -> str:
-    """Write a figure; its deviation over seeds only where there are several."""
-    return f"{figure['mean']:.3f}" + (f" ± {figure['std']:.3f}" if several else "")
+def cell(figure: Mapping[str, Any] | None) -> str:
+    """Write a figure, with its standard deviation over seeds where there are several; empty where there is none."""
+    if figure is None:
+        return ""
+    std = f" ± {figure['std']:.3f}" if figure.get("std") is not None else ""
+    return f"{figure['mean']:.3f}{std}".replace("-", "−")

@@ -60,7 +60,8 @@ def test_figures_recomputed_from_outside(copy: Path) -> None:
             assert low <= values.mean() <= high
     assert sum(level["n"] for level in found["strata"]["ambiguity"].values()) == 100
     assert sum(level["n"] for level in found["strata"]["agreement"].values()) == 100
-    assert set(found["truth"]) == {"ce", "soft", "amber2"}
+    assert set(found["ensembles"]) == {"ce ensemble", "soft ensemble", "amber2 ensemble"}
+    assert set(found["truth"]) == {"ce", "soft", "amber2", *found["ensembles"]}
 
 
 def test_evaluated_before_is_not_evaluated_again_unless_something_changed(copy: Path) -> None:
@@ -79,7 +80,12 @@ def test_an_incomplete_run_does_not_count(copy: Path) -> None:
     for fold in range(1, 6):
         (copy / "soft" / f"fold{fold}-seed1" / "DONE").unlink()
     found = stage.run([copy], OPTIONS, QUIET).metrics
-    assert found["summary"]["soft"]["bc"]["std"] == 0
+    assert found["summary"]["soft"]["bc"]["std"] is None
+    assert found["uncertainty"]["one_seed"] == ["soft"]
+    assert list(found["ensembles"]) == ["ce ensemble", "amber2 ensemble"]
+    assert "soft: one seed" in (copy / "table.md").read_text()
+    assert "soft: one seed" in (copy / "report.html").read_text()
+    assert not any("soft" in line for line in found["versus"]["supported"])
     assert found["summary"]["ce"]["bc"]["std"] > 0
 
 
@@ -143,6 +149,60 @@ def test_a_calibrated_copy_of_the_student_stands_beside_it_and_changes_nothing_e
     del after["calibration"]["amber2 (calibrated)"]
     assert after == before
     assert "amber2 (calibrated)" in (copy / "report.html").read_text()
+
+
+def test_soft_with_a_temperature_is_a_variant_beside_the_others(copy: Path) -> None:
+    for path in copy.glob("soft/*/predictions.parquet"):
+        found = predictions.read(path)
+        student = found.of(head="student")
+        cooler = student.p**0.5 / (student.p**0.5).sum(axis=1, keepdims=True)
+        head = np.full(len(student), "student-calibrated", dtype=object)
+        scaled = replace(student, p=cooler, keys={**student.keys, "head": head})
+        predictions.write(path, predictions.concatenate([found, scaled]))
+    found = stage.run([copy], OPTIONS, QUIET).metrics
+    assert list(found["summary"]) == ["ce", "soft", "soft + temperature", "amber2"]
+    assert list(found["calibration"]) == list(found["summary"])
+    soft, scaled = (found["summary"][name] for name in ("soft", "soft + temperature"))
+    assert scaled["accuracy"]["mean"] == soft["accuracy"]["mean"]
+    assert scaled["nll_per_vote"] != soft["nll_per_vote"]
+    assert scaled["nll_per_vote"]["std"] > 0
+    asked = {(c["variant"], c["reference"]) for c in found["versus"]["comparisons"]}
+    own = {("soft + temperature", "ce"), ("soft + temperature", "soft"), ("amber2", "soft + temperature")}
+    assert own <= asked
+    assert "soft + temperature ensemble" in found["ensembles"]
+    for file in ("table.md", "report.html"):
+        assert "soft + temperature" in (copy / file).read_text()
+
+
+def test_an_ensemble_is_the_mean_over_seeds_and_is_not_tested(copy: Path) -> None:
+    found = stage.run([copy], OPTIONS, QUIET).metrics
+    by_seed = []
+    for seed in (0, 1):
+        frame = pq.ParquetDataset(sorted(copy.glob(f"soft/fold*-seed{seed}/predictions.parquet"))).read().to_pylist()
+        rows = sorted((r for r in frame if (r["part"], r["head"]) == ("test", "student")), key=lambda r: r["id"])
+        y, p = (np.array([[r[f"{k}_{c}"] for c in found["classes"]] for r in rows]) for k in "yp")
+        by_seed.append(p)
+    figure = found["ensembles"]["soft ensemble"]["bc"]
+    assert figure["mean"] == pytest.approx(np.sqrt(y * np.mean(by_seed, axis=0)).sum(axis=1).mean())
+    assert figure["std"] is None
+    assert not any("ensemble" in c["variant"] for c in found["versus"]["comparisons"])
+    assert "soft ensemble" in (copy / "table.md").read_text()
+
+
+def test_the_oracle_and_raters_stand_below_the_variants(copy: Path) -> None:
+    found = stage.run([copy], OPTIONS, QUIET).metrics
+    assert found["oracle"]["n"] == found["raters"]["n"] + found["raters"]["left_out"] == 100
+    names = [row[0] for row in tables.scale(found)]
+    assert names == ["uniform", "prior", "majority", "raters against raters", "oracle", "best answer"]
+    assert found["oracle"]["best"]["bc"]["mean"] > found["oracle"]["figures"]["bc"]["mean"]
+    assert abs(found["oracle"]["figures"]["brier_corrected"]["mean"]) < 0.03  # of the truth it is 0
+    for levels in found["strata"].values():
+        assert sum(level["oracle"]["n"] for level in levels.values() if level["n"]) == 100
+    for file in ("table.md", "table.tex", "report.html"):
+        text = (copy / file).read_text()
+        assert "raters against raters" in text
+        assert "oracle" in text
+        assert "ceiling" not in text
 
 
 def test_the_paper_s_figures_stand_beside_ours_on_its_corpora_and_never_beside_synthetic_data(copy: Path) -> None:

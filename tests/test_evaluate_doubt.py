@@ -1,4 +1,4 @@
-"""Ceiling, significance, and claims on cases with a known answer."""
+"""Raters against raters, uncertainty, and claims on cases with a known answer."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from scipy import stats
 
 from amber.config import EvaluateOptions
 from amber.console import Console
-from amber.evaluate import ceiling
 from amber.evaluate import distributions as d
+from amber.evaluate import raters as split
+from amber.evaluate.corrected import repeated
 from amber.evaluate.figures import figures
 from amber.evaluate.gather import Experiment, FoundRun
 from amber.evaluate.material import Material
-from amber.evaluate.significance import holm, interval, p_value, speaker_weights, standardised
+from amber.evaluate.pairs import pairs
 from amber.evaluate.strata import ambiguity
-from amber.evaluate.versus import pairs
+from amber.evaluate.uncertainty import Error, Variance, holm, of_seeds, of_speakers
 
 CLASSES = ("a", "b", "c", "d")
 
@@ -32,7 +33,7 @@ def outcomes(n: int, q: list[float]) -> list[tuple[np.ndarray, float]]:
 
 
 @pytest.mark.parametrize("raters", [2, 5, 6])
-def test_the_ceiling_is_the_analytic_expectation(raters: int) -> None:
+def test_raters_against_raters_is_the_analytic_expectation(raters: int) -> None:
     """Halves of raters who answer independently are two independent multinomials: their mean score is a finite sum."""
     truths = ([0.7, 0.2, 0.1], [0.4, 0.3, 0.3])
     cases = [
@@ -49,13 +50,13 @@ def test_the_ceiling_is_the_analytic_expectation(raters: int) -> None:
         )
     rng = np.random.default_rng(0)
     votes = np.concatenate([rng.multinomial(raters, q, size=40_000) for q in truths])
-    scores, tables = ceiling.split_half(votes / raters, np.full(len(votes), float(raters)))
-    found = ceiling.figures(scores, tables)
+    scores, tables = split.split_half(votes / raters, np.full(len(votes), float(raters)))
+    found = split.figures(scores, tables)
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, abs=0.005), name
 
 
-def test_the_ceiling_s_splits_against_all_permutations() -> None:
+def test_splits_against_all_permutations() -> None:
     """Four votes a, a, b, c have six halves; the split is by votes, so each is as likely."""
     labels = [0, 0, 1, 2]
     scores = []
@@ -63,18 +64,18 @@ def test_the_ceiling_s_splits_against_all_permutations() -> None:
         first = np.bincount([labels[i] for i in half], minlength=3) / 2
         rest = np.bincount([labels[i] for i in range(4) if i not in half], minlength=3) / 2
         scores.append(np.sqrt(first * rest).sum())
-    found, _ = ceiling.expected(np.array([2, 1, 1]), np.random.default_rng(0))
-    assert found[ceiling.NAMES.index("bc")] == pytest.approx(np.mean(scores), abs=1e-12)
+    found, _ = split.expected(np.array([2, 1, 1]), np.random.default_rng(0))
+    assert found[split.names(3).index("bc")] == pytest.approx(np.mean(scores), abs=1e-12)
     # One vote, or votes that were split, can't be halved.
     y = np.array([[1.0, 0, 0], [0.5, 0.5, 0], [0.75, 0.25, 0]])
-    assert ceiling.usable(y, np.array([1.0, 2.0, 2.0])).tolist() == [False, True, False]
+    assert repeated(y, np.array([1.0, 2.0, 2.0])).tolist() == [False, True, False]
 
 
 def test_many_votes_are_drawn_instead_and_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = np.array([9, 7, 5, 3])
-    exact, table = ceiling.expected(counts, np.random.default_rng(0))
-    monkeypatch.setattr(ceiling, "MOST", 1000)
-    drawn, rough = ceiling.expected(counts, np.random.default_rng(0))
+    exact, table = split.expected(counts, np.random.default_rng(0))
+    monkeypatch.setattr(split, "MOST", 1000)
+    drawn, rough = split.expected(counts, np.random.default_rng(0))
     np.testing.assert_allclose(drawn, exact, rtol=0.1)
     np.testing.assert_allclose(rough, table, atol=0.05)
     assert not np.array_equal(drawn, exact)
@@ -90,44 +91,95 @@ def test_holm_by_its_definition(p: list[float]) -> None:
         assert corrected[i] == pytest.approx(expected)
 
 
-def test_the_interval_covers_as_often_as_it_says_with_ten_speakers() -> None:
-    """95 % of intervals hold the true mean (plain percentiles hold it in 90 %), and p is below 0.05 in 5 %."""
-    rng = np.random.default_rng(1)
-    weights = speaker_weights(10, 1000, 0) / 10
-    covered = rejected = plain = 0
-    for _ in range(1500):
-        sample = rng.normal(size=10)
-        draws = weights @ sample
-        low, high = interval(draws, 10) or [0.0, 0.0]
-        covered += low <= 0 <= high
-        plain += np.quantile(draws, 0.025) <= 0 <= np.quantile(draws, 0.975)
-        rejected += p_value(float(sample.mean()), draws, 10) < 0.05
-    assert 0.93 < covered / 1500 < 0.97
-    assert plain / 1500 < 0.92
-    assert 0.03 < rejected / 1500 < 0.07
-
-
-def test_p_is_the_t_test_over_equal_speakers() -> None:
+def test_the_jackknife_of_a_mean_is_the_t_test() -> None:
     sample = np.random.default_rng(2).normal(0.5, 1, size=12)
-    draws = speaker_weights(12, 200_000, 0) / 12 @ sample
-    assert p_value(float(sample.mean()), draws, 12) == pytest.approx(stats.ttest_1samp(sample, 0).pvalue, rel=0.02)
-    assert p_value(0.0, np.zeros(5), 12) == 1
-    assert p_value(0.3, np.full(5, 0.3), 1) == 1
-    assert interval(np.full(5, 0.3), 1) is None
+    left_out = (sample.sum() - sample) / 11
+    error = Error((of_speakers(left_out),))
+    assert error.p(float(sample.mean())) == pytest.approx(stats.ttest_1samp(sample, 0).pvalue)
+    expected = stats.ttest_1samp(sample, 0).confidence_interval()
+    assert error.interval(float(sample.mean())) == pytest.approx(list(expected))
 
 
-def test_effect_size() -> None:
-    gain = np.array([0.1, 0.3, 0.2, 0.4])
-    group = np.array([0, 0, 1, 1])
-    found, drawn = standardised(gain, group, np.array([[2.0, 0.0], [1.0, 1.0]]))
-    assert found == pytest.approx(gain.mean() / gain.std())
-    np.testing.assert_allclose(drawn, [2.0, found])
+def test_critical_values_are_cochran_s_and_cox_s() -> None:
+    a, b = np.random.default_rng(3).normal(size=(2, 6))
+    parts = [of_seeds(a), of_seeds(b[:4])]
+    v = [a.var(ddof=1) / 6, b[:4].var(ddof=1) / 4]
+    t = (v[0] * stats.t(5).ppf(0.975) + v[1] * stats.t(3).ppf(0.975)) / sum(v)
+    assert Error(tuple(parts)).interval(1.0) == pytest.approx([1 - t * np.sqrt(sum(v)), 1 + t * np.sqrt(sum(v))])
+
+
+variances = st.lists(st.builds(Variance, st.floats(0, 10), st.integers(1, 30)), min_size=1, max_size=4)
+
+
+@given(variances, st.floats(-3, 3))
+def test_interval_and_p_never_contradict_each_other(parts: list[Variance], estimate: float) -> None:
+    error = Error(tuple(parts))
+    low, high = error.interval(estimate) or [0.0, 0.0]
+    p = error.p(estimate)
+    if abs(p - 0.05) > 1e-6 and abs(estimate) > 1e-9 and high - low > 1e-9:
+        assert (p < 0.05) == (low > 0 or high < 0)
+    t = [stats.t(part.df).ppf(0.975) for part in parts]
+    assert min(t) - 1e-9 <= error.quantile(0.025) <= max(t) + 1e-9
+
+
+def test_what_can_t_be_told() -> None:
+    assert Error((of_speakers(np.array([0.3])),)).interval(0.3) is None
+    assert Error((of_speakers(np.array([0.3])),)).p(0.3) == 1
+    assert Error((of_speakers(np.array([0.3, np.nan])),)).se is None
+    assert Error((Variance(0.0, 5),)).p(0.0) == 1
+
+
+def test_a_difference_that_can_be_detected_is_found_in_four_of_five_samples() -> None:
+    rng = np.random.default_rng(4)
+    true = Error((Variance(1 / 25, 24),)).detectable()
+    assert true is not None
+    found = [stats.ttest_1samp(rng.normal(true, 1, size=25), 0).pvalue < 0.05 for _ in range(4000)]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.02)
+
+
+@pytest.mark.parametrize("std", [0.0, 0.005])
+def test_intervals_cover_what_they_say_over_speakers_and_seeds(std: float) -> None:
+    """Ten speakers and three seeds, whose effects have that standard deviation: 95 % or a little more."""
+    rng = np.random.default_rng(5)
+    covered = of_speakers_alone = 0
+    for _ in range(3000):
+        speakers = rng.normal(0, 0.01, size=10)
+        seeds = speakers.mean() + rng.normal(0, std, size=3)
+        left_out = (10 * seeds.mean() - speakers - (seeds.mean() - speakers.mean())) / 9
+        parts = [of_speakers(left_out), of_seeds(seeds)]
+        low, high = Error(tuple(parts)).interval(float(seeds.mean())) or [0.0, 0.0]
+        covered += low <= 0 <= high
+        low, high = Error(tuple(parts[:1])).interval(float(seeds.mean())) or [0.0, 0.0]
+        of_speakers_alone += low <= 0 <= high
+    assert 0.93 < covered / 3000 < 0.98
+    assert not std or of_speakers_alone / 3000 < 0.9
 
 
 def test_who_is_measured_against_whom() -> None:
     assert pairs(["ce", "soft", "amber2"]) == [("soft", "ce"), ("amber2", "ce"), ("amber2", "soft")]
     assert pairs(["amber2", "mine"]) == []
     assert pairs(["a/ce", "b/ce", "b/soft"]) == [("b/ce", "a/ce")]
+    temperature = pairs(["ce", "soft", "soft + temperature", "amber2-js", "mine"])
+    assert [pair for pair in temperature if pair[1] == "soft + temperature"] == [("amber2-js", "soft + temperature")]
+    assert ("soft + temperature", "soft") in temperature
+
+
+def test_points_of_a_grid_are_compared_with_each_other() -> None:
+    points = [f"amber2,modality={m}" for m in (0.25, 0.5, 1.0)]
+    found = pairs(["ce", "soft", *points])
+    assert {(v, r) for v, r in found if r in points} == {
+        (points[1], points[0]),
+        (points[2], points[0]),
+        (points[2], points[1]),
+    }
+    assert {(p, r) for p in points for r in ("ce", "soft")} <= set(found)
+    many = [f"mine,hidden={h}" for h in range(7)]
+    assert pairs(many) == [(point, many[0]) for point in many[1:]]
+    # A grid over everything: a variant is compared with `ce` and `soft` at its own point.
+    everything = pairs([f"{name},layer={layer}" for name in ("ce", "soft", "amber2") for layer in (1, 2)])
+    assert ("amber2,layer=1", "soft,layer=1") in everything
+    assert ("amber2,layer=1", "soft,layer=2") not in everything
+    assert not {("ce,layer=1", "soft,layer=1"), ("amber2,layer=1", "amber2,layer=2")} & set(everything)
 
 
 def experiment(change_high: float, seeds: int = 3, noise: float = 0.0) -> Experiment:
@@ -193,3 +245,27 @@ def test_of_two_copies_of_one_model_nothing_is_claimed() -> None:
 
 def test_of_two_models_that_are_equally_good_nothing_is_claimed() -> None:
     assert judged(experiment(0.0, noise=1.0))["supported"] == []
+
+
+def test_all_comparisons_are_one_family() -> None:
+    comparisons = judged(experiment(0.5, noise=1.0))["comparisons"]
+    corrected = holm(np.array([c["p"] for c in comparisons]))
+    np.testing.assert_allclose([c["p_holm"] for c in comparisons], corrected)
+    assert len(comparisons) == 5 * 4
+
+
+def test_one_seed_supports_nothing_and_says_why() -> None:
+    versus = judged(experiment(0.5, seeds=1))
+    high = next(c for c in versus["comparisons"] if c["level"] == "high" and c["metric"] == "bc")
+    assert high["p_holm"] < 1e-6
+    assert versus["supported"] == []
+    assert any("(one seed)" in line for line in versus["not_supported"])
+    assert "one seed, whose variance is not known" in versus["power"][0]
+
+
+def test_the_power_is_said_for_every_pair() -> None:
+    versus = judged(experiment(0.2, noise=1.0))
+    overall = {c["metric"]: c["detectable"] for c in versus["comparisons"] if c["scope"] == "all"}
+    (line,) = versus["power"]
+    assert f"NLL under {overall['nll_per_vote']:.3f}" in line
+    assert "(24 speakers, 3 seeds)" in line

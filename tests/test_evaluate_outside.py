@@ -19,7 +19,7 @@ from amber.evaluate import stage
 from amber.train import stage as training
 
 QUIET = Console(quiet=True)
-RESAMPLES, SEED = 300, 7
+RESAMPLES, SEED = 300, 7  # of the oracle
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,18 @@ def binned_error(confidence: np.ndarray, correct: np.ndarray) -> float:
     return total
 
 
+def outside_corrected(y: np.ndarray, p: np.ndarray, votes: np.ndarray) -> dict[str, float]:
+    """Corrected scores by pairs of raters: two raters of an utterance agree as often as two draws from the truth."""
+    several = votes > 1
+    y, p, n = y[several], p[several], votes[several, None]
+    agree = (y * (n * y - 1) / (n - 1)).sum(axis=1)  # share of pairs of raters who say the same: unbiased for |t|²
+    distance = ((p**2).sum(axis=1) - 2 * (p * y).sum(axis=1) + agree).mean()
+    # |mean t|² from pairs of utterances, whose noise is independent, and of raters within them.
+    m = len(y)
+    among = ((y.sum(axis=0) ** 2).sum() - (y**2).sum() + agree.sum()) / m**2
+    return {"brier_corrected": distance, "r2_pooled": 1 - distance / (agree.mean() - among)}
+
+
 def outside(y: np.ndarray, p: np.ndarray, votes: np.ndarray) -> dict[str, float]:
     classes = np.arange(y.shape[1])
     truth, guess = y.argmax(axis=1), p.argmax(axis=1)
@@ -81,6 +93,8 @@ def outside(y: np.ndarray, p: np.ndarray, votes: np.ndarray) -> dict[str, float]
         "vote_nll": np.mean(
             [-stats.multinomial.logpmf(np.rint(a * n), round(n), b) for (a, b), n in zip(pairs, votes, strict=True)]
         ),
+        "nll_per_vote": -sum(n * a @ np.log(b) for (a, b), n in zip(pairs, votes, strict=True)) / votes.sum(),
+        **outside_corrected(y, p, votes),
         "soft_brier": np.mean([a @ [((b - np.eye(len(b))[c]) ** 2).sum() for c in classes] for a, b in pairs]),
         "accuracy": sk.accuracy_score(truth, guess),
         "f1_weighted": sk.f1_score(truth, guess, average="weighted"),
@@ -139,41 +153,48 @@ def test_every_figure_of_every_stratum(folder: Path, found: dict) -> None:  # ty
         assert sum(level["n"] for level in levels.values()) == 100
 
 
-def test_intervals_and_p_by_drawing_speakers_one_resample_at_a_time(folder: Path, found: dict) -> None:  # type: ignore[type-arg]
-    """As docs/metrics.md describes them: speakers in the order of their names, numpy's multinomial with the seed."""
-    rows = rows_of(folder, "ce", 0)
-    speakers = np.array([row["speaker"] for row in rows])
+def test_intervals_and_p_by_leaving_out_one_speaker_at_a_time(folder: Path, found: dict) -> None:  # type: ignore[type-arg]
+    """As docs/metrics.md describes them."""
+    speakers = np.array([row["speaker"] for row in rows_of(folder, "ce", 0)])
     names = sorted(set(speakers))
     n = len(names)
-    drawn = np.random.default_rng(SEED).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
-    of = {
-        variant: [matrices(rows_of(folder, variant, s), found["classes"]) for s in (0, 1)] for variant in ("ce", "soft")
-    }
-    values: dict[str, list[tuple[float, float]]] = {"ce": [], "soft": []}
-    for counts in drawn:
-        chosen = np.concatenate(
-            [np.tile(np.flatnonzero(speakers == s), k) for s, k in zip(names, counts, strict=True)]
-        ).astype(int)
-        for variant, seeds in of.items():
-            bc = np.mean([np.sqrt(y[chosen] * p[chosen]).sum(axis=1).mean() for y, p in seeds])
-            f1 = np.mean([sk.f1_score(y[chosen].argmax(1), p[chosen].argmax(1), average="weighted") for y, p in seeds])
-            values[variant].append((bc, f1))
-    t = stats.t(n - 1).ppf(0.025) * np.sqrt(n / (n - 1))
-    tails = stats.norm.cdf([t, -t])
+
+    def scores(variant: str, kept: np.ndarray) -> np.ndarray:
+        """BC and F1 of each seed, (S, 2)."""
+        both = []
+        for seed in (0, 1):
+            y, p = (m[kept] for m in matrices(rows_of(folder, variant, seed), found["classes"]))
+            f1 = sk.f1_score(y.argmax(1), p.argmax(1), average="weighted")
+            both.append([np.sqrt(y * p).sum(axis=1).mean(), f1])
+        return np.array(both)
+
+    every = np.ones(len(speakers), dtype=bool)
+    of = {variant: scores(variant, every) for variant in ("ce", "soft")}
+    without = {variant: np.array([scores(variant, speakers != name).mean(axis=0) for name in names]) for variant in of}
+    of["difference"], without["difference"] = of["soft"] - of["ce"], without["soft"] - without["ce"]
     for place, metric in enumerate(("bc", "f1_weighted")):
-        draws = {variant: np.array(v)[:, place] for variant, v in values.items()}
-        for variant in ("ce", "soft"):
-            expected = np.quantile(draws[variant], tails)
-            np.testing.assert_allclose(found["summary"][variant][metric]["ci"], expected, atol=1e-9)
-        difference = draws["soft"] - draws["ce"]
-        versus = next(
-            c
-            for c in found["versus"]["comparisons"]
-            if (c["variant"], c["scope"], c["metric"]) == ("soft", "all", metric)
-        )
-        np.testing.assert_allclose(versus["ci"], np.quantile(difference, tails), atol=1e-9)
-        score = versus["difference"] / (difference.std() * np.sqrt(n / (n - 1)))
-        assert versus["p"] == pytest.approx(2 * stats.t(n - 1).sf(abs(score)), abs=1e-9)
+        for variant, seeds in of.items():
+            left_out = without[variant][:, place]
+            parts = [(n - 1) / n * ((left_out - left_out.mean()) ** 2).sum(), seeds[:, place].var(ddof=1) / 2]
+            se = np.sqrt(sum(parts))
+            mean = seeds[:, place].mean()
+
+            def t(tail: float, parts: list[float] = parts) -> float:
+                """The mean of both t quantiles, weighted by variance."""
+                return float(np.average([stats.t(n - 1).isf(tail), stats.t(1).isf(tail)], weights=parts))
+
+            ci = [mean - t(0.025) * se, mean + t(0.025) * se]
+            if variant != "difference":
+                np.testing.assert_allclose(found["summary"][variant][metric]["ci"], ci, atol=1e-9)
+                continue
+            versus = next(
+                c
+                for c in found["versus"]["comparisons"]
+                if (c["variant"], c["reference"], c["scope"], c["metric"]) == ("soft", "ce", "all", metric)
+            )
+            np.testing.assert_allclose(versus["ci"], ci, atol=1e-9)
+            assert t(versus["p"] / 2) == pytest.approx(abs(mean) / se)
+            assert versus["detectable"] == pytest.approx((t(0.025) + t(0.2)) * se)
 
 
 def test_baselines_come_from_the_other_folds(folder: Path, found: dict) -> None:  # type: ignore[type-arg]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -53,7 +54,7 @@ def charts(experiment: Experiment, metrics: dict[str, Any], shown: str) -> list[
 
 def _gain(metrics: dict[str, Any], colour: dict[str, int]) -> Iterator[Chart]:
     comparisons = [c for c in metrics["versus"]["comparisons"] if c["metric"] == "bc" and c["ci"]]
-    for reference in dict.fromkeys(c["reference"] for c in comparisons):
+    for reference in dict.fromkeys(c["reference"] for c in comparisons if "," not in c["reference"]):
         here = {(c["variant"], c["level"]): c for c in comparisons if c["reference"] == reference}
         levels = list(dict.fromkeys(level for _, level in here))
         variants = list(dict.fromkeys(variant for variant, _ in here))
@@ -63,9 +64,9 @@ def _gain(metrics: dict[str, Any], colour: dict[str, int]) -> Iterator[Chart]:
         }
         names = [f"{'overall' if lv == 'all' else lv} (n = {_n(here, lv)})" for lv in levels]
         yield Chart(
-            f"gain-{reference}",
+            f"gain-{re.sub(r'[^a-z0-9/]+', '-', reference)}",
             f"Gain over {reference} by ambiguity",
-            "Difference in BC with its 95 % interval over speakers; above zero is better.",
+            "Difference in BC with its 95 % interval over speakers and seeds; above zero is better.",
             drawing.whiskers(names, series, f"BC less that of {reference}", f"Gain over {reference}", colour),
             {v: colour[v] for v in variants},
             ("variant", *names),

@@ -34,9 +34,15 @@ def render(experiment: Experiment, material: Material, metrics: dict[str, Any], 
     return environment.get_template("page.html").render(
         m=metrics,
         caption=words.caption(metrics),
-        header=tables.header(),
+        header=tables.header(metrics),
         rows=tables.rows(metrics),
         intervals=tables.intervals(metrics),
+        interval_words=words.intervals(metrics),
+        power=words.POWER,
+        truth=[
+            [name, *(tables.cell(figures.get(m)) for m in ("bc", "r2", "jsd", "kl"))]
+            for name, figures in metrics["truth"].items()
+        ],
         scale=tables.scale(metrics),
         strata={name: tables.strata(metrics, name, levels) for name, levels in metrics["strata"].items()},
         meaning=strata.MEANING,
@@ -76,7 +82,7 @@ def _comparisons(metrics: dict[str, Any]) -> list[list[str]]:
             tables.interval(c["ci"]),
             f"{c['p_holm']:.3f}",
             signed(c["effect"]["d_z"]) if "effect" in c else "–",
-            f"{c['seeds']['std']:.3f}",
+            f"{c['seeds']['se']:.3f}" if c["seeds"]["se"] is not None else "unknown",
             "yes" if c["supported"] else "no",
         ]
         for c in metrics["versus"]["comparisons"]

@@ -1,13 +1,12 @@
-"""The human ceiling: what half of an utterance's votes score against the other half, as an expectation over splits.
+"""Raters against raters: what half of an utterance's votes score against the other half, over all splits.
 
-The scale of a figure is how well people do. Half of the votes predict the other half, for every way to split them.
-With counts n the first half is multivariate hypergeometric, so the expectation is a finite sum and needs no drawing;
-only where it has more than `MOST` terms is it estimated from as many random splits. An odd vote goes to the second
-half, and each half predicts the other in turn.
+Half of the votes predict the other half, for every way to split them. With counts n the first half is multivariate
+hypergeometric, so the expectation is a finite sum and needs no drawing; only where it has more than `MOST` terms is it
+estimated from as many random splits. An odd vote goes to the second half, and each half predicts the other in turn.
 
-The halves have half as many votes each as a model is judged against: a ceiling of few votes is itself noisy, and a
-model that knows the true distribution can lie above it. `kl` and `vote_nll` are not given: a half without a vote for
-a class rules it out, and their expectation is infinite.
+The halves are few votes, one against two at three raters, so this is how well a rater or two predict others, and no
+bound for a model; that is the `oracle`. `kl` and the likelihoods are not given: a half without a vote for a class rules
+it out, and their expectation is infinite.
 """
 
 from __future__ import annotations
@@ -19,18 +18,16 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from . import classification
-from .distributions import METRICS
+from .distributions import METRICS, defined
 
 Floats = NDArray[np.float64]
 
 MOST = 4096  # splits of one utterance that are enumerated
-NAMES = tuple(name for name in METRICS if name != "kl")
 
 
-def usable(y: Floats, votes: Floats) -> NDArray[np.bool_]:
-    """Return which utterances can be split: at least two votes, all of them whole, (N,)."""
-    counts = y * votes[:, None]
-    return np.asarray((votes > 1.5) & (np.abs(counts - counts.round()) < 1e-6).all(axis=1))
+def names(classes: int) -> tuple[str, ...]:
+    """Return the metrics that are given of split votes."""
+    return tuple(name for name in defined(classes) if name != "kl")
 
 
 def halves(counts: NDArray[np.int64], rng: np.random.Generator) -> tuple[Floats, Floats]:
@@ -45,12 +42,12 @@ def halves(counts: NDArray[np.int64], rng: np.random.Generator) -> tuple[Floats,
 
 
 def expected(counts: NDArray[np.int64], rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Return the expected metrics, (len(NAMES),), and the expected confusion (C, C), of one utterance's split votes."""
+    """Return the K expected metrics `names`, (K,), and the expected confusion (C, C), of one utterance's votes."""
     first, chance = halves(counts, rng)
     second = counts - first
     a, b = first / first.sum(axis=1, keepdims=True), second / second.sum(axis=1, keepdims=True)
     both = [(a, b), (b, a)]
-    scores = [np.mean([chance @ METRICS[name](y, p) for y, p in both]) for name in NAMES]
+    scores = [np.mean([chance @ METRICS[name](y, p) for y, p in both]) for name in names(len(counts))]
     table = np.zeros((len(counts), len(counts)))
     for y, p in both:
         np.add.at(table, (y.argmax(axis=1), p.argmax(axis=1)), chance / 2)
@@ -58,14 +55,14 @@ def expected(counts: NDArray[np.int64], rng: np.random.Generator) -> tuple[Float
 
 
 def split_half(y: Floats, votes: Floats, seed: int = 0) -> tuple[Floats, Floats]:
-    """Return each utterance's expected metrics (N, len(NAMES)) and expected confusion (N, C, C).
+    """Return each utterance's expected metrics (N, K) and expected confusion (N, C, C).
 
-    Utterances must be `usable`. Those with the same counts are computed once.
+    Utterances have two or more whole votes (`corrected.repeated`). Those with the same counts are computed once.
     """
     classes = y.shape[1]
     counts = (y * votes[:, None]).round().astype(np.int64)
     if not len(counts):
-        return np.zeros((0, len(NAMES))), np.zeros((0, classes, classes))
+        return np.zeros((0, len(names(classes)))), np.zeros((0, classes, classes))
     distinct, place = np.unique(counts, axis=0, return_inverse=True)
     rng = np.random.default_rng(seed)
     found = [expected(row, rng) for row in distinct]
@@ -75,5 +72,5 @@ def split_half(y: Floats, votes: Floats, seed: int = 0) -> tuple[Floats, Floats]
 
 def figures(scores: Floats, tables: Floats) -> dict[str, float]:
     """Average expected metrics over utterances; class metrics are those of the expected confusion matrix."""
-    means = dict(zip(NAMES, scores.mean(axis=0).tolist(), strict=True))
+    means = dict(zip(names(tables.shape[-1]), scores.mean(axis=0).tolist(), strict=True))
     return means | {name: float(metric(tables.sum(axis=0))) for name, metric in classification.METRICS.items()}
