@@ -24,9 +24,11 @@ Count = Annotated[int, Field(ge=1)]
 
 Divergence = Literal["kl", "reverse-kl", "js", "bhattacharyya", "hellinger"]
 Weighting = Literal["adaptive", "uniform", "confidence"]
-Layer = Literal["last", "mean", "learned"] | Annotated[int, Field(ge=0)]
+Layer = Literal["last", "mean", "all", "learned"] | Annotated[int, Field(ge=0)]
+LayerChoice = Layer | dict[Literal["speech", "text"], Layer]  # one choice for both modalities, or one for each
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 HeadName = Literal["speech", "text", "fusion"]
-ModelName = Literal["heads", "uniform", "prior", "logistic", "svm", "mlp", "ridge"]
+ModelName = Literal["heads", "pool", "cross-fit", "uniform", "prior", "logistic", "svm", "mlp", "ridge"]
 Scheme = Literal[
     "official", "leave-one-session-out", "leave-one-speaker-out", "speaker-folds", "actor-ranges", "column"
 ]
@@ -100,19 +102,39 @@ class Objective(Section):
     student: HeadName = "fusion"
 
 
+class CandidateOptions(Section):
+    """A kind of head that every run trains; a list of layers or penalties is one candidate for each."""
+
+    layer: LayerChoice | list[LayerChoice] = ["all", "last", "mean"]
+    hidden: Annotated[int, Field(ge=0)] = 0  # hidden units; 0: a linear head
+    dropout: Rate = 0.5  # of hidden units
+    weight_decay: NotNegative | list[NotNegative] = [0.01, 0.1, 1.0]  # an L2 penalty, part of what is minimised
+
+
+LINEAR = CandidateOptions()
+PERCEPTRON = CandidateOptions(layer="all", hidden=256, weight_decay=[0.03, 0.1])
+
+
 class Training(Section):
     """How one run trains. Everything here can differ between variants."""
 
-    layer: Layer | dict[Literal["speech", "text"], Layer] = "last"  # one choice for both, or one for each
-    stop: Literal["auto", "nll", "bc", "accuracy", "loss"] = "auto"  # score on dev of the best epoch (train/fit.py)
-    calibrate: bool = False  # fit a temperature on dev, and write its predictions as one more head
-    hidden: Count = 256
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
-    batch_size: Count = 128
-    epochs: Count = 40
-    patience: Count = 6
+    candidates: Annotated[list[CandidateOptions], Field(min_length=1)] = [LINEAR, PERCEPTRON]
+    select: Literal["pool", "best"] = "pool"  # a run's candidates: pooled with weights from dev, or the best on dev
+    # Where one of these four is given, all candidates have this value of it.
+    layer: LayerChoice | None = None
+    hidden: Annotated[int, Field(ge=0)] | None = None
+    dropout: Rate | None = None
+    weight_decay: NotNegative | None = None
+    stop: Literal["nll", "bc", "accuracy", "loss"] = "nll"  # the score on dev by which a step is the best
+    calibrate: bool = True  # fit a temperature on dev, and write its predictions as one more head
     lr: Positive = 1.0e-3
-    weight_decay: NotNegative = 1.0e-2
+    warmup: Annotated[int, Field(ge=0)] = 50  # steps until the learning rate is reached
+    averaging: NotNegative = 8.0  # what is scored is a mean of the weights so far, step t weighing about t ** averaging
+    batch_size: Count | None = None  # a hundredth of the training part, from 32 to 256
+    steps: Count = 10_000  # at most
+    epochs: Count | None = None  # passes over the training part, at most
+    every: Count = 20  # steps between two looks at dev, at least
+    patience: Count = 15  # looks at dev without a better one
 
 
 class TrainOptions(Training):

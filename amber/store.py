@@ -338,13 +338,18 @@ class FeatureStore:
         """Read the mean of `pooled` over the stored layers, (N, D)."""
         return self._by_unit("float32", lambda part: part.astype(np.float32).mean(axis=1))
 
+    def pieces(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Read `pooled` unit by unit: the first row of each, and its features (n, L, D)."""
+        for rows in map(self.unit, range(self.spec.units)):
+            yield rows.start, self._features(rows.start, len(rows))
+
     def _by_unit(self, dtype: str, choose: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
         """Read `pooled` unit by unit, and keep of each (n, L, D) the (n, D) that `choose` makes of it."""
         if len(self.spec.layers) == 1:
             return choose(self.every_layer())
         found = np.empty((self.spec.size, self.spec.dim), dtype=dtype)
-        for rows in map(self.unit, range(self.spec.units)):
-            found[rows.start : rows.stop] = choose(self._features(rows.start, len(rows)))
+        for start, features in self.pieces():
+            found[start : start + len(features)] = choose(features)
         return found
 
     def _commit(self, number: int) -> int:

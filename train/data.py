@@ -1,19 +1,18 @@
-"""What training reads: features joined to votes by utterance id, and how they are standardised."""
+"""What training reads: features joined to votes by utterance id, and batches of them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import layer_norm
 
 from amber import corpus as contract
-from amber.config import FeatureOptions
+from amber.config import FeatureOptions, Layer
 from amber.corpus import Corpus, Modality
 from amber.errors import UserError, some
 from amber.labels import LabelSpace, distribution
@@ -21,13 +20,11 @@ from amber.location import locate
 from amber.store import FeatureStore, feature_sets
 from amber.unit import USABLE
 
+from .candidates import layers_read
 from .pooling import Padded
+from .scaling import reduced_width
 
-LayerChoice = Any  # "last", "mean", "learned" or a layer's number
-Floats = NDArray[np.float32]
 Batch = Mapping[Modality, Tensor | Padded]  # (R, B, D), (R, B, L, D), or the frames of B utterances
-SMALLEST_DEVIATION = 1e-6  # a feature that varies less is constant, and is left unscaled
-BLOCK_VALUES = 1 << 22  # features that are scaled at once: what else has to be in memory beside them
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,11 @@ class Data:
         """Return how many frames each utterance has, (n,)."""
         return self.stored_lengths[modality][self.rows[modality]]
 
-    def layers(self, modality: Modality, choice: LayerChoice) -> tuple[int, ...]:
+    def held(self, modality: Modality) -> tuple[int, ...]:
+        """Return the numbers of the layers that a modality's set holds."""
+        return self.stores[modality].spec.layers
+
+    def layers(self, modality: Modality, choice: Layer) -> tuple[int, ...]:
         """Return the numbers of the stored layers that a choice reads.
 
         Raises
@@ -65,22 +66,17 @@ class Data:
             If the set does not hold the layer asked for, or it should learn layers of frames.
 
         """
-        store = self.stores[modality]
-        held = store.spec.layers
+        name = self.stores[modality].location.name
         if choice == "learned" and self.is_frames(modality):
-            raise UserError(
-                f"train.layer: {store.location.name} holds frames, of which no layers are learned; name one"
-            )
-        if choice in ("mean", "learned"):
-            return held
-        if choice == "last":
-            return held[-1:]
-        if choice not in held:
-            listed = some(map(str, held), 30)
-            raise UserError(f"train.layer: {store.location.name} holds the layers {listed}, asked for {choice}")
-        return (choice,)
+            raise UserError(f"train.layer: {name} holds frames, of which no layers are learned; name one")
+        return layers_read(choice, self.held(modality), name)
 
-    def size(self, modality: Modality, choice: LayerChoice) -> int:
+    def width(self, modality: Modality, choice: Layer) -> int:
+        """Return the dimension of what a head sees of a pooled modality."""
+        dim = self.stores[modality].spec.dim
+        return reduced_width(dim * len(self.held(modality)), len(self.corpus)) if choice == "all" else dim
+
+    def size(self, modality: Modality, choice: Layer) -> int:
         """Return how many bytes training on a layer choice takes: as it is read, and pooled ones scaled to float32.
 
         Of frames: if they are kept in memory, with those of all utterances of the units that are read.
@@ -91,12 +87,14 @@ class Data:
             read = np.isin(np.arange(spec.size) // spec.unit_rows, units)
             kept = np.dtype(spec.dtype if len(layers) == 1 else "float32").itemsize
             return int(self.stored_lengths[modality][read].sum()) * spec.dim * kept
+        if choice == "all":
+            return self.width(modality, choice) * len(self.corpus) * 4
         vectors = len(layers) if choice == "learned" else 1  # of one utterance
         stored = np.dtype("float32" if choice == "mean" else spec.dtype).itemsize
         return spec.dim * vectors * (spec.size * stored + len(self.corpus) * 4)
 
-    def inputs(self, modality: Modality, choice: LayerChoice) -> NDArray[Any]:
-        """Read the chosen layer of one modality, (n, D) in the order of the utterances; `learned`: all, (n, L, D)."""
+    def inputs(self, modality: Modality, choice: Layer) -> NDArray[Any]:
+        """Read a layer choice of one modality, (n, D) in the order of the utterances; `learned`: all, (n, L, D)."""
         store, rows = self.stores[modality], self.rows[modality]
         if choice == "mean":
             features: NDArray[Any] = store.mean_of_layers()
@@ -108,35 +106,48 @@ class Data:
         # Most often the rows are all rows, and a copy would be as large as what was read.
         return features if np.array_equal(rows, np.arange(len(features))) else features[rows]
 
+    def blocks(self, modality: Modality) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+        """Read all layers of a pooled modality piece by piece: rows of the utterances (b,), and (b, L, D)."""
+        store, place = self.stores[modality], self.rows[modality]
+        row_of = np.full(store.spec.size, -1, dtype=np.int64)
+        row_of[place] = np.arange(len(place))
+        for start, features in store.pieces():
+            rows = row_of[start : start + len(features)]
+            yield rows[rows >= 0], features[rows >= 0]
 
-@dataclass(frozen=True)
-class Scaling:
-    """A modality's mean and deviation, (D,) or (L, D), over the training part only."""
 
-    mean: Floats
-    deviation: Floats
+class Sampler(Protocol):
+    """Batches without end, through the part again and again, for the runs that still train."""
 
-    @classmethod
-    def fit(cls, features: NDArray[Any], train: NDArray[np.int64]) -> Scaling:
-        """Estimate the scaling from the training rows of features (n, D) or (n, L, D)."""
-        mean = sum(features[rows].sum(axis=0, dtype=np.float64) for rows in _blocks(train, features)) / len(train)
-        squares = sum(
-            np.square(features[rows] - mean).sum(axis=0, dtype=np.float64) for rows in _blocks(train, features)
-        )
-        deviation = np.sqrt(squares / len(train))
-        deviation[deviation < SMALLEST_DEVIATION] = 1.0
-        return cls(mean.astype(np.float32), deviation.astype(np.float32))
+    def draw(self) -> tuple[Tensor, Batch]:
+        """Return places (R, B) in the part, and the inputs there."""
+        ...
 
-    def apply(self, features: NDArray[Any]) -> Tensor:
-        """Standardise features (n, ..., D), then normalise each vector of D to mean 0 and deviation 1.
+    def keep(self, staying: Sequence[int]) -> None:
+        """Let runs leave: keep those in these places of the run axis."""
+        ...
 
-        The second is a layer normalisation without parameters (Ba et al., 2016).
-        """
-        scaled = torch.empty(features.shape, dtype=torch.float32)
-        for rows in _blocks(np.arange(len(features)), features):
-            block = (features[rows] - self.mean) / self.deviation
-            scaled[rows] = layer_norm(torch.from_numpy(block), block.shape[-1:])
-        return scaled
+
+class PooledSampler:
+    """Batches of pooled inputs, always of one size: what is left of a run's order begins its next batch."""
+
+    def __init__(self, part: Part, size: int, orders: Sequence[torch.Generator]) -> None:
+        self._part, self._size, self._orders = part, size, list(orders)
+        self._places = torch.empty(len(orders), 0, dtype=torch.int64, device=part.rows.device)  # (R, what is left)
+
+    def draw(self) -> tuple[Tensor, Batch]:
+        """Return places (R, B) in the part, and the inputs there."""
+        if self._places.shape[1] < self._size:
+            order = torch.stack([torch.randperm(len(self._part), generator=one) for one in self._orders])
+            self._places = torch.cat([self._places, order.to(self._places.device)], dim=1)
+        places, self._places = self._places[:, : self._size], self._places[:, self._size :]
+        rows = self._part.rows[places]  # (R, B)
+        return places, {modality: x[rows] for modality, x in self._part.inputs.items()}
+
+    def keep(self, staying: Sequence[int]) -> None:
+        """Keep the runs in these places of the run axis."""
+        self._orders = [self._orders[place] for place in staying]
+        self._places = self._places[list(staying)]
 
 
 @dataclass(frozen=True)
@@ -164,11 +175,9 @@ class Part:
         """Return D of the modalities that are frames: none."""
         return {}
 
-    def batches(self, size: int, orders: Sequence[torch.Generator], epoch: int) -> Iterator[tuple[Tensor, Batch]]:
-        """Go through the part once, each run in an order of its own: yield places (R, B) in it and their inputs."""
-        order = torch.stack([torch.randperm(len(self), generator=one) for one in orders])  # (R, m)
-        for places in order.to(self.rows.device).split(size, dim=1):  # type: ignore[no-untyped-call]
-            yield places, {modality: x[self.rows[places]] for modality, x in self.inputs.items()}
+    def sampler(self, size: int, orders: Sequence[torch.Generator]) -> Sampler:
+        """Return what draws batches of `size`, each run's in an order of its own."""
+        return PooledSampler(self, size, orders)
 
     def in_order(self, size: int, runs: int) -> Iterator[Batch]:
         """Yield the inputs of all rows, `size` of them at a time, which all runs share."""
@@ -277,13 +286,3 @@ def join(corpus: Corpus, space: LabelSpace, stores: Mapping[Modality, FeatureSto
         stored_lengths=stored_lengths,
         left_out=left_out,
     )
-
-
-def layer_of(choice: Any, modality: Modality) -> LayerChoice:
-    """Return a training's layer choice for one modality."""
-    return choice.get(modality, "last") if isinstance(choice, dict) else choice
-
-
-def _blocks(rows: NDArray[np.int64], features: NDArray[Any]) -> list[NDArray[np.int64]]:
-    step = max(1, BLOCK_VALUES // int(np.prod(features.shape[1:])))
-    return [rows[start : start + step] for start in range(0, len(rows), step)]

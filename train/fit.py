@@ -1,13 +1,14 @@
-"""Training a group of runs side by side: one fold, one set of shapes, R runs in every batched step.
+"""Training a group of runs side by side: one fold, one set of shapes, R members in every batched step.
 
-Each run shuffles, drops out and starts by its own seed, stops early by its own dev score, keeps its own best state
-and then leaves the group. The dev score is `train.stop`: `bc`, `accuracy`, `nll` (of the dev votes) or `loss` (the
-objective's); `auto` is the accuracy for hard targets and BC for all others. Ties are broken by the dev loss. Why these:
-`docs/paper.md`.
+A member is a run with one of its candidates. Each shuffles, drops out and starts by its run's seed, looks at dev every
+so many steps (`schedule.py`), keeps the best state by its dev score and then leaves the group. The score is
+`train.stop`: `nll` (of the dev votes), a proper score and the default for every variant alike, or `bc`, `accuracy` or
+`loss` (the objective's); ties are broken by the dev loss. A state whose score is not finite is never the best.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,32 +17,55 @@ from torch import Tensor
 
 from amber.config import Objective
 from amber.corpus import Modality
+from amber.errors import RunFailure
 
+from .candidates import Candidate
 from .data import Part
 from .heads import HEADS, INPUTS, Heads, dropout_mask, generator
 from .matrix import Run
 from .objective import Coefficient, coefficient, loss
 from .pooling import ATTENTION
-from .targets import distribution, drop_raters, learned
+from .schedule import Schedule
+from .targets import Pseudo, distribution, drop_raters, learned
 
 ORDER, DROPOUT, RATERS = 100, 200, 300  # streams of a run's seed, beside those of its heads' initialisation
 GROUP_BYTES = {"cpu": 128 << 20}  # of parameters, gradients and optimiser state: what stays in a processor's cache
 OTHER_DEVICE_BYTES = 2 << 30
-FRAMES_BYTES = 1 << 30  # of what pooling computes for the frames of a batch, all runs together
-EVALUATION_ROWS = 8192  # utterances times runs that are scored at once, to bound memory
+FRAMES_BYTES = 1 << 30  # of what pooling computes for the frames of a batch, all members together
+EVALUATION_ROWS = 8192  # utterances times members that are scored at once, to bound memory
 COEFFICIENTS: tuple[Coefficient, ...] = ("rater", "modality", "experts", "temperature", "precision")
 
 State = dict[str, Tensor]
-Epoch = dict[str, float]
+Record = dict[str, float]  # what a look at dev found, by name
+
+
+@dataclass(frozen=True)
+class Member:
+    """One place on the run axis: a run with one of its candidates.
+
+    `subset` (m,) says which utterances of the training part it learns from; None: all of them.
+    """
+
+    run: Run
+    candidate: Candidate
+    subset: Tensor | None = None
+
+    @property
+    def seed(self) -> int:
+        """Return the seed of the run's random streams, which its candidates share."""
+        return self.run.seed * 1009 + self.run.fold
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What came of one run: its best state by parameter (without the run axis), its epochs, the best one's number."""
+    """What came of one member: its best state by parameter (without the run axis), its looks at dev, the best of them.
+
+    `best` counts from 1.
+    """
 
     run: Run
     state: State
-    epochs: list[Epoch]
+    records: list[Record]
     best: int
 
 
@@ -53,163 +77,104 @@ def group_key(run: Run) -> tuple[object, ...]:
     return (run.fold, training, run.variant.model, structure, run.variant.heads)
 
 
-def largest_group(run: Run, dims: Mapping[Modality, int], classes: int, device: str, frames: float = 0.0) -> int:
-    """Return how many runs such as this one train side by side on a device.
+def largest_group(
+    heads: Sequence[str], dims: Mapping[Modality, int], hidden: int, classes: int, device: str, frames: float = 0.0
+) -> int:
+    """Return how many members with such heads train side by side on a device.
 
-    `frames` is the mean number of frames of an utterance, over all modalities that are frames; `dims` are what heads
-    see.
+    `dims` are what heads see. `frames` is the number of frames in a batch, over all modalities that are frames, of
+    utterances of mean length.
     """
-    hidden = run.variant.training.hidden
-    inputs = [sum(dims[modality] for modality in INPUTS[head]) for head in run.variant.heads]
-    parameters = sum(hidden * (d + 1) + classes * (hidden + 1) for d in inputs)
+    width = hidden or classes
+    inputs = [sum(dims[modality] for modality in INPUTS[head]) for head in heads]
+    parameters = sum(width * (d + 1) + classes * (hidden + 1) for d in inputs)
     room = GROUP_BYTES.get(device, OTHER_DEVICE_BYTES)
     largest = room // (4 * parameters * 4)  # float32; the parameter, its gradient and two moments
     if frames:  # padded to twice the mean; float32; the attention's hidden units, their gradient, and one to spare
-        hidden_units = 2 * frames * run.variant.training.batch_size * ATTENTION
-        largest = min(largest, int(FRAMES_BYTES // (3 * hidden_units * 4)))
+        largest = min(largest, int(FRAMES_BYTES // (3 * 2 * frames * ATTENTION * 4)))
     return max(1, largest)
 
 
 def fit(
-    group: Sequence[Run],
+    group: Sequence[Member],
     train: Part,
     dev: Part,
     device: str,
-    after_epoch: Callable[[], None],
+    after_look: Callable[[], None],
     smoothing: float = 0.0,
+    prior: Pseudo | None = None,
 ) -> list[Fitted]:
-    """Train the runs of a group.
+    """Train the members of a group, whose runs have one `group_key` and whose candidates one structure.
 
     Parameters
     ----------
     group
-        Runs with one `group_key`.
+        The members.
     train, dev
         Their scaled inputs and the raters' votes.
     device
         Where everything is and stays.
-    after_epoch
-        Called after every epoch.
+    after_look
+        Called after every look at dev.
     smoothing
         Of the training part's targets, not of the dev part's.
+    prior
+        Votes that stand beside the raters' in what the student learns; its rows are the group's members.
 
     Returns
     -------
     list of Fitted
         In the order of `group`.
 
+    Raises
+    ------
+    RunFailure
+        If no look at a member found a finite score.
+
     """
-    training = group[0].variant.training
-    lanes = [_Lane(run, device) for run in group]
+    training = group[0].run.variant.training
+    schedule = Schedule.of(training, len(train), len(dev))
+    lanes = [_Lane(place, member, device) for place, member in enumerate(group)]
     heads = _new_heads(group, train).to(device)
-    optimizer = torch.optim.AdamW(heads.parameters(), lr=training.lr, weight_decay=training.weight_decay, fused=True)
+    optimizer = torch.optim.Adam(heads.parameters(), lr=training.lr, fused=True)
+    means = [parameter.detach().clone() for parameter in heads.parameters()]
+    sampler = train.sampler(schedule.batch, [lane.order for lane in lanes])
     active = lanes
-    for epoch in range(training.epochs):
-        losses = _train_epoch(heads, optimizer, train, active, epoch, smoothing)
-        scores = _scores(heads, dev, active)
+    step, since = 0, 0
+    total = torch.zeros(len(active), device=train.rows.device)  # of the losses since the last look
+    stepper = _Stepper(heads, train, active, smoothing, prior)
+    while active:
+        step, since = step + 1, since + 1
+        optimizer.param_groups[0]["lr"] = training.lr * schedule.rate(step)
+        total += stepper.step(optimizer, *sampler.draw())
+        schedule.average(means, heads.parameters(), step)
+        if not schedule.looks(step):
+            continue
+        _swap(heads, means)
+        scores = {"train_loss": (total / since).tolist(), **_scores(heads, dev, active)}
         for place, lane in enumerate(active):
-            values = {name: score[place] for name, score in scores.items()}
-            if lane.improves({"epoch": len(lane.epochs) + 1, "train_loss": losses[place], **values}):
+            if lane.improves({"step": step, **{name: score[place] for name, score in scores.items()}}):
                 lane.state = _state_of(heads, place)
-        after_epoch()
-        staying = [place for place, lane in enumerate(active) if not lane.finished]
-        if not staying:
-            break
+        _swap(heads, means)
+        after_look()
+        staying = [place for place, lane in enumerate(active) if not lane.finished and step < schedule.steps]
         if len(staying) < len(active):
             active = [active[place] for place in staying]
-            _keep_runs(heads, optimizer, staying)
-    return [Fitted(lane.run, lane.state, lane.epochs, lane.best) for lane in lanes]
+            sampler.keep(staying)
+            means = [mean[staying] for mean in means]
+            _keep(heads, optimizer, staying)
+            if active:
+                stepper = _Stepper(heads, train, active, smoothing, prior)
+        total, since = torch.zeros(len(active), device=train.rows.device), 0
+    return [lane.fitted() for lane in lanes]
 
 
-def predict(fitted: Sequence[Fitted], part: Part) -> dict[str, Tensor]:
-    """Return the probabilities (R, m, C) of every head in R runs with one `group_key`, for the m rows of a part."""
-    heads = _new_heads([f.run for f in fitted], part)
-    states = [f.state for f in fitted]
+def predict(group: Sequence[Member], fitted: Sequence[Fitted], part: Part) -> dict[str, Tensor]:
+    """Return the log-probabilities (R, m, C) of every head of fitted members, for the m rows of a part."""
+    heads = _new_heads(group, part)
+    states = [one.state for one in fitted]
     heads.load_state_dict({name: torch.stack([state[name] for state in states]) for name in states[0]})
-    log_p = _forward(heads.to(part.rows.device), part, len(fitted))
-    return {name: value.exp() for name, value in log_p.items()}
-
-
-def _new_heads(runs: Sequence[Run], part: Part) -> Heads:
-    """Return the heads of runs with one `group_key`, as they start."""
-    variant, shapes = runs[0].variant, part.shapes
-    dims = {modality: shape[-1] for modality, shape in shapes.items()}
-    layers = {modality: shape[0] for modality, shape in shapes.items() if len(shape) == 2}
-    seeds, classes = [_seed(run) for run in runs], part.counts.shape[1]
-    return Heads(variant.heads, dims, variant.training.hidden, classes, seeds, layers, part.frame_dims)
-
-
-def _train_epoch(
-    heads: Heads, optimizer: torch.optim.Optimizer, train: Part, lanes: Sequence[_Lane], epoch: int, smoothing: float
-) -> list[float]:
-    """Go through the training part once; return each run's mean loss."""
-    training, objective = lanes[0].run.variant.training, lanes[0].run.variant.objective
-    weights = _coefficients(lanes, train.rows.device)
-    rates = [lane.run.variant.objective.rater_dropout for lane in lanes]
-    total = torch.zeros(len(lanes), device=train.rows.device)
-    votes_each = float(train.counts.sum(dim=1).mean())
-    for places, batch in train.batches(training.batch_size, [lane.order for lane in lanes], epoch):
-        counts = train.counts[places]  # (R, B, C)
-        if any(rates):
-            counts = drop_raters(counts, rates, [lane.raters for lane in lanes])
-        log_p = heads(batch, _keep(heads, places.shape[1], lanes))
-        each = _loss(log_p, learned(counts, objective.target, smoothing), objective, weights, votes_each)  # (R, B)
-        optimizer.zero_grad(set_to_none=True)
-        # A mean over the batch and a sum over runs: no run's gradient depends on another's.
-        each.mean(dim=1).sum().backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        total += each.detach().sum(dim=1)
-    return [float(x) for x in (total / len(train)).tolist()]
-
-
-def _keep(heads: Heads, rows: int, lanes: Sequence[_Lane]) -> dict[str, Tensor] | None:
-    """Return the dropout masks (R, rows, H) of a step by head; None where nothing is dropped."""
-    training = lanes[0].run.variant.training
-    if not training.dropout:
-        return None
-    return {
-        name: dropout_mask(training.dropout, rows, training.hidden, [lane.dropout[name] for lane in lanes])
-        for name in heads.names
-    }
-
-
-def _loss(
-    log_p: Mapping[str, Tensor],
-    target: tuple[Tensor, Tensor | None],
-    objective: Objective,
-    weights: Mapping[Coefficient, Tensor],
-    votes_each: float,
-) -> Tensor:
-    """Return the objective (R, n) of runs that share its structure and differ in its coefficients."""
-    y, votes = target
-    return loss(
-        log_p,
-        y,
-        student=objective.student,
-        divergence=objective.divergence,
-        weighting=objective.weighting,
-        weights=weights,
-        votes=votes,
-        votes_each=votes_each,
-    )
-
-
-def _coefficients(lanes: Sequence[_Lane], device: torch.device) -> dict[Coefficient, Tensor]:
-    return {
-        name: torch.tensor([[getattr(lane.run.variant.objective, name)] for lane in lanes], device=device)  # (R, 1)
-        for name in COEFFICIENTS
-    }
-
-
-def _scores(heads: Heads, dev: Part, lanes: Sequence[_Lane]) -> dict[str, list[float]]:
-    """Return each run's dev loss, and its student's vote likelihood, Bhattacharyya coefficient and accuracy."""
-    objective = lanes[0].run.variant.objective
-    log_p = _forward(heads, dev, len(lanes))
-    counts = dev.counts.expand(len(lanes), -1, -1)  # (R, m, C)
-    weights, votes_each = _coefficients(lanes, dev.rows.device), float(dev.counts.sum(dim=1).mean())
-    each = _loss(log_p, learned(counts, objective.target), objective, weights, votes_each)  # (R, m)
-    student = log_p[objective.student]
-    return {"dev_loss": each.mean(dim=1).tolist(), **student_scores(counts, student)}
+    return _forward(heads.to(part.rows.device), part, len(fitted))
 
 
 def student_scores(counts: Tensor, log_p: Tensor) -> dict[str, list[float]]:
@@ -227,10 +192,118 @@ def student_scores(counts: Tensor, log_p: Tensor) -> dict[str, list[float]]:
     }
 
 
+class _Stepper:
+    """What one step needs of the members that still train."""
+
+    def __init__(self, heads: Heads, train: Part, lanes: Sequence[_Lane], smoothing: float, prior: Pseudo | None):
+        device = train.rows.device
+        self.heads, self.train, self.lanes, self.smoothing = heads, train, lanes, smoothing
+        self.objective = lanes[0].member.run.variant.objective
+        self.coefficients = _coefficients(lanes, device)
+        self.rates = [lane.member.run.variant.objective.rater_dropout for lane in lanes]
+        self.votes_each = float(train.counts.sum(dim=1).mean())
+        penalties = [lane.member.candidate.weight_decay for lane in lanes]
+        self.penalty = torch.tensor(penalties, device=device)[:, None, None] if any(penalties) else None  # (R, 1, 1)
+        subsets = [lane.member.subset for lane in lanes if lane.member.subset is not None]
+        self.subset = torch.stack(subsets) if subsets else None  # (R, m)
+        self.prior = prior.of([lane.place for lane in lanes]) if prior else None
+
+    def step(self, optimizer: torch.optim.Optimizer, places: Tensor, batch: Mapping) -> Tensor:  # type: ignore[type-arg]
+        """Take one step; return each member's mean loss, (R,)."""
+        counts = self.train.counts[places]  # (R, B, C)
+        if any(self.rates):
+            counts = drop_raters(counts, self.rates, [lane.raters for lane in self.lanes])
+        log_p = self.heads(batch, self._dropout(places.shape[1]))
+        each = _loss(log_p, counts, self.objective, self.coefficients, self.votes_each, self.smoothing,
+                     self.prior.at(places) if self.prior else None)  # (R, B)  # fmt: skip
+        if self.subset is None:
+            mean = each.mean(dim=1)
+        else:
+            kept = self.subset.gather(1, places).to(each.dtype)
+            mean = (each * kept).sum(dim=1) / kept.sum(dim=1).clamp_min(1)
+        optimizer.zero_grad(set_to_none=True)
+        # A mean over the batch and a sum over members: no member's gradient depends on another's.
+        mean.sum().backward()  # type: ignore[no-untyped-call]
+        if self.penalty is not None:
+            with torch.no_grad():
+                for weight in self.heads.weights:
+                    assert weight.grad is not None  # noqa: S101 (every head is in the loss)
+                    weight.grad.addcmul_(weight, self.penalty)
+        optimizer.step()
+        return mean.detach()
+
+    def _dropout(self, rows: int) -> dict[str, Tensor] | None:
+        """Return the dropout masks (R, rows, H) of a step by head; None where nothing is dropped."""
+        candidate = self.lanes[0].member.candidate
+        if not candidate.dropout:
+            return None
+        return {
+            name: dropout_mask(candidate.dropout, rows, candidate.hidden, [lane.dropout[name] for lane in self.lanes])
+            for name in self.heads.names
+        }
+
+
+def _new_heads(group: Sequence[Member], part: Part) -> Heads:
+    """Return the heads of a group's members, as they start."""
+    run, candidate, shapes = group[0].run, group[0].candidate, part.shapes
+    dims = {modality: shape[-1] for modality, shape in shapes.items()}
+    layers = {modality: shape[0] for modality, shape in shapes.items() if len(shape) == 2}
+    seeds, classes = [member.seed for member in group], part.counts.shape[1]
+    return Heads(run.variant.heads, dims, candidate.hidden, classes, seeds, layers, part.frame_dims)
+
+
+def _loss(
+    log_p: Mapping[str, Tensor],
+    counts: Tensor,
+    objective: Objective,
+    weights: Mapping[Coefficient, Tensor],
+    votes_each: float,
+    smoothing: float = 0.0,
+    pseudo: Tensor | None = None,
+) -> Tensor:
+    """Return the objective (R, n) of members that share its structure and differ in its coefficients."""
+    y, votes = learned(counts, objective.target, smoothing)
+    return loss(
+        log_p,
+        y,
+        student=objective.student,
+        divergence=objective.divergence,
+        weighting=objective.weighting,
+        weights=weights,
+        votes=votes,
+        votes_each=votes_each,
+        of_student=distribution(counts + pseudo) if pseudo is not None else None,
+    )
+
+
+def _coefficients(lanes: Sequence[_Lane], device: torch.device) -> dict[Coefficient, Tensor]:
+    return {
+        name: torch.tensor([[getattr(lane.member.run.variant.objective, name)] for lane in lanes], device=device)
+        for name in COEFFICIENTS
+    }  # (R, 1) each
+
+
+def _scores(heads: Heads, dev: Part, lanes: Sequence[_Lane]) -> dict[str, list[float]]:
+    """Return each member's dev loss, and its student's vote likelihood, Bhattacharyya coefficient and accuracy.
+
+    A student that is the pool of its heads is not known yet: the heads' mean scores stand for it.
+    """
+    run = lanes[0].member.run
+    objective = run.variant.objective
+    log_p = _forward(heads, dev, len(lanes))
+    counts = dev.counts.expand(len(lanes), -1, -1)  # (R, m, C)
+    weights, votes_each = _coefficients(lanes, dev.rows.device), float(dev.counts.sum(dim=1).mean())
+    each = _loss(log_p, counts, objective, weights, votes_each)  # (R, m)
+    scored = [log_p[name] for name in run.variant.scored]
+    found = [student_scores(counts, one) for one in scored]
+    means = {name: [sum(v) / len(found) for v in zip(*(f[name] for f in found), strict=True)] for name in found[0]}
+    return {"dev_loss": each.mean(dim=1).tolist(), **means}
+
+
 @torch.no_grad()
-def _forward(heads: Heads, part: Part, runs: int) -> dict[str, Tensor]:
-    """Return log-probabilities (R, m, C) of a part that all runs share, in slices that bound memory."""
-    slices = [heads(inputs) for inputs in part.in_order(max(1, EVALUATION_ROWS // runs), runs)]
+def _forward(heads: Heads, part: Part, members: int) -> dict[str, Tensor]:
+    """Return log-probabilities (R, m, C) of a part that all members share, in slices that bound memory."""
+    slices = [heads(inputs) for inputs in part.in_order(max(1, EVALUATION_ROWS // members), members)]
     return {name: torch.cat([s[name] for s in slices], dim=1) for name in heads.names}
 
 
@@ -238,8 +311,14 @@ def _state_of(heads: Heads, place: int) -> State:
     return {name: value[place].detach().clone().cpu() for name, value in heads.state_dict().items()}
 
 
-def _keep_runs(heads: Heads, optimizer: torch.optim.Optimizer, staying: Sequence[int]) -> None:
-    """Let finished runs leave: keep the rows of the others in every parameter and its optimiser state."""
+def _swap(heads: Heads, means: list[Tensor]) -> None:
+    """Put the averaged weights in the place of the present ones, or back."""
+    for place, parameter in enumerate(heads.parameters()):
+        parameter.data, means[place] = means[place], parameter.data
+
+
+def _keep(heads: Heads, optimizer: torch.optim.Optimizer, staying: Sequence[int]) -> None:
+    """Let finished members leave: keep the rows of the others in every parameter and its optimiser state."""
     for parameter in heads.parameters():
         parameter.grad = None
         parameter.data = parameter.data[list(staying)]
@@ -249,41 +328,42 @@ def _keep_runs(heads: Heads, optimizer: torch.optim.Optimizer, staying: Sequence
                 state[name] = value[list(staying)]
 
 
-def _seed(run: Run) -> int:
-    return run.seed * 1009 + run.fold
-
-
 class _Lane:
-    """One run's place in a group: its random streams, and what it has come to so far."""
+    """One member's place in a group: its random streams, and what it has come to so far."""
 
-    def __init__(self, run: Run, device: str) -> None:
-        self.run = run
-        seed = _seed(run)
-        self.order = generator(seed, ORDER)
-        self.raters = generator(seed, RATERS, device)
-        self.dropout = {name: generator(seed, DROPOUT + i, device) for i, name in enumerate(HEADS)}
-        self.epochs: list[Epoch] = []
+    def __init__(self, place: int, member: Member, device: str) -> None:
+        self.place, self.member = place, member
+        self.order = generator(member.seed, ORDER)
+        self.raters = generator(member.seed, RATERS, device)
+        self.dropout = {name: generator(member.seed, DROPOUT + i, device) for i, name in enumerate(HEADS)}
+        self.records: list[Record] = []
         self.state: State = {}
         self.best = 0
         self._score = (float("-inf"), float("-inf"))
 
-    def improves(self, epoch: Epoch) -> bool:
-        """Take in an epoch; return whether it is the best so far by the run's stopping rule."""
-        self.epochs.append(epoch)
-        score = (self._stopping_score(epoch), -epoch["dev_loss"])
-        if score <= self._score:
+    def improves(self, record: Record) -> bool:
+        """Take in a look at dev; return whether it is the best so far by the run's stopping rule."""
+        self.records.append(record)
+        rule = self.member.run.variant.training.stop
+        value = record[f"dev_{rule}"]
+        score = (value if rule in ("bc", "accuracy") else -value, -record["dev_loss"])
+        if not all(map(math.isfinite, (*score, record["dev_nll"]))) or score <= self._score:
             return False
-        self._score, self.best = score, len(self.epochs)
+        self._score, self.best = score, len(self.records)
         return True
-
-    def _stopping_score(self, epoch: Epoch) -> float:
-        rule = self.run.variant.training.stop
-        if rule == "auto":
-            rule = "accuracy" if self.run.variant.objective.target == "hard" else "bc"
-        value = epoch[f"dev_{rule}"]
-        return value if rule in ("bc", "accuracy") else -value
 
     @property
     def finished(self) -> bool:
-        """Return whether the run has not improved for as long as its patience."""
-        return len(self.epochs) - self.best >= self.run.variant.training.patience
+        """Return whether the member has not improved for as long as its patience."""
+        return len(self.records) - self.best >= self.member.run.variant.training.patience
+
+    def fitted(self) -> Fitted:
+        """Return what came of the member."""
+        if not self.best:
+            lr = self.member.run.variant.training.lr
+            last = f"step {self.records[-1]['step']:.0f}"
+            raise RunFailure(
+                f"{self.member.run.path}: diverged: no step up to {last} has a finite score on dev\n"
+                f"lower train.lr, which is {lr:g}"
+            )
+        return Fitted(self.member.run, self.state, self.records, self.best)

@@ -6,6 +6,7 @@ sees the same batches alone and in company, and frames in memory give the number
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +20,10 @@ from torch.nn.utils.rnn import pad_sequence
 from amber.corpus import Modality
 from amber.store import FeatureStore
 
-from .data import SMALLEST_DEVIATION, Batch, Part, Scaling
+from .data import Batch, Part, Sampler
 from .heads import generator
 from .pooling import Padded
+from .scaling import SMALLEST, Scaling
 
 BLOCK_UNITS = 8  # units among whose utterances a block shuffles; so many are in memory at a time
 ORDER = 400  # of the streams of a fold's seed, one an epoch
@@ -81,7 +83,7 @@ class FrameReader:
             squares = squares + np.square(frames).sum(axis=0)
         mean = np.asarray(total) / count
         deviation = np.sqrt(np.maximum(np.asarray(squares) / count - np.square(mean), 0))
-        deviation[deviation < SMALLEST_DEVIATION] = 1.0
+        deviation[deviation < SMALLEST] = 1.0
         return Scaling(mean.astype(np.float32), deviation.astype(np.float32))
 
 
@@ -125,19 +127,24 @@ class FramesPart(Part):
         """Return D of the modalities that are frames."""
         return {modality: frames.dim for modality, frames in self.frames.items()}
 
-    def batches(self, size: int, orders: Sequence[torch.Generator], epoch: int) -> Iterator[tuple[Tensor, Batch]]:
-        """Yield places (R, B) and their inputs: the same for all runs, shuffled within blocks of shuffled units.
+    def sampler(self, size: int, orders: Sequence[torch.Generator]) -> Sampler:
+        """Return what draws batches: the same for all runs, shuffled within blocks of shuffled units."""
+        return _FramesSampler(self, size, len(orders))
+
+    def batches(self, size: int) -> Iterator[tuple[NDArray[np.int64], Batch]]:
+        """Yield the places (B,) of batches and their inputs, without end.
 
         A block is divided evenly, so that no batch is a mere remainder.
         """
-        order = generator(self.fold, ORDER + epoch)
-        numbers = _shuffled(np.unique(self.units), order)
-        stream = self._read(numbers.tolist())
-        for block in np.split(numbers, range(BLOCK_UNITS, len(numbers), BLOCK_UNITS)):
-            held = dict(zip(block.tolist(), stream, strict=False))  # the stream goes on with the next block
-            members = _shuffled(np.flatnonzero(np.isin(self.units, block)), order)
-            for places in np.array_split(members, -(-len(members) // size)):
-                yield self._batch(places, held, len(orders))
+        for epoch in itertools.count():
+            order = generator(self.fold, ORDER + epoch)
+            numbers = _shuffled(np.unique(self.units), order)
+            stream = self._read(numbers.tolist())
+            for block in np.split(numbers, range(BLOCK_UNITS, len(numbers), BLOCK_UNITS)):
+                held = dict(zip(block.tolist(), stream, strict=False))  # the stream goes on with the next block
+                members = _shuffled(np.flatnonzero(np.isin(self.units, block)), order)
+                for places in np.array_split(members, -(-len(members) // size)):
+                    yield places, self._batch(places, held)
 
     def in_order(self, size: int, runs: int) -> Iterator[Batch]:
         """Yield the inputs of all rows in their order; a slice never goes beyond a unit."""
@@ -146,22 +153,42 @@ class FramesPart(Part):
         for stretch, number, unit in zip(stretches, numbers, self._read(numbers), strict=True):
             for places in np.array_split(stretch, -(-len(stretch) * VECTORS // size)):
                 if len(places):
-                    yield self._batch(places, {number: unit}, runs)[1]
+                    yield self._batch(places, {number: unit}, runs)
 
     def _read(self, numbers: Sequence[int]) -> Iterator[dict[Modality, list[Frames]]]:
         streams = [frames.reader.read(numbers) for frames in self.frames.values()]
         return (dict(zip(self.frames, units, strict=True)) for units in zip(*streams, strict=True))
 
     def _batch(
-        self, places: NDArray[np.int64], held: Mapping[int, Mapping[Modality, list[Frames]]], runs: int
-    ) -> tuple[Tensor, Batch]:
+        self, places: NDArray[np.int64], held: Mapping[int, Mapping[Modality, list[Frames]]], runs: int = 1
+    ) -> Batch:
+        """Return the inputs of some places (B,): pooled ones (runs, B, D)."""
         device = self.rows.device
-        where = torch.from_numpy(places).to(device)
-        batch: dict[Modality, Tensor | Padded] = dict(self.shared(where, runs))
+        batch: dict[Modality, Tensor | Padded] = dict(self.shared(torch.from_numpy(places).to(device), runs))
         for modality, frames in self.frames.items():
             items = [held[int(self.units[p])][modality][int(self.places[p])] for p in places]
             batch[modality] = frames.padded(items, device)
-        return where.expand(runs, -1), batch
+        return batch
+
+
+class _FramesSampler:
+    """Batches of frames, which all runs share: what a run sees does not depend on who trains beside it."""
+
+    def __init__(self, part: FramesPart, size: int, runs: int) -> None:
+        self._batches, self._runs, self._device = part.batches(size), runs, part.rows.device
+
+    def draw(self) -> tuple[Tensor, Batch]:
+        """Return places (R, B) in the part, and the inputs there."""
+        places, batch = next(self._batches)
+        shared = {
+            modality: x if isinstance(x, Padded) else x.expand(self._runs, *x.shape[1:])
+            for modality, x in batch.items()
+        }
+        return torch.from_numpy(places).to(self._device).expand(self._runs, -1), shared
+
+    def keep(self, staying: Sequence[int]) -> None:
+        """Keep the runs in these places of the run axis."""
+        self._runs = len(staying)
 
 
 def _shuffled(values: NDArray[np.int64], order: torch.Generator) -> NDArray[np.int64]:

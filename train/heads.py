@@ -1,9 +1,11 @@
 """Classification heads on frozen features, with a leading run axis R: all runs of a group advance in one step.
 
-A head is Linear, GELU, Dropout, Linear, log-softmax, on inputs that are standardised and normalised (`Scaling.apply`):
-the layer normalisation that stands first has no parameters (a scale and a shift before a linear layer are absorbed by
-it), so it is computed once for all runs and epochs. Parameters of run r are drawn from that run's own generator and its
-gradients come from its own loss, so a run learns the same alone and in company; R = 1 is the plain case.
+A head is Linear, GELU, Dropout, Linear, log-softmax, or with no hidden units Linear, log-softmax, on inputs that are
+standardised and normalised (`Scaling.apply`): the layer normalisation that stands first has no parameters (a scale and
+a shift before a linear layer are absorbed by it), so it is computed once for all runs and steps. The last layer starts
+at zero, so every head starts from the uniform distribution. Parameters of run r are drawn from that run's own
+generator and its gradients come from its own loss, so a run learns the same alone and in company; R = 1 is the plain
+case.
 """
 
 from __future__ import annotations
@@ -32,31 +34,39 @@ def inputs_of(heads: Collection[str]) -> list[Modality]:
 class Head(nn.Module):
     """One head for R runs: (R, B, D) by modality -> log-probabilities (R, B, C).
 
-    The first layer has a weight for each modality, as if their inputs were concatenated.
+    The first layer has a weight for each modality, as if their inputs were concatenated. With no hidden units it is
+    the only one, and gives the C scores.
     """
 
     def __init__(
         self, dims: Mapping[Modality, int], hidden: int, classes: int, generators: Sequence[torch.Generator]
     ) -> None:
         super().__init__()
-        runs, inputs = len(generators), sum(dims.values())
-        self.inputs = tuple(dims)
-        self.weight1 = nn.ParameterDict({m: nn.Parameter(torch.empty(runs, d, hidden)) for m, d in dims.items()})
-        self.bias1 = nn.Parameter(torch.empty(runs, 1, hidden))
-        self.weight2 = nn.Parameter(torch.empty(runs, hidden, classes))
-        self.bias2 = nn.Parameter(torch.empty(runs, 1, classes))
-        first, second = [*self.weight1.values(), self.bias1], [self.weight2, self.bias2]
-        start([*((p, inputs) for p in first), *((p, hidden) for p in second)], generators)
+        runs, inputs, width = len(generators), sum(dims.values()), hidden or classes
+        self.inputs, self.hidden = tuple(dims), hidden
+        self.weight1 = nn.ParameterDict({m: nn.Parameter(torch.zeros(runs, d, width)) for m, d in dims.items()})
+        self.bias1 = nn.Parameter(torch.zeros(runs, 1, width))
+        if hidden:
+            self.weight2 = nn.Parameter(torch.zeros(runs, hidden, classes))
+            self.bias2 = nn.Parameter(torch.zeros(runs, 1, classes))
+            start([(p, inputs) for p in (*self.weight1.values(), self.bias1)], generators)
+
+    @property
+    def weights(self) -> list[nn.Parameter]:
+        """Return what the L2 penalty is on: the weights (R, ...) without the biases."""
+        return [*self.weight1.values(), *([self.weight2] if self.hidden else [])]
 
     def forward(self, x: Mapping[Modality, Tensor], keep: Tensor | None = None) -> Tensor:
         """Return log-probabilities; `keep` (R, B, H) multiplies the hidden units."""
         h: Tensor = self.bias1
         for modality in self.inputs:
-            h = torch.baddbmm(h, x[modality], self.weight1[modality])  # (R, B, H)
-        h = gelu(h)
-        if keep is not None:
-            h = h * keep
-        return log_softmax(torch.baddbmm(self.bias2, h, self.weight2), dim=-1)  # (R, B, C)
+            h = torch.baddbmm(h, x[modality], self.weight1[modality])  # (R, B, H), or (R, B, C)
+        if self.hidden:
+            h = gelu(h)
+            if keep is not None:
+                h = h * keep
+            h = torch.baddbmm(self.bias2, h, self.weight2)
+        return log_softmax(h, dim=-1)  # (R, B, C)
 
 
 class Heads(nn.Module):
@@ -69,7 +79,7 @@ class Heads(nn.Module):
     dims
         Input dimension by modality.
     hidden, classes
-        Sizes.
+        Hidden units of a head, 0 for a linear one, and classes.
     seeds
         One per run: initialisation is a function of (seed, head), so a run's student starts from the same weights
         whichever experts it has.
@@ -105,6 +115,11 @@ class Heads(nn.Module):
         for name in names:
             generators = [generator(seed, HEADS.index(name)) for seed in seeds]
             self.heads[name] = Head({m: dims[m] for m in INPUTS[name]}, hidden, classes, generators)
+
+    @property
+    def weights(self) -> list[nn.Parameter]:
+        """Return what the L2 penalty is on, in all heads."""
+        return [weight for head in self.heads.values() for weight in head.weights]  # type: ignore[union-attr]
 
     def forward(self, inputs: Batch, keep: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Return log-probabilities (R, B, C) by head; `keep` (R, B, H), by head, multiplies hidden units."""

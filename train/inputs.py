@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
+from functools import lru_cache, partial
 from threading import Lock
 
 import numpy as np
@@ -11,58 +11,76 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from amber.config import Layer
 from amber.corpus import MODALITIES, Modality
 from amber.errors import UserError
 from amber.splits import Fold
 
-from .data import Data, LayerChoice, Part, Scaling, layer_of
+from .candidates import Layers
+from .data import Data, Part
 from .frames import FrameReader, FramesPart, ScaledFrames, Tell
+from .scaling import Blocks, Scaling, in_blocks
 
 Scaled = Tensor | ScaledFrames
+IN_MEMORY = 1 << 30  # bytes of a modality's layers that are read once for all folds
 
 
 class Inputs:
-    """The scaled inputs of one fold and layer choice at a time; groups that follow one another share them.
+    """The scaled inputs of folds by layer choice; groups that follow one another share them.
 
-    With `keep` frames are in memory, and else streamed.
+    With `keep` everything that the candidates of a group read stays in memory; else one choice at a time, and frames
+    are streamed.
     """
 
-    def __init__(self, data: Data, folds: Mapping[int, Fold], device: str, keep: bool = True) -> None:
+    def __init__(self, data: Data, folds: Mapping[int, Fold], device: str, keep: bool = True, choices: int = 1) -> None:
         self._data, self._folds, self._device, self._keep = data, folds, device, keep
         self._lock = Lock()  # of threads that want the same, one computes it
         self._tell: Tell = lambda note: None  # of the thread that has the lock
-        # One entry a modality, so that nothing is in memory but what is needed now.
-        self._read = lru_cache(len(MODALITIES))(data.inputs)
-        self._frames = lru_cache(len(MODALITIES))(self._reader)
-        self._scaled = lru_cache(len(MODALITIES))(self._scale)
+        entries = len(MODALITIES) * (choices if keep else 1)
+        self._read = lru_cache(entries if keep else 1)(data.inputs)
+        self._frames = lru_cache(entries)(self._reader)
+        self._scaled = lru_cache(entries)(self._scale)
+        self._choice: object = None  # the fold and layers in memory, where it is one at a time
 
     def of(
-        self, fold: int, modalities: Iterable[Modality], layer: LayerChoice, tell: Tell = lambda note: None
+        self, fold: int, layers: Layers, tell: Tell = lambda note: None
     ) -> tuple[dict[Modality, Scaled], dict[Modality, Scaling]]:
         """Return, by modality, all utterances' inputs scaled by the fold's training part, and the scaling.
 
-        `layer` is a training's choice, for all modalities or by modality. `tell` hears how far frames are read; what
-        it raises ends the reading.
+        `layers` is a candidate's choice by modality. `tell` hears how far frames are read; what it raises ends the
+        reading.
         """
         with self._lock:
             self._tell = tell
-            found = {modality: self._scaled(modality, layer_of(layer, modality), fold) for modality in modalities}
+            if not self._keep and self._choice != (fold, layers):
+                # Nothing is in memory but what is needed now.
+                for cached in (self._read, self._frames, self._scaled):
+                    cached.cache_clear()
+                self._choice = (fold, layers)
+            found = {modality: self._scaled(modality, layer, fold) for modality, layer in layers}
         return {m: inputs for m, (inputs, _) in found.items()}, {m: scaling for m, (_, scaling) in found.items()}
 
-    def _reader(self, modality: Modality, layer: LayerChoice) -> FrameReader:
+    def _reader(self, modality: Modality, layer: Layer) -> FrameReader:
         store = self._data.stores[modality]
         chosen = [store.spec.layers.index(number) for number in self._data.layers(modality, layer)]
         return FrameReader(store, self._data.rows[modality], chosen, self._keep, lambda note: self._tell(note))
 
-    def _scale(self, modality: Modality, layer: LayerChoice, fold: int) -> tuple[Scaled, Scaling]:
+    def _scale(self, modality: Modality, layer: Layer, fold: int) -> tuple[Scaled, Scaling]:
         train = self._folds[fold].train
         if self._data.is_frames(modality):
             reader = self._frames(modality, layer)
             scaling = reader.scaling(train)
             return ScaledFrames(reader, scaling), scaling
-        features = self._read(modality, layer)
-        scaling = Scaling.fit(features, train)
-        return scaling.apply(features).to(self._device), scaling
+        blocks = self._blocks(modality, layer)
+        scaling = Scaling.fit(blocks, train, side_by_side=layer == "all")
+        return scaling.apply_all(blocks, len(self._data.corpus)).to(self._device), scaling
+
+    def _blocks(self, modality: Modality, layer: Layer) -> Blocks:
+        if layer != "all":
+            return in_blocks(self._read(modality, layer))
+        if self._keep and self._data.size(modality, "learned") <= IN_MEMORY:
+            return in_blocks(self._read(modality, "learned"))
+        return partial(self._data.blocks, modality)
 
 
 def part(

@@ -6,57 +6,78 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
-from amber.config import Config, ModelName, Objective, Training, VariantOptions, validated
+from amber.config import Config, HeadName, ModelName, Objective, Training, VariantOptions, validated
 from amber.errors import UserError, nearest, some
 
-_UNGUIDED = {"modality": 0.0, "experts": 0.0}
+HEADS: tuple[HeadName, ...] = get_args(HeadName)
+RIVALS: tuple[ModelName, ...] = ("uniform", "prior", "logistic", "svm", "mlp", "ridge")  # see `rivals.py`
 
-# What each variant changes; everything else is what the configuration says.
+_ALONE = {"modality": 0.0, "experts": 0.0}  # the student learns without experts
+_SIDE_BY_SIDE = {"modality": 0.0, "experts": 1.0}  # all heads learn from the raters, none from another
+
+# What defines each variant; everything else is what the configuration says. Neither `--set` nor a grid changes these.
+_SOFT = {"target": "soft", "student": "fusion"}
+_RIVAL = {**_ALONE, **_SOFT}
 BUILT_IN: dict[str, VariantOptions] = {
-    "ce": VariantOptions(objective={**_UNGUIDED, "target": "hard", "divergence": "kl"}),
-    "soft": VariantOptions(objective=_UNGUIDED),
-    "modality": VariantOptions(objective={"target": "hard"}),
-    "amber2": VariantOptions(),
-    "amber2-uniform": VariantOptions(objective={"weighting": "uniform"}),
-    "amber2-js": VariantOptions(objective={"divergence": "js"}),
-    "amber2-speech": VariantOptions(objective={"student": "speech"}),
-    "amber2-text": VariantOptions(objective={"student": "text"}),
-    "speech": VariantOptions(objective={**_UNGUIDED, "student": "speech"}),
-    "text": VariantOptions(objective={**_UNGUIDED, "student": "text"}),
-    "amber2-dirichlet": VariantOptions(objective={"target": "dirichlet"}),
-    "uniform": VariantOptions(model="uniform", objective=_UNGUIDED),
-    "prior": VariantOptions(model="prior", objective=_UNGUIDED),
-    "logistic": VariantOptions(model="logistic", objective=_UNGUIDED),
-    "svm": VariantOptions(model="svm", objective=_UNGUIDED),
-    "mlp": VariantOptions(model="mlp", objective=_UNGUIDED),
-    "ridge": VariantOptions(model="ridge", objective=_UNGUIDED),
+    "ce": VariantOptions(objective={**_ALONE, "target": "hard", "student": "fusion", "divergence": "kl"}),
+    "soft": VariantOptions(objective={**_ALONE, **_SOFT}),
+    "modality": VariantOptions(objective={"target": "hard", "student": "fusion"}),
+    "amber2": VariantOptions(objective=_SOFT),
+    "amber2-uniform": VariantOptions(objective={**_SOFT, "weighting": "uniform"}),
+    "amber2-js": VariantOptions(objective={**_SOFT, "divergence": "js"}),
+    "amber2-speech": VariantOptions(objective={**_SOFT, "student": "speech"}),
+    "amber2-text": VariantOptions(objective={**_SOFT, "student": "text"}),
+    "amber2-dirichlet": VariantOptions(objective={**_SOFT, "target": "dirichlet"}),
+    "amber2-prior": VariantOptions(model="cross-fit", objective={**_SIDE_BY_SIDE, **_SOFT}),
+    "pool": VariantOptions(model="pool", objective={**_SIDE_BY_SIDE, **_SOFT}),
+    "speech": VariantOptions(objective={**_ALONE, **_SOFT, "student": "speech"}),
+    "text": VariantOptions(objective={**_ALONE, **_SOFT, "student": "text"}),
+    **{name: VariantOptions(model=name, objective=_RIVAL) for name in RIVALS},
 }
 
-LAYERED = ("heads", "uniform", "prior")  # models to which every level and layer choice is alike; rivals read vectors
+TRAINED = ("heads", "pool", "cross-fit", "experts")  # models that are heads; the others are rivals (`rivals.py`)
+LAYERED = (*TRAINED, "uniform", "prior")  # to which every level and layer choice is alike; other rivals read vectors
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A named objective and training, everything resolved, and the model that learns: heads or one of their rivals."""
+    """A named objective and training, everything resolved, and the model that learns.
+
+    `model` is `heads`: the student with the experts that its objective asks for; `pool`: the student is the geometric
+    pool of all heads; `cross-fit`: the student learns from the raters and from experts' out-of-fold predictions
+    (`prior.py`), `experts` being those; or one of the rivals.
+    """
 
     name: str
     objective: Objective
     training: Training
-    model: ModelName = "heads"
+    model: ModelName | Literal["experts"] = "heads"
 
     @property
-    def heads(self) -> tuple[str, ...]:
+    def heads(self) -> tuple[HeadName, ...]:
         """Return the heads that train: the student, and its experts if anything asks for them.
 
         A rival stands in the student's place: it reads what that head would read.
         """
-        objective = self.objective
-        if self.model != "heads" or (objective.modality == 0 and objective.experts == 0):
-            return (objective.student,)
-        return ("speech", "text", "fusion")
+        student = self.objective.student
+        if self.model == "experts":
+            return tuple(head for head in HEADS if head != student)
+        if self.model not in TRAINED or (self.objective.modality == 0 and self.objective.experts == 0):
+            return (student,)
+        return HEADS
+
+    @property
+    def scored(self) -> tuple[HeadName, ...]:
+        """Return the heads whose score on dev says which step is best."""
+        return self.heads if self.model in ("pool", "experts") else (self.objective.student,)
+
+    @property
+    def experts(self) -> Variant:
+        """Return the variant of the experts alone."""
+        return replace(self, model="experts")
 
 
 @dataclass(frozen=True)
@@ -76,27 +97,46 @@ class Run:
 def variants(config: Config) -> list[Variant]:
     """Resolve the variants that a configuration names, times its grid.
 
+    What a variant's own definition says stands above the grid, the grid above the configuration's sections. Grid
+    points that a variant's definition makes equal are one, called by the first point's name without what it fixes.
+
     Raises
     ------
     UserError
         For an unknown variant, a circle of bases, or a key or value that does not fit.
 
     """
-    found = []
+    found: dict[str, Variant] = {}
     for name in config.train.variants:
         model, objective, training = _changes(name, config.variants, ())
+        fixed = {"objective": objective, "train": training}
+        points: dict[str, Variant] = {}
         for point in _grid(config.grid):
-            full = name + "".join(f",{key.rpartition('.')[2]}={_written(value)}" for key, value in point.items())
-            merged = {"objective": dict(objective), "train": dict(training)}
-            for key, value in point.items():
-                section, _, field = key.partition(".")
-                merged[section][field] = value
-            found.append(_variant(full, model, merged, config))
-    names = [variant.name for variant in found]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise UserError(f"train.variants: {some(sorted(twice))} would be run twice")
-    return found
+            free = {key: value for key, value in point.items() if not _fixes(fixed, key)}
+            full = name + "".join(f",{key.rpartition('.')[2]}={_written(value)}" for key, value in free.items())
+            merged = {section: {**_of(free, section), **fixed[section]} for section in fixed}
+            points[full] = _variant(full, model, merged, config)
+        twice = sorted(set(points) & set(found))
+        if twice:
+            raise UserError(f"train.variants: {some(twice)} would be run twice")
+        found |= points
+    return list(found.values())
+
+
+def without_effect(config: Config) -> list[str]:
+    """Say what the configuration asks for and a variant's definition fixes otherwise."""
+    said = []
+    for name in config.train.variants:
+        _, objective, training = _changes(name, config.variants, ())
+        fixed = [key for key in config.grid if _fixes({"objective": objective, "train": training}, key)]
+        if fixed:
+            said.append(f"{name} fixes {some(fixed)}: its points of the grid that differ in nothing else are one")
+        given = [key for key in config.objective.model_fields_set if key in objective]
+        ignored = sorted(key for key in given if objective[key] != getattr(config.objective, key))
+        if ignored:
+            listed = some(f"objective.{key}" for key in ignored)
+            said.append(f"{name} fixes {listed}, which has no effect on it; define a variant of your own to change it")
+    return said
 
 
 def runs(config: Config, folds: Iterable[int]) -> list[Run]:
@@ -140,10 +180,22 @@ def _variant(name: str, model: ModelName, changes: Mapping[str, dict[str, Any]],
     objective = {**config.objective.model_dump(), **changes["objective"]}
     where = f"variant {name}"
     training = validated(Training, {**shared, **changes["train"]}, f"{where}: train")
-    layers = training.layer.values() if isinstance(training.layer, dict) else [training.layer]
-    if model not in LAYERED and "learned" in layers:
-        raise UserError(f"{where}: {model} can't learn layers; set train.layer to last or mean")
-    return Variant(name, validated(Objective, objective, f"{where}: objective"), training, model)
+    if model not in LAYERED and "learned" in _layers(training):
+        raise UserError(f"{where}: {model} can't learn layers; set train.layer to all, last or mean")
+    resolved = validated(Objective, objective, f"{where}: objective")
+    if model == "heads" and resolved.modality > 0 and resolved.experts == 0:
+        raise UserError(f"{where}: objective.experts is 0: its student would be guided by experts that never learn")
+    if config.objective.modality == 0 and "modality" not in changes["objective"]:
+        raise UserError(f"{where}: objective.modality is 0, which leaves no guidance; train `soft` instead")
+    return Variant(name, resolved, training, model)
+
+
+def _layers(training: Training) -> set[Any]:
+    """Return every layer choice of a training's candidates, of either modality."""
+    choices: list[Any] = [training.layer] if training.layer is not None else []
+    for options in training.candidates if not choices else ():
+        choices += options.layer if isinstance(options.layer, list) else [options.layer]
+    return {layer for choice in choices for layer in (choice.values() if isinstance(choice, dict) else [choice])}
 
 
 def _changes(
@@ -163,6 +215,15 @@ def _changes(
         return variant.model or "heads", dict(variant.objective), dict(variant.train)
     model, objective, training = _changes(variant.base, own, (*above, name))
     return variant.model or model, {**objective, **variant.objective}, {**training, **variant.train}
+
+
+def _fixes(fixed: Mapping[str, Mapping[str, Any]], key: str) -> bool:
+    section, _, field = key.partition(".")
+    return field in fixed[section]
+
+
+def _of(point: Mapping[str, Any], section: str) -> dict[str, Any]:
+    return {key.removeprefix(f"{section}."): value for key, value in point.items() if key.startswith(f"{section}.")}
 
 
 def _grid(grid: Mapping[str, list[Any]]) -> list[dict[str, Any]]:

@@ -133,8 +133,9 @@ def loss(
     weights: Mapping[Coefficient, Tensor],
     votes: Tensor | None = None,
     votes_each: float = 1.0,
+    of_student: Tensor | None = None,
 ) -> Tensor:
-    """Return the objective of every utterance.
+    """Return the objective of every utterance; without the student's head, what its experts learn alone.
 
     Parameters
     ----------
@@ -151,6 +152,8 @@ def loss(
     votes_each
         How many votes an utterance has on average: the likelihood is divided by it, so that it has the size of a
         divergence and utterances with more raters still weigh more.
+    of_student
+        Another target (R, B, C) for the student alone, instead of y.
 
     Returns
     -------
@@ -165,13 +168,16 @@ def loss(
             return distance(y.expand_as(log_q), log_q)
         return dirichlet_multinomial(votes, log_q, weights["precision"]) / votes_each
 
-    q = log_p[student]
-    total = weights["rater"] * from_raters(q)  # (R, B)
     names = [name for name in log_p if name != student]
-    if not names:
-        return total
-    experts = torch.stack([log_p[name] for name in names])  # (M, R, B, C)
-    trust = expert_weights(weighting, divergence, y, experts, weights["temperature"])  # (M, R, B)
-    guidance = (trust * distance(experts.detach().exp(), q.expand_as(experts))).sum(dim=0)
-    learning = from_raters(experts).mean(dim=0)
-    return total + weights["modality"] * guidance + weights["experts"] * learning
+    experts = torch.stack([log_p[name] for name in names]) if names else None  # (M, R, B, C)
+    total = torch.zeros_like(y[..., 0])  # (R, B)
+    if student in log_p:
+        q = log_p[student]
+        total = weights["rater"] * (from_raters(q) if of_student is None else distance(of_student, q))
+        if experts is not None and bool((weights["modality"] != 0).any()):
+            trust = expert_weights(weighting, divergence, y, experts, weights["temperature"])  # (M, R, B)
+            guidance = (trust * distance(experts.detach().exp(), q.expand_as(experts))).sum(dim=0)
+            total = total + weights["modality"] * guidance
+    if experts is not None:
+        total = total + weights["experts"] * from_raters(experts).mean(dim=0)
+    return total

@@ -10,18 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 from numpy.typing import NDArray
 from safetensors.torch import save_file
+from torch import Tensor
 
 from amber import predictions as contract
 from amber.corpus import Modality
 from amber.predictions import STUDENT, Predictions, concatenate
+from amber.splits import Fold
 
 from .calibration import scaled
-from .data import Data, Scaling
+from .data import Data
 from .fit import Fitted
-from .matrix import Run
+from .group import Trained
+from .matrix import TRAINED, Run
 
 DONE = "DONE"
 ATTENTIVE = "attentive-statistics"  # what makes one vector of frames
@@ -47,15 +51,13 @@ def is_done(folder: Path, key: str) -> bool:
 def write_run(
     folder: Path,
     key: str,
-    fitted: Fitted,
-    predictions: Predictions,
-    scalings: Mapping[Modality, Scaling],
+    trained: Trained,
+    fold: Fold,
     data: Data,
     facts: Facts,
-    temperature: float | None = None,
 ) -> None:
     """Write a finished run: into a folder beside it, then in place of whatever stood there."""
-    run = fitted.run
+    run = trained.run
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "model").mkdir(parents=True)
@@ -71,10 +73,12 @@ def write_run(
     }
     _write_yaml(partial / "config.yaml", config)
     _write_json(partial / "env.json", {"key": key, "seed": run.seed, **facts.surroundings, "features": facts.features})
-    lines = [json.dumps(epoch) for epoch in fitted.epochs]
+    lines = [json.dumps(record) for record in trained.records]
     (partial / "metrics.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    parts = {"dev": fold.dev, "test": fold.test}
+    predictions = predictions_of(run, data, parts, trained.probabilities, trained.temperature)
     contract.write(partial / contract.FILE, predictions)
-    _write_model(partial / "model", fitted, scalings, data, facts, temperature)
+    _write_model(partial / "model", trained, data, facts)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     (folder / DONE).write_text(key + "\n", encoding="utf-8")
@@ -118,7 +122,7 @@ def predictions_of(
         "n_votes": data.counts[rows].sum(axis=1),
     }
     truth = data.truth[rows] if data.truth is not None else None
-    student = run.variant.objective.student
+    student = "pool" if run.variant.model == "pool" else run.variant.objective.student
     named = {STUDENT if head == student else head: p for head, p in probabilities.items()}
     if temperature is not None:
         named[CALIBRATED] = scaled(probabilities[student], temperature)
@@ -129,37 +133,41 @@ def predictions_of(
     return concatenate(of_heads)
 
 
-def _write_model(
-    folder: Path,
-    fitted: Fitted,
-    scalings: Mapping[Modality, Scaling],
-    data: Data,
-    facts: Facts,
-    temperature: float | None,
-) -> None:
-    variant = fitted.run.variant
-    save_file({name: value.contiguous() for name, value in fitted.state.items()}, folder / "heads.safetensors")
+def _write_model(folder: Path, trained: Trained, data: Data, facts: Facts) -> None:
+    """Write the candidates that weigh anything, numbered as in `metrics.jsonl`, and what it takes to use them."""
+    variant = trained.run.variant
+    tensors: dict[str, Tensor] = {}
+    written = []
+    for number, one in enumerate(trained.components, 1):
+        if not any(one.weights.values()):
+            continue
+        tensors |= {f"{number}.{name}": value.contiguous() for name, value in one.fitted.state.items()}
+        for (modality, layer), scaling in zip(one.candidate.layers, one.scalings.values(), strict=True):
+            parts = {"mean": scaling.mean, "deviation": scaling.deviation, "projection": scaling.projection}
+            of = {f"scaling.{modality}.{layer}.{k}": torch.from_numpy(v) for k, v in parts.items() if v is not None}
+            tensors |= {name: value for name, value in of.items() if value.numel()}
+        weights = _layer_weights(one.fitted, data)
+        written.append(
+            {"number": number, **one.candidate.described(), "weights": one.weights, "layer_weights": weights}
+        )
+    save_file(tensors, folder / "heads.safetensors")
+    prior = trained.prior
     config = {
         "classes": list(data.space.classes),
         "labels": data.space.options.model_dump(mode="json"),
         "model": variant.model,
         "heads": list(variant.heads),
         "student": variant.objective.student,
-        "hidden": variant.training.hidden,
-        "layer": variant.training.layer,
+        "candidates": written,
         "pooling": {
             m: ATTENTIVE if spec["level"] == "frames" else spec["pooling"] for m, spec in facts.features.items()
         },
-        "layer_weights": _layer_weights(fitted, data),
-        "temperature": temperature,
+        "temperature": trained.temperature,
+        "prior": {"raters": prior.raters, "weights": prior.weights.tolist()} if prior else None,
         "features": facts.features,
-        "standardisation": {
-            modality: {"mean": s.mean.tolist(), "deviation": s.deviation.tolist()} for modality, s in scalings.items()
-        },
     }
-    # Every vector of D is normalised to mean 0 and deviation 1 after it is standardised: see `Scaling.apply`.
     _write_json(folder / "config.json", config)
-    (folder / "README.md").write_text(_card(fitted, data, facts), encoding="utf-8")
+    (folder / "README.md").write_text(_card(trained, data, facts), encoding="utf-8")
 
 
 def _layer_weights(fitted: Fitted, data: Data) -> dict[str, dict[str, float]]:
@@ -173,25 +181,35 @@ def _layer_weights(fitted: Fitted, data: Data) -> dict[str, dict[str, float]]:
     return found
 
 
-def _card(fitted: Fitted, data: Data, facts: Facts) -> str:
-    run, best = fitted.run, fitted.epochs[fitted.best - 1]
-    made_up = "\n**Trained on synthetic data: not for use on real speech.**\n" if data.corpus.synthetic else ""
+def _card(trained: Trained, data: Data, facts: Facts) -> str:
+    run = trained.run
+    synthetic = "\n**Trained on synthetic data: not for use on real speech.**\n" if data.corpus.synthetic else ""
     student = run.variant.objective.student
     heads = f"Heads: {', '.join(run.variant.heads)}; the student is `{student}`."
-    of_heads = run.variant.model == "heads"
-    unit = "epoch" if of_heads else "candidate"
-    what = heads if of_heads else f"A rival of heads, `{run.variant.model}`, in the place of `{student}`."
+    if run.variant.model == "pool":
+        heads = f"Heads: {', '.join(run.variant.heads)}; the student is their geometric pool."
+    what = (
+        heads
+        if run.variant.model in TRAINED
+        else f"A rival of heads, `{run.variant.model}`, in the place of `{student}`."
+    )
     features = "\n".join(
         f"- {modality}: {spec['encoder']} ({spec['revision']})" for modality, spec in facts.features.items()
     )
+    used = "\n".join(
+        f"- {', '.join(f'{name} {value}' for name, value in one.candidate.described().items())}: weight "
+        f"{', '.join(f'{weight:.2f} ({head})' for head, weight in one.weights.items())}"
+        for one in trained.components
+        if any(one.weights.values())
+    )
     return (
-        f"# {run.variant.name}, fold {run.fold}, seed {run.seed}\n{made_up}\n"
+        f"# {run.variant.name}, fold {run.fold}, seed {run.seed}\n{synthetic}\n"
         f"Emotion distribution over {', '.join(data.space.classes)}, trained by amber on {data.corpus.name}"
         f"{' ' + data.corpus.release if data.corpus.release else ''}, experiment `{facts.experiment}`.\n\n"
         f"Frozen features:\n{features}\n\n"
         f"{what}\n\n"
-        f"Best {unit} {fitted.best} of {len(fitted.epochs)}: dev BC {best['dev_bc']:.3f}, "
-        f"dev accuracy {best['dev_accuracy']:.3f}. Test figures: `amber evaluate`.\n\n"
+        f"Candidates, pooled geometrically with weights from dev:\n{used}\n\n"
+        "Test figures: `amber evaluate`.\n\n"
         "Emotions are what raters heard in these recordings, not what speakers felt. Not for decisions about people.\n"
     )
 

@@ -19,8 +19,8 @@ an utterance counts as one of class c with weight y_c.
   for `svm`.
 
 Every choice is that of the lowest negative log-likelihood of a dev vote, in nats. What was tried stands in the run's
-epochs, one a candidate, with its settings. A path goes from strong penalties to weak ones, or from epoch to epoch, and
-ends when it has not improved for a while.
+`metrics.jsonl`, one line per candidate, with its settings. A path goes from strong penalties to weak ones, or from
+epoch to epoch, and ends when it has not improved for a while.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from amber.errors import UserError
 from . import linear
 from .calibration import fit_temperature
 from .data import Part
-from .fit import Epoch, Fitted, State, student_scores
+from .fit import Fitted, Record, State, student_scores
 from .heads import INPUTS
 from .matrix import Run
 from .targets import learned
@@ -87,7 +87,7 @@ def predict(fitted: Sequence[Fitted], part: Part) -> dict[str, Tensor]:
 def _best(run: Run, paths: Iterable[Iterable[Candidate]], dev: Part) -> Fitted:
     """Follow paths of candidates until each has not improved for a while; return the best of all on dev."""
     x = _joined(dev, run)
-    epochs: list[Epoch] = []
+    records: list[Record] = []
     best, state, lowest = 0, State(), float("inf")
     for path in paths:
         since, lowest_here = 0, float("inf")
@@ -95,16 +95,16 @@ def _best(run: Run, paths: Iterable[Iterable[Candidate]], dev: Part) -> Fitted:
             # A class that training never saw has no probability; its logarithm times no votes has to stay nothing.
             log_p = _probabilities(candidate, x).clamp_min(torch.finfo(torch.float32).tiny).log()
             scores = {name: value[0] for name, value in student_scores(dev.counts[None], log_p[None]).items()}
-            epochs.append({"epoch": len(epochs) + 1, **settings, **scores})
+            records.append({"candidate": len(records) + 1, **settings, **scores})
             if scores["dev_nll"] < lowest:
-                best, state, lowest = len(epochs), candidate, scores["dev_nll"]
+                best, state, lowest = len(records), candidate, scores["dev_nll"]
             since = 0 if scores["dev_nll"] < lowest_here else since + 1
             lowest_here = min(lowest_here, scores["dev_nll"])
             if since == PATIENCE:
                 break
     if not best:
         raise UserError(f"{run.path}: nothing that {run.variant.model} came to gives the dev votes a finite likelihood")
-    return Fitted(run, state, epochs, best)
+    return Fitted(run, state, records, best)
 
 
 def _paths(run: Run, train: Part, dev: Part, smoothing: float) -> Iterator[Iterable[Candidate]]:

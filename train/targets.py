@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -16,6 +17,25 @@ from torch import Tensor
 from amber.labels import smooth
 
 Target = Literal["hard", "soft", "dirichlet"]
+
+
+@dataclass(frozen=True)
+class Pseudo:
+    """Votes that stand beside the raters' for each member of a group.
+
+    `votes` (K, m, C) are those of K runs for the m utterances of the training part, `run` (R,) says whose a member has.
+    """
+
+    votes: Tensor
+    run: Tensor
+
+    def of(self, members: Sequence[int]) -> Pseudo:
+        """Return those of the members in these places."""
+        return Pseudo(self.votes, self.run[list(members)])
+
+    def at(self, places: Tensor) -> Tensor:
+        """Return the votes (R, B, C) at the places (R, B) of a batch."""
+        return self.votes[self.run[:, None], places]
 
 
 def distribution(counts: Tensor) -> Tensor:

@@ -1,0 +1,124 @@
+"""The candidates of a run: the small models that it trains side by side, each with its layers, width and penalty.
+
+Which of them suits a corpus depends on its size and on its features, so dev decides: `train.select` (see
+`opinion.py`). Candidates that differ in their penalty alone train on one run axis.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from amber.config import CandidateOptions, Layer, LayerChoice, Training
+from amber.corpus import Modality
+from amber.errors import UserError, some
+
+Layers = tuple[tuple[Modality, Layer], ...]  # the layer choice of each modality
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One model of a run: its layer choice by modality, hidden units (0: linear), dropout and L2 penalty."""
+
+    layers: Layers
+    hidden: int
+    dropout: float
+    weight_decay: float
+
+    @property
+    def structure(self) -> Candidate:
+        """Return what candidates share that train in one step: everything but the penalty."""
+        return replace(self, weight_decay=0.0)
+
+    def described(self) -> dict[str, Any]:
+        """Return the candidate as it is written into files."""
+        return {
+            "layer": dict(self.layers),
+            "hidden": self.hidden,
+            "dropout": self.dropout,
+            "weight_decay": self.weight_decay,
+        }
+
+
+def candidates(
+    training: Training, held: Mapping[Modality, tuple[int, ...]], frames: Collection[Modality]
+) -> list[Candidate]:
+    """Resolve the candidates of a training.
+
+    Parameters
+    ----------
+    training
+        The options: its `candidates`, and what it says of all of them.
+    held
+        The numbers of the layers that the feature set of each modality holds, for those that are read.
+    frames
+        Modalities whose features are frames: theirs can't be put side by side.
+
+    Returns
+    -------
+    list of Candidate
+        Without repetition: choices that read the same layers are one, and a linear head has no dropout.
+
+    Raises
+    ------
+    UserError
+        If none is left.
+
+    """
+    found: dict[Candidate, None] = {}
+    side_by_side = 0
+    for options in training.candidates:
+        hidden = options.hidden if training.hidden is None else training.hidden
+        dropout = options.dropout if training.dropout is None else training.dropout
+        for choice, penalty in itertools.product(_choices(options, training), _penalties(options, training)):
+            layers = tuple((modality, _resolved(layer_of(choice, modality), held[modality])) for modality in held)
+            if any(layer == "all" and modality in frames for modality, layer in layers):
+                side_by_side += 1
+                continue
+            found[Candidate(layers, hidden, dropout if hidden else 0.0, penalty)] = None
+    if not found:
+        raise UserError(
+            f"train.candidates: all {side_by_side} put layers side by side (`all`); of frames, name one layer"
+        )
+    return list(found)
+
+
+def layer_of(choice: LayerChoice, modality: Modality) -> Layer:
+    """Return a layer choice for one modality; `last` where it is by modality and names others only."""
+    return choice.get(modality, "last") if isinstance(choice, dict) else choice
+
+
+def layers_read(choice: Layer, held: tuple[int, ...], where: str) -> tuple[int, ...]:
+    """Return the numbers of the stored layers that a choice reads.
+
+    Raises
+    ------
+    UserError
+        If the set, called `where`, does not hold the layer asked for.
+
+    """
+    if choice in ("mean", "all", "learned"):
+        return held
+    if choice == "last":
+        return held[-1:]
+    if choice not in held:
+        raise UserError(f"train.layer: {where} holds the layers {some(map(str, held), 30)}, asked for {choice}")
+    return (choice,)
+
+
+def _choices(options: CandidateOptions, training: Training) -> list[LayerChoice]:
+    if training.layer is not None:
+        return [training.layer]
+    return options.layer if isinstance(options.layer, list) else [options.layer]
+
+
+def _penalties(options: CandidateOptions, training: Training) -> list[float]:
+    if training.weight_decay is not None:
+        return [training.weight_decay]
+    return options.weight_decay if isinstance(options.weight_decay, list) else [options.weight_decay]
+
+
+def _resolved(choice: Layer, held: tuple[int, ...]) -> Layer:
+    return "last" if len(held) == 1 and choice in ("mean", "all", "learned") else choice

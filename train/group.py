@@ -1,0 +1,267 @@
+"""What training makes of a group of runs: their candidates, pooled by dev into one model and its predictions each.
+
+The runs of a group differ in seed and in the objective's coefficients alone. All candidates of one structure train in
+one batched step; those of a cross-fitted variant learn, before, what their experts say of the training part.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from amber.console import Advance
+from amber.corpus import Modality
+from amber.splits import Fold
+
+from . import rivals
+from .calibration import fit_temperature
+from .candidates import Candidate, Layers, candidates
+from .data import Data, Part
+from .fit import Fitted, Member, Record, fit, largest_group, predict
+from .heads import inputs_of
+from .inputs import Inputs, part
+from .matrix import TRAINED, Run
+from .opinion import best, fit_weights, pool
+from .prior import Prior, fit_prior, speaker_folds
+from .scaling import Scaling
+from .targets import Pseudo
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Component:
+    """One candidate of a run: what was fitted, how its inputs are scaled, and its weight in the pool of each head."""
+
+    candidate: Candidate
+    fitted: Fitted
+    scalings: Mapping[Modality, Scaling]
+    weights: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run as it is written: its components, its looks at dev, and predictions of dev and test, (n, C) by head."""
+
+    run: Run
+    components: list[Component]
+    records: list[dict[str, float]]
+    probabilities: dict[str, Floats]
+    temperature: float | None
+    prior: Prior | None = None
+
+
+@dataclass(frozen=True)
+class Room:
+    """What the groups of one fold share: the data, the fold, its inputs, the device, and who hears of progress."""
+
+    data: Data
+    fold: Fold
+    inputs: Inputs
+    device: str
+    advance: Advance
+
+    @property
+    def smoothing(self) -> float:
+        """Return the smoothing of training targets."""
+        return self.data.space.options.smoothing
+
+    def candidates(self, run: Run) -> list[Candidate]:
+        """Return the candidates of a run."""
+        return candidates_of(run, self.data)
+
+    def parts(self, layers: Layers) -> tuple[Part, Part, Part, dict[Modality, Scaling]]:
+        """Return the training part, dev, dev and test together, and the scaling, of a layer choice."""
+        inputs, scalings = self.inputs.of(self.fold.number, layers, partial(self.advance, 0))
+        rows = (self.fold.train, self.fold.dev, np.concatenate([self.fold.dev, self.fold.test]))
+        train, dev, both = (part(inputs, self.data.counts, r, self.device, self.fold.number) for r in rows)
+        return train, dev, both, scalings
+
+    def chunks(self, members: Sequence[Member]) -> list[list[Member]]:
+        """Divide members of one structure into groups that train side by side on the device."""
+        run, candidate = members[0].run, members[0].candidate
+        dims, frames = {}, 0.0
+        for modality, layer in candidate.layers:
+            if self.data.is_frames(modality):  # of frames a head sees mean and deviation
+                dims[modality] = 2 * self.data.stores[modality].spec.dim
+                frames += float(self.data.lengths(modality).mean())
+            else:
+                dims[modality] = self.data.width(modality, layer)
+        batch = run.variant.training.batch_size or 128
+        classes = len(self.data.space.classes)
+        size = largest_group(run.variant.heads, dims, candidate.hidden, classes, self.device, frames * batch)
+        return [list(members[start : start + size]) for start in range(0, len(members), size)]
+
+
+def candidates_of(run: Run, data: Data) -> list[Candidate]:
+    """Return the candidates of a run on the features of an experiment."""
+    held = {modality: data.held(modality) for modality in inputs_of(run.variant.heads)}
+    return candidates(run.variant.training, held, [modality for modality in held if data.is_frames(modality)])
+
+
+def work(run: Run, data: Data, fold: Fold) -> int:
+    """Return how many models a run trains, the unit of progress."""
+    found = candidates_of(run, data)
+    if run.variant.model not in TRAINED:
+        return len(_by_layers(found))
+    return len(found) * (1 + (len(_training_folds(data, fold)[1]) if run.variant.model == "cross-fit" else 0))
+
+
+def train(group: Sequence[Run], room: Room) -> list[Trained]:
+    """Train the runs of a group, with one `fit.group_key`."""
+    if group[0].variant.model not in TRAINED:
+        return _rivals(group, room)
+    priors: list[Prior] | None = None
+    if group[0].variant.model == "cross-fit":
+        priors = _cross_fit(group, room)
+    components: list[list[tuple[Candidate, Fitted, dict[Modality, Scaling]]]] = [[] for _ in group]
+    log_p: list[dict[str, list[Floats]]] = [{} for _ in group]
+    for structure in _structures(room.candidates(group[0])):
+        train_part, dev, both, scalings = room.parts(structure[0].layers)
+        members = [Member(run, candidate) for run in group for candidate in structure]
+        of_run = [place for place in range(len(group)) for _ in structure]
+        pseudo = _pseudo(priors, train_part) if priors else None
+        for places in _places(room.chunks(members)):
+            chunk = [members[place] for place in places]
+            prior = replace(pseudo, run=torch.tensor([of_run[p] for p in places])) if pseudo else None
+            fitted = fit(chunk, train_part, dev, room.device, _teller(room, chunk), room.smoothing, prior)
+            found = predict(chunk, fitted, both)
+            room.advance(len(chunk), _note(chunk))
+            for row, place in enumerate(places):
+                components[of_run[place]].append((chunk[row].candidate, fitted[row], scalings))
+                for head, values in found.items():
+                    log_p[of_run[place]].setdefault(head, []).append(values[row].double().cpu().numpy())
+    stacked = [{head: np.stack(values) for head, values in of_run.items()} for of_run in log_p]
+    of_priors: Sequence[Prior | None] = priors or [None] * len(group)
+    return [_pooled(*of_run, room=room) for of_run in zip(group, components, stacked, of_priors, strict=True)]
+
+
+def _pooled(
+    run: Run,
+    found: Sequence[tuple[Candidate, Fitted, dict[Modality, Scaling]]],
+    log_p: Mapping[str, Floats],
+    prior: Prior | None,
+    room: Room,
+) -> Trained:
+    """Pool a run's candidates, head by head, by the likelihood of the dev votes; log_p (K, n, C) by head."""
+    counts = room.data.counts[room.fold.dev]
+    n, student = len(room.fold.dev), run.variant.objective.student
+    choose = fit_weights if run.variant.training.select == "pool" else best
+    weights = {head: choose(values[:, :n], counts) for head, values in log_p.items()}
+    probabilities = {head: np.exp(pool(values, weights[head])) for head, values in log_p.items()}
+    named = {head: head for head in log_p}
+    if run.variant.model == "pool":
+        of_all = np.concatenate(list(log_p.values()))  # (heads * K, n, C)
+        whole = choose(of_all[:, :n], counts)
+        probabilities = {"pool": np.exp(pool(of_all, whole)), **probabilities}
+        weights["pool"] = whole
+    else:
+        named[student] = "student"
+    records, components = [], []
+    for place, (candidate, fitted, scalings) in enumerate(found):
+        records += [{"candidate": place + 1, **record} for record in fitted.records]
+        of_heads = {named[head]: float(weights[head][place]) for head in log_p}
+        if "pool" in weights:
+            of_heads |= {
+                f"student, {h}": float(w) for h, w in zip(log_p, weights["pool"][place :: len(found)], strict=True)
+            }
+        components.append(Component(candidate, fitted, scalings, of_heads))
+    leading = probabilities["pool" if "pool" in weights else student]
+    temperature = fit_temperature(counts, leading[:n]) if run.variant.training.calibrate else None
+    return Trained(run, components, records, probabilities, temperature, prior)
+
+
+def _cross_fit(group: Sequence[Run], room: Room) -> list[Prior]:
+    """Return what each run's experts say of the training part, each of speakers that it did not hear."""
+    fold_of, folds = _training_folds(room.data, room.fold)
+    counts = room.data.counts[room.fold.train]
+    log_p: list[list[Floats]] = [[] for _ in group]
+    runs = [replace(run, variant=run.variant.experts) for run in group]
+    subsets = [torch.from_numpy(fold_of != number).to(room.device) for number in folds]
+    for structure in _structures(room.candidates(group[0])):
+        train_part, dev, _, _ = room.parts(structure[0].layers)
+        members = [Member(run, one, subset) for run in runs for one in structure for subset in subsets]
+        outside: list[dict[str, Tensor]] = []  # by member: the log-probabilities (m, C) of each expert
+        for chunk in room.chunks(members):
+            fitted = fit(chunk, train_part, dev, room.device, _teller(room, chunk), room.smoothing)
+            found = predict(chunk, fitted, train_part)
+            room.advance(len(chunk), _note(chunk))
+            outside += [{head: values[row] for head, values in found.items()} for row in range(len(chunk))]
+        for place, (run, _) in enumerate(itertools.product(range(len(group)), structure)):
+            own = outside[place * len(folds) : (place + 1) * len(folds)]
+            for head in own[0]:
+                joined = np.empty((len(fold_of), counts.shape[1]))
+                for number, of_member in zip(folds, own, strict=True):
+                    here = fold_of == number
+                    joined[here] = of_member[head].double().cpu().numpy()[here]
+                log_p[run].append(joined)
+    return [fit_prior(np.stack(of_run), counts) for of_run in log_p]
+
+
+def _training_folds(data: Data, fold: Fold) -> tuple[NDArray[np.int64], list[int]]:
+    speakers = data.corpus.column("speaker")
+    fold_of = speaker_folds([speakers[row] for row in fold.train])
+    return fold_of, np.unique(fold_of).tolist()
+
+
+def _pseudo(priors: Sequence[Prior], train_part: Part) -> Pseudo:
+    votes = torch.from_numpy(np.stack([prior.votes for prior in priors])).float()  # (K, m, C)
+    return Pseudo(votes.to(train_part.rows.device), torch.empty(0, dtype=torch.int64))
+
+
+def _rivals(group: Sequence[Run], room: Room) -> list[Trained]:
+    """Fit a rival on each layer choice of the candidates; the best on dev is each run's."""
+    lowest: list[tuple[float, Component, dict[str, Floats]]] = []
+    records: list[list[Record]] = [[] for _ in group]
+    for number, candidate in enumerate(_by_layers(room.candidates(group[0])), 1):
+        train_part, dev, both, scalings = room.parts(candidate.layers)
+        fitted = rivals.fit(group, train_part, dev, room.smoothing)
+        found = {head: p.double().cpu().numpy() for head, p in rivals.predict(fitted, both).items()}
+        room.advance(len(group), group[0].variant.name)
+        for place, one in enumerate(fitted):
+            records[place] += [{"layer": number, **record} for record in one.records]
+            score = one.records[one.best - 1]["dev_nll"]
+            probabilities = {head: p[place] / p[place].sum(axis=-1, keepdims=True) for head, p in found.items()}
+            new = (score, Component(candidate, one, scalings, {"student": 1.0}), probabilities)
+            if place == len(lowest):
+                lowest.append(new)
+            elif score < lowest[place][0]:
+                lowest[place] = new
+    trained = []
+    for run, of_run, (_, component, probabilities) in zip(group, records, lowest, strict=True):
+        dev_p = probabilities[run.variant.objective.student][: len(room.fold.dev)]
+        calibrate = run.variant.training.calibrate
+        temperature = fit_temperature(room.data.counts[room.fold.dev], dev_p) if calibrate else None
+        trained.append(Trained(run, [component], of_run, probabilities, temperature))
+    return trained
+
+
+def _structures(found: Sequence[Candidate]) -> list[list[Candidate]]:
+    """Group candidates that train in one step, those of one layer choice after another."""
+    ordered = sorted(found, key=lambda one: (str(one.layers), one.hidden, one.dropout))
+    return [list(same) for _, same in itertools.groupby(ordered, key=lambda one: one.structure)]
+
+
+def _by_layers(found: Sequence[Candidate]) -> list[Candidate]:
+    """Return one candidate for each layer choice."""
+    return list({candidate.layers: candidate for candidate in reversed(found)}.values())
+
+
+def _places(chunks: Sequence[Sequence[Member]]) -> list[range]:
+    ends = np.cumsum([len(chunk) for chunk in chunks]).tolist()
+    return [range(end - len(chunk), end) for end, chunk in zip(ends, chunks, strict=True)]
+
+
+def _note(chunk: Sequence[Member]) -> str:
+    return f"{', '.join(dict.fromkeys(member.run.variant.name for member in chunk))}, fold {chunk[0].run.fold}"
+
+
+def _teller(room: Room, chunk: Sequence[Member]) -> Callable[[], None]:
+    return partial(room.advance, 0, _note(chunk))

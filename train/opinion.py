@@ -1,0 +1,58 @@
+"""The geometric opinion pool: one distribution of several (Genest and Zidek, 1986).
+
+    p ∝ prod over k of p_k ^ w_k,   w_k >= 0,   sum of w_k = 1
+
+Its logarithm is a weighted mean of logits, so a pool of linear heads is a linear head. The weights are those under
+which given votes are most likely; the negative log-likelihood is convex in them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import log_softmax
+
+Floats = NDArray[np.float64]
+
+SMALLEST = 1e-3  # a weight below this is nothing, and its model need not be kept
+
+
+def pool(log_p: Floats, weights: Floats) -> Floats:
+    """Return the log of the pool, (..., C), of K distributions given by their logs (K, ..., C), with weights (K,)."""
+    return np.asarray(log_softmax(np.tensordot(weights, log_p, axes=1), axis=-1))
+
+
+def fit_weights(log_p: Floats, counts: Floats) -> Floats:
+    """Return the weights of K models, (K,), under which the votes on n utterances are most likely.
+
+    Parameters
+    ----------
+    log_p
+        The models' log-probabilities (K, n, C), finite.
+    counts
+        Votes (n, C).
+
+    """
+    size, total = len(log_p), counts.sum()
+    if size == 1:
+        return np.ones(1)
+    votes = counts.sum(axis=1)  # (n,)
+    given = np.einsum("nc,knc->k", counts, log_p)
+
+    def nll(weights: Floats) -> tuple[float, Floats]:
+        log_q = pool(log_p, weights)  # (n, C)
+        expected = np.einsum("n,nc,knc->k", votes, np.exp(log_q), log_p, optimize=True)
+        return -float((counts * log_q).sum() / total), (expected - given) / total
+
+    simplex = {"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(size)}
+    start = np.full(size, 1 / size)
+    found = minimize(nll, start, jac=True, method="SLSQP", bounds=[(0, 1)] * size, constraints=[simplex],
+                     options={"maxiter": 200, "ftol": 1e-9})  # fmt: skip
+    weights = np.where(found.x < SMALLEST, 0.0, found.x)
+    return np.asarray(weights / weights.sum(), dtype=np.float64)
+
+
+def best(log_p: Floats, counts: Floats) -> Floats:
+    """Return weights (K,) that are 1 for the model under which the votes are most likely, as for `fit_weights`."""
+    return np.asarray(np.eye(len(log_p))[np.argmax(np.einsum("nc,knc->k", counts, log_p))])
