@@ -12,6 +12,8 @@ setting may be given, such as `--size`. Without `--out` it lists the regimes.
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -189,6 +191,15 @@ def write_table(path: Path, of: Utterances) -> None:
             cells = [f"u{i}", f"s{speaker}", of.fold[i], of.split[i], "yes" if of.conflict[i] else "no"]
             cells += [*of.votes[i], *(f"{t:.6f}" for t in of.truth[i])]
             file.write(",".join(map(str, cells)) + "\n")
+
+
+def bring_in(folder: Path, dataset: str) -> Path:
+    """Import what `make` wrote into a cache in the same folder, and return that."""
+    h5, cache = folder / "features.h5", folder / "cache"
+    command = [sys.executable, "-m", "amber.cli", "-q", "cache", "import", "--dataset", dataset, "--features", cache]
+    command += ["--table", folder / "table.csv", "--speech", f"{h5}:/speech", "--text", f"{h5}:/text"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return cache
 
 
 def main() -> None:

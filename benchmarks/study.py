@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from corpora import REGIMES, make
+from corpora import REGIMES, bring_in, make
 from numpy.typing import NDArray
 from scipy.special import rel_entr
 from scipy.stats import t as student_t
@@ -55,11 +55,6 @@ RIVALS = "logistic,svm,mlp,ridge"
 PAIRS = (("amber2-prior", "soft"), ("amber2", "soft"), ("amber2-prior", "amber2"))
 CALIBRATED = "student-calibrated"  # the head of temperature-scaled predictions
 OF_HEADS = ("train.", "objective.")  # sections that rivals don't share with variants
-
-
-def amber(*arguments: object) -> None:
-    command = [sys.executable, "-m", "amber.cli", "-q", *map(str, arguments)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def score(found: Predictions, conflict: Mapping[str, bool]) -> Scores:
@@ -123,7 +118,7 @@ class Log:
         return [model for model in group.models if model not in done]
 
     def scores(self, corpus: Corpus, groups: Sequence[Group]) -> dict[str, Scores]:
-        """Return the scores of the groups' models on a corpus, in their order: a grid or a temperature adds to a name."""
+        """Return the scores of the groups' models on a corpus, in their order; grids and temperatures add to names."""
         found: dict[str, Scores] = {}
         for group in groups:
             of_all = {name: of for line in self.of(corpus, group.arguments) for name, of in line["scores"].items()}
@@ -152,10 +147,7 @@ def synthetic(corpus: Corpus) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make(folder, REGIMES[regime], seed=1000 * list(REGIMES).index(regime) + number)
-        h5 = folder / "features.h5"
-        amber("cache", "import", "--dataset", regime, "--table", folder / "table.csv", "--features", folder / "cache",
-              "--speech", f"{h5}:/speech", "--text", f"{h5}:/text")  # fmt: skip
-        yield folder / "cache"
+        yield bring_in(folder, regime)
 
 
 def conflicts(cache: Path) -> dict[str, bool]:
@@ -169,7 +161,9 @@ def conflicts(cache: Path) -> dict[str, bool]:
 def train(cache: Path, group: Group) -> dict[str, Scores]:
     """Train a group of models on a cache and return their scores."""
     with tempfile.TemporaryDirectory() as runs:
-        amber("train", "--features", cache, "--runs", runs, "--variants", ",".join(group.models), *group.arguments)
+        command = [sys.executable, "-m", "amber.cli", "-q", "train", "--features", cache, "--runs", runs]
+        models = ["--variants", ",".join(group.models)]
+        subprocess.run([*command, *models, *group.arguments], check=True, stdout=subprocess.DEVNULL)
         (experiment,) = Path(runs).iterdir()
         return score_runs(experiment, conflicts(cache))
 
