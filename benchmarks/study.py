@@ -243,9 +243,9 @@ def report(results: Results, rivals: Sequence[str]) -> None:
 def report_summary(by_regime: Mapping[str, Mapping[str, Scores]], rivals: Sequence[str]) -> None:
     """Print by how much each variant's NLL is above the best rival's in each regime."""
     above, names = against(by_regime, rivals)
-    if not above:
-        return
     variants = list(dict.fromkeys(variant for of in above.values() for variant in of))
+    if not variants:
+        return
     rows = [
         [regime, names[regime], show(by_regime[regime][names[regime]]["nll"], "nll"),
          *(f"{of[v]:+.4f}" if v in of else "–" for v in variants)]
