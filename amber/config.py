@@ -112,7 +112,7 @@ class CandidateOptions(Section):
 
 
 LINEAR = CandidateOptions()
-PERCEPTRON = CandidateOptions(layer="all", hidden=256, weight_decay=[0.03, 0.1])
+PERCEPTRON = CandidateOptions(layer="all", hidden=128, weight_decay=[0.03, 0.1])
 
 
 class Training(Section):
@@ -134,7 +134,8 @@ class Training(Section):
     steps: Count = 10_000  # at most
     epochs: Count | None = None  # passes over the training part, at most
     every: Count = 20  # steps between two looks at dev, at least
-    patience: Count = 15  # looks at dev without a better one
+    patience: Count = 10  # looks at dev without a better one
+    gain: NotNegative = 5.0e-4  # by which a score has to be better to be worth waiting for
 
 
 class TrainOptions(Training):

@@ -32,6 +32,7 @@ ORDER, DROPOUT, RATERS = 100, 200, 300  # streams of a run's seed, beside those 
 GROUP_BYTES = {"cpu": 128 << 20}  # of parameters, gradients and optimiser state: what stays in a processor's cache
 OTHER_DEVICE_BYTES = 2 << 30
 FRAMES_BYTES = 1 << 30  # of what pooling computes for the frames of a batch, all members together
+AVERAGED = 4  # steps of which one is taken into the average: it costs as much as the step's own update
 EVALUATION_ROWS = 8192  # utterances times members that are scored at once, to bound memory
 COEFFICIENTS: tuple[Coefficient, ...] = ("rater", "modality", "experts", "temperature", "precision")
 
@@ -147,7 +148,8 @@ def fit(
         step, since = step + 1, since + 1
         optimizer.param_groups[0]["lr"] = training.lr * schedule.rate(step)
         total += stepper.step(optimizer, *sampler.draw())
-        schedule.average(means, heads.parameters(), step)
+        if step % AVERAGED == 0:
+            schedule.average(means, heads.parameters(), step // AVERAGED)
         if not schedule.looks(step):
             continue
         _swap(heads, means)
@@ -340,6 +342,7 @@ class _Lane:
         self.state: State = {}
         self.best = 0
         self._score = (float("-inf"), float("-inf"))
+        self._waited_for, self._since = float("-inf"), 0  # the score that patience counts from, and looks since then
 
     def improves(self, record: Record) -> bool:
         """Take in a look at dev; return whether it is the best so far by the run's stopping rule."""
@@ -347,6 +350,9 @@ class _Lane:
         rule = self.member.run.variant.training.stop
         value = record[f"dev_{rule}"]
         score = (value if rule in ("bc", "accuracy") else -value, -record["dev_loss"])
+        self._since += 1
+        if score[0] > self._waited_for + self.member.run.variant.training.gain:
+            self._waited_for, self._since = score[0], 0
         if not all(map(math.isfinite, (*score, record["dev_nll"]))) or score <= self._score:
             return False
         self._score, self.best = score, len(self.records)
@@ -354,8 +360,8 @@ class _Lane:
 
     @property
     def finished(self) -> bool:
-        """Return whether the member has not improved for as long as its patience."""
-        return len(self.records) - self.best >= self.member.run.variant.training.patience
+        """Return whether the member has gained too little for as long as its patience."""
+        return self._since >= self.member.run.variant.training.patience
 
     def fitted(self) -> Fitted:
         """Return what came of the member."""
