@@ -127,10 +127,10 @@ class Training(Section):
     weight_decay: NotNegative | None = None
     stop: Literal["nll", "bc", "accuracy", "loss"] = "nll"  # the score on dev by which a step is the best
     calibrate: bool = True  # fit a temperature on dev, and write its predictions as one more head
-    lr: Positive = 1.0e-3
+    lr: Positive = 2.0e-3
     warmup: Annotated[int, Field(ge=0)] = 50  # steps until the learning rate is reached
     averaging: NotNegative = 8.0  # what is scored is a mean of the weights so far, step t weighing about t ** averaging
-    batch_size: Count | None = None  # a hundredth of the training part, from 32 to 256
+    batch_size: Count | None = None  # a fiftieth of the training part, from 32 to 256
     steps: Count = 10_000  # at most
     epochs: Count | None = None  # passes over the training part, at most
     every: Count = 20  # steps between two looks at dev, at least

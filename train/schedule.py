@@ -16,7 +16,7 @@ from torch import Tensor
 
 from amber.config import Training
 
-SMALLEST_BATCH, LARGEST_BATCH, BATCHES = 32, 256, 100
+SMALLEST_BATCH, LARGEST_BATCH, BATCHES = 32, 256, 50
 
 
 @dataclass(frozen=True)
