@@ -20,7 +20,7 @@ from amber.corpus import Modality
 from amber.errors import RunFailure
 
 from .candidates import Candidate
-from .data import Part
+from .data import Batch, Part
 from .heads import HEADS, INPUTS, Heads, dropout_mask, generator
 from .matrix import Run
 from .objective import Coefficient, coefficient, loss
@@ -120,7 +120,7 @@ def fit(
     smoothing
         Of the training part's targets, not of the dev part's.
     prior
-        Votes that stand beside the raters' in what the student learns; its rows are the group's members.
+        Votes that stand beside the raters' in what the student learns, for every member of the group.
 
     Returns
     -------
@@ -148,8 +148,8 @@ def fit(
         step, since = step + 1, since + 1
         optimizer.param_groups[0]["lr"] = training.lr * schedule.rate(step)
         total += stepper.step(optimizer, *sampler.draw())
-        if step % AVERAGED == 0:
-            schedule.average(means, heads.parameters(), step // AVERAGED)
+        if step % AVERAGED == 1:
+            schedule.average(means, heads.parameters(), 1 + step // AVERAGED)
         if not schedule.looks(step):
             continue
         _swap(heads, means)
@@ -210,7 +210,7 @@ class _Stepper:
         self.subset = torch.stack(subsets) if subsets else None  # (R, m)
         self.prior = prior.of([lane.place for lane in lanes]) if prior else None
 
-    def step(self, optimizer: torch.optim.Optimizer, places: Tensor, batch: Mapping) -> Tensor:  # type: ignore[type-arg]
+    def step(self, optimizer: torch.optim.Optimizer, places: Tensor, batch: Batch) -> Tensor:
         """Take one step; return each member's mean loss, (R,)."""
         counts = self.train.counts[places]  # (R, B, C)
         if any(self.rates):
