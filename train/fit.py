@@ -33,6 +33,7 @@ GROUP_BYTES = {"cpu": 128 << 20}  # of parameters, gradients and optimiser state
 OTHER_DEVICE_BYTES = 2 << 30
 FRAMES_BYTES = 1 << 30  # of what pooling computes for the frames of a batch, all members together
 AVERAGED = 4  # steps of which one is taken into the average: it costs as much as the step's own update
+DIVERGED = 100.0  # nats per vote: no model that has learned anything is so wrong, e^-100 for what raters say
 EVALUATION_ROWS = 8192  # utterances times members that are scored at once, to bound memory
 COEFFICIENTS: tuple[Coefficient, ...] = ("rater", "modality", "experts", "temperature", "precision")
 
@@ -130,7 +131,7 @@ def fit(
     Raises
     ------
     RunFailure
-        If no look at a member found a finite score.
+        If no look at a member found a finite score, or the best of them is absurd.
 
     """
     training = group[0].run.variant.training
@@ -365,11 +366,12 @@ class _Lane:
 
     def fitted(self) -> Fitted:
         """Return what came of the member."""
-        if not self.best:
+        best = self.records[self.best - 1]["dev_nll"] if self.best else float("inf")
+        if best > DIVERGED:
             lr = self.member.run.variant.training.lr
             last = f"step {self.records[-1]['step']:.0f}"
             raise RunFailure(
-                f"{self.member.run.path}: diverged: no step up to {last} has a finite score on dev\n"
+                f"{self.member.run.path}: diverged: up to {last} no score on dev is finite and sane\n"
                 f"lower train.lr, which is {lr:g}"
             )
         return Fitted(self.member.run, self.state, self.records, self.best)
