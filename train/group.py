@@ -207,7 +207,7 @@ def _cross_fit(group: Sequence[Run], room: Room) -> list[Prior]:
 
 
 def _experts(found: Sequence[Candidate]) -> list[Candidate]:
-    """Return the candidates that experts are fitted with: linear ones where there are any, for they are fitted often."""
+    """Return the candidates that experts are fitted with: linear ones where there are any, as each is fitted often."""
     return [candidate for candidate in found if not candidate.hidden] or list(found)
 
 
