@@ -22,6 +22,9 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 Amber = Callable[..., subprocess.CompletedProcess[str]]
 Run = Callable[..., str]
 
+# One small model a run instead of several, for tests that only need a trained one; the command line's and a file's.
+ONE = "train.candidates=[{layer: last, hidden: 16, weight_decay: 0.01}]"
+
 
 def environment() -> dict[str, str]:
     # The model hub is out of reach in CI: asking it would only cost time.

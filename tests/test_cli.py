@@ -108,7 +108,8 @@ def test_a_pipeline_from_nothing_to_the_report_and_again(
     monkeypatch.chdir(tmp_path)
     Path("p.yaml").write_text(
         "corpus: {dataset: demo, options: {size: 40}}\nlabels: {subset: any}\n"
-        "train: {epochs: 2, hidden: 8, seeds: [0]}\nevaluate: {resamples: 200}\n"
+        "train: {epochs: 2, candidates: [{layer: last, hidden: 8, weight_decay: 0.01}], seeds: [0]}\n"
+        "evaluate: {resamples: 200}\n"
     )
     plan = amber("run", "p.yaml", "--dry-run")
     assert "features come first" in plan.stdout

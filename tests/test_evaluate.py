@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import Amber, demo_config
+from conftest import ONE, Amber, demo_config
 from sklearn import metrics as sk
 
 from amber import predictions
@@ -29,7 +29,9 @@ OPTIONS = EvaluateOptions(resamples=500)
 @pytest.fixture(scope="module")
 def experiment(demo_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("runs")
-    overrides = ("train.epochs=2", "train.hidden=16", "train.seeds=[0, 1]", "labels.subset=any", f"train.runs={runs}")
+    # What calibration adds is added by the tests that are about it.
+    quick = ("train.epochs=2", ONE, "train.seeds=[0, 1]", "train.calibrate=false")
+    overrides = (*quick, "labels.subset=any", f"train.runs={runs}")
     training.run(demo_config(demo_cache, *overrides), None, QUIET)
     return runs / "demo"
 

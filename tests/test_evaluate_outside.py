@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import demo_config
+from conftest import ONE, demo_config
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 from sklearn import metrics as sk
@@ -25,7 +25,7 @@ RESAMPLES, SEED = 300, 7  # of the oracle
 @pytest.fixture(scope="module")
 def folder(demo_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("runs")
-    overrides = ("train.epochs=2", "train.hidden=16", "train.seeds=[0, 1]", "labels.subset=any", f"train.runs={runs}")
+    overrides = ("train.epochs=2", ONE, "train.seeds=[0, 1]", "labels.subset=any", f"train.runs={runs}")
     training.run(demo_config(demo_cache, *overrides), None, QUIET)
     stage.run([runs / "demo"], EvaluateOptions(resamples=RESAMPLES, seed=SEED), QUIET)
     return runs / "demo"

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from amber.config import Training, load
+from amber.errors import RunFailure
+from amber.train.candidates import Candidate
 from amber.train.data import Part
-from amber.train.fit import DROPOUT, GROUP_BYTES, ORDER, Fitted, fit, group_key, largest_group, predict
+from amber.train.fit import DROPOUT, GROUP_BYTES, ORDER, Fitted, Member, fit, group_key, largest_group, predict
 from amber.train.heads import INPUTS, Heads, dropout_mask, generator
 from amber.train.matrix import Run, Variant, variants
+from amber.train.targets import Pseudo
 
 CLASSES = 3
+LAYERS = (("speech", "last"), ("text", "last"))
+PERCEPTRON = Candidate(LAYERS, hidden=16, dropout=0.5, weight_decay=0.01)
+QUIET = replace(PERCEPTRON, dropout=0.0)
+LINEAR = Candidate(LAYERS, hidden=0, dropout=0.0, weight_decay=0.05)
 
 
 def data(n: int = 150, seed: int = 0) -> Part:
@@ -29,35 +39,70 @@ def data(n: int = 150, seed: int = 0) -> Part:
 
 
 TRAIN, DEV = data(), data(60, 1)
+LOOKS = 12
 
 
 def run(seed: int, variant: str = "amber2", **training: object) -> Run:
-    chosen = {"hidden": 16, "epochs": 12, "patience": 4, "batch_size": 32, "lr": 0.01, **training}
+    """Return a run that looks at dev every five steps, twelve times at most, and is patient for three looks."""
+    quick = {"steps": 60, "every": 5, "patience": 3, "batch_size": 32, "lr": 0.03, "warmup": 5, "averaging": 2.0}
     base = next(v for v in variants(load(None, [f"train.variants=[{variant}]"])))
-    return Run(Variant(base.name, base.objective, Training(**chosen)), fold=1, seed=seed)  # type: ignore[arg-type]
+    made = Training(**{**quick, **training})  # type: ignore[arg-type]
+    return Run(Variant(base.name, base.objective, made, base.model), fold=1, seed=seed)
 
 
-def fitted(*runs: Run) -> list[Fitted]:
-    return fit(runs, TRAIN, DEV, "cpu", lambda: None)
+def members(*runs: Run, candidate: Candidate = PERCEPTRON) -> list[Member]:
+    return [Member(one, candidate) for one in runs]
+
+
+def fitted(*group: Run | Member, train: Part = TRAIN, dev: Part = DEV, prior: Pseudo | None = None) -> list[Fitted]:
+    made = [one if isinstance(one, Member) else Member(one, PERCEPTRON) for one in group]
+    return fit(made, train, dev, "cpu", lambda: None, prior=prior)
+
+
+def predicted(one: Run | Member, of: Fitted, part: Part = DEV, head: str = "fusion") -> Tensor:
+    member = one if isinstance(one, Member) else Member(one, PERCEPTRON)
+    return predict([member], [of], part)[head][0].exp()
+
+
+def scores(of: Fitted, name: str) -> list[float]:
+    return [record[name] for record in of.records]
+
+
+def assert_same(one: Fitted, other: Fitted) -> None:
+    """Two runs that differ by the order of additions alone."""
+    assert one.best == other.best
+    assert scores(one, "dev_nll") == pytest.approx(scores(other, "dev_nll"), abs=1e-5)
+    for name, value in one.state.items():
+        torch.testing.assert_close(value, other.state[name], atol=1e-4, rtol=1e-4)
 
 
 def test_a_run_learns_the_same_alone_and_in_company() -> None:
-    together = fitted(*[run(seed) for seed in range(4)])
-    # Early stopping has runs leave at different epochs, which is part of what is tested.
-    assert len({len(f.epochs) for f in together}) > 1
-    for seed, one in enumerate(together):
-        (alone,) = fitted(run(seed))
-        assert alone.best == one.best
-        assert [e["dev_bc"] for e in alone.epochs] == pytest.approx([e["dev_bc"] for e in one.epochs], abs=1e-5)
-        for name, value in alone.state.items():
-            torch.testing.assert_close(value, one.state[name], atol=1e-4, rtol=1e-4)
+    group = [run(seed) for seed in range(5)]
+    together = fitted(*group)
+    # Early stopping has runs leave at different looks, which is part of what is tested.
+    assert len({len(f.records) for f in together}) > 1
+    for one, found in zip(group, together, strict=True):
+        assert_same(fitted(one)[0], found)
+
+
+@pytest.mark.parametrize("candidate", [PERCEPTRON, LINEAR], ids=["perceptron", "linear"])
+def test_members_that_differ_in_their_penalty_learn_what_each_learns_alone(candidate: Candidate) -> None:
+    """Also beside one without a penalty, and when one has left."""
+    penalties = (0.0, 3.0, 0.1, 0.01)
+    group = [Member(run(seed), replace(candidate, weight_decay=p)) for seed in (0, 1) for p in penalties]
+    together = fitted(*group)
+    assert len({len(f.records) for f in together}) > 1
+    for member, found in zip(group, together, strict=True):
+        assert_same(fitted(member)[0], found)
+    first = [f.state["heads.fusion.weight1.speech"].norm() for f in together[:2]]
+    assert float(first[1]) < 0.8 * float(first[0])
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others() -> None:
     first, again, other = fitted(run(1))[0], fitted(run(1))[0], fitted(run(2))[0]
-    assert first.epochs == again.epochs
+    assert first.records == again.records
     assert all(torch.equal(first.state[name], again.state[name]) for name in first.state)
-    assert first.epochs != other.epochs
+    assert first.records != other.records
 
 
 def test_a_student_starts_from_the_same_weights_whichever_experts_it_has() -> None:
@@ -68,45 +113,112 @@ def test_a_student_starts_from_the_same_weights_whichever_experts_it_has() -> No
         torch.testing.assert_close(weight[0], among.heads["fusion"].weight1[modality][1])
 
 
-def plain_loop(of: Run, epochs: int) -> nn.Sequential:
-    """The cross-entropy baseline as anyone would write it, from the same initialisation and in the same order."""
-    seed = of.seed * 1009 + of.fold
-    start = Heads(("fusion",), {"speech": 6, "text": 5}, 16, CLASSES, [seed]).heads["fusion"]
+def batches(part: Part, size: int, seed: int) -> Iterator[Tensor]:
+    """Every utterance once in a random order, then again: what is left of an order begins the next batch."""
+    order, left = generator(seed, ORDER), torch.empty(0, dtype=torch.int64)
+    while True:
+        while len(left) >= size:
+            yield left[:size]
+            left = left[size:]
+        left = torch.cat([left, torch.randperm(len(part), generator=order)])
+
+
+def plain_loop(of: Run, candidate: Candidate, steps: int) -> nn.Sequential:
+    """The cross-entropy baseline as anyone would write it, from the same initialisation and in the same order.
+
+    Returns the weights of all steps, averaged once they are all there.
+    """
+    seed, training = of.seed * 1009 + of.fold, of.variant.training
+    start = Heads(("fusion",), {"speech": 6, "text": 5}, candidate.hidden, CLASSES, [seed]).heads["fusion"]  # type: ignore[arg-type]
     model = nn.Sequential(nn.Linear(11, 16), nn.GELU(), nn.Linear(16, CLASSES))
     first = torch.cat([start.weight1["speech"], start.weight1["text"]], dim=1)
     with torch.no_grad():
         for layer, weight, bias in ((model[0], first, start.bias1), (model[2], start.weight2, start.bias2)):
             layer.weight.copy_(weight[0].T)
             layer.bias.copy_(bias[0, 0])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.01)
+    weights, biases = ([getattr(model[i], name) for i in (0, 2)] for name in ("weight", "bias"))
+    optimizer = torch.optim.Adam(
+        [{"params": weights, "weight_decay": candidate.weight_decay}, {"params": biases}], lr=training.lr
+    )
     x = torch.cat([TRAIN.inputs["speech"], TRAIN.inputs["text"]], dim=1)
-    order = generator(seed, ORDER)
-    for _ in range(epochs):
-        for rows in torch.randperm(len(TRAIN), generator=order).split(32):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(model(x[rows]), TRAIN.counts[rows].argmax(dim=1)).backward()
-            optimizer.step()
+    history = []
+    for step, rows in zip(range(1, steps + 1), batches(TRAIN, 32, seed), strict=False):
+        for group in optimizer.param_groups:
+            group["lr"] = training.lr * min(1, step / training.warmup)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x[rows]), TRAIN.counts[rows].argmax(dim=1)).backward()
+        optimizer.step()
+        history.append([p.detach().clone() for p in model.parameters()])
+    share = torch.tensor([step * (step + 1.0) for step in range(1, steps + 1)])  # averaging 2: about the square
+    with torch.no_grad():
+        for place, parameter in enumerate(model.parameters()):
+            stacked = torch.stack([weights[place] for weights in history])
+            parameter.copy_(torch.tensordot(share / share.sum(), stacked, dims=1))
     return model.eval()
 
 
 def test_cross_entropy_is_what_a_plain_loop_learns() -> None:
-    one = run(3, "ce", dropout=0.0, epochs=3, patience=3)
-    (found,) = fitted(one)
-    model = plain_loop(one, epochs=found.best)
-    p = predict([found], DEV)["fusion"][0]
+    """Warm-up, batches, penalty, Adam and the average of the weights: what predicts, and what dev was scored with."""
+    one = run(3, "ce", steps=30)
+    (found,) = fitted(Member(one, QUIET))
+    model = plain_loop(one, QUIET, steps=5 * found.best)
+    p = predicted(Member(one, QUIET), found)
     x = torch.cat([DEV.inputs["speech"], DEV.inputs["text"]], dim=1)
-    torch.testing.assert_close(p, model(x).softmax(dim=-1).detach(), atol=1e-4, rtol=1e-3)
+    expected = model(x).softmax(dim=-1).detach()
+    torch.testing.assert_close(p, expected, atol=1e-4, rtol=1e-3)
+    nll = -float((expected.log() * DEV.counts).sum() / DEV.counts.sum())
+    assert found.records[found.best - 1]["dev_nll"] == pytest.approx(nll, abs=1e-4)
+
+
+def logistic(of: Part, penalty: float) -> LogisticRegression:
+    """scikit-learn's on a row for each class that an utterance may be, weighted: mean loss + penalty |W|² / 2."""
+    y = (of.counts / of.counts.sum(dim=1, keepdim=True)).double().numpy()
+    utterance, label = np.nonzero(y)
+    model = LogisticRegression(C=1 / (penalty * len(of)), tol=1e-9, max_iter=5000)
+    return model.fit(inputs_of(of)[utterance], label, sample_weight=y[utterance, label])
+
+
+def inputs_of(part: Part) -> np.ndarray:
+    return np.asarray(torch.cat([part.inputs["speech"], part.inputs["text"]], dim=1).double())
+
+
+@pytest.mark.parametrize("batch", [32, 150])
+def test_a_linear_head_is_penalised_logistic_regression(batch: int) -> None:
+    penalties = (0.3, 0.03)
+    # One look, at the end, so that dev chooses nothing.
+    one = run(0, "soft", batch_size=batch, steps=1500, every=1500, averaging=8.0)
+    group = [Member(one, replace(LINEAR, weight_decay=penalty)) for penalty in penalties]
+    for member, found, penalty in zip(group, fitted(*group), penalties, strict=True):
+        expected = logistic(TRAIN, penalty).predict_proba(inputs_of(DEV))
+        np.testing.assert_allclose(predicted(member, found), expected, atol=1e-2)
+    # The two differ by more than what is allowed here.
+    far = [logistic(TRAIN, penalty).predict_proba(inputs_of(DEV)) for penalty in penalties]
+    assert np.abs(far[0] - far[1]).max() > 0.1
+
+
+@pytest.mark.parametrize("hidden", [0, 16])
+def test_the_penalty_is_on_weights_and_not_on_biases(hidden: int) -> None:
+    """Under a huge penalty nothing is left but the biases, which give the mean of the targets."""
+    member = Member(
+        run(0, "soft", steps=800, every=800, averaging=8.0),
+        Candidate(LAYERS, hidden, dropout=0.0, weight_decay=100.0),
+    )
+    (found,) = fitted(member)
+    mean = (TRAIN.counts / TRAIN.counts.sum(dim=1, keepdim=True)).mean(dim=0)
+    assert float((mean - 1 / CLASSES).abs().max()) > 0.03
+    np.testing.assert_allclose(predicted(member, found), mean.expand(len(DEV), -1), atol=1e-2)
 
 
 def test_the_best_state_is_kept_and_dev_figures_are_over_all_of_dev() -> None:
     one = run(0)
     (found,) = fitted(one)
-    p = predict([found], DEV)["fusion"][0]
+    p = predicted(one, found)
     nll = -float((p.log() * DEV.counts).sum() / DEV.counts.sum())
-    assert nll == pytest.approx(min(e["dev_nll"] for e in found.epochs), abs=1e-6)
+    assert nll == pytest.approx(min(scores(found, "dev_nll")), abs=1e-6)
     bc = float((p * DEV.counts / 4).sqrt().sum(dim=1).mean())
-    assert bc == pytest.approx(found.epochs[found.best - 1]["dev_bc"], abs=1e-6)
-    assert len(found.epochs) in (found.best + 4, 12)
+    assert bc == pytest.approx(found.records[found.best - 1]["dev_bc"], abs=1e-6)
+    assert len(found.records) in (found.best + 3, LOOKS)
+    assert scores(found, "step") == [5 * n for n in range(1, len(found.records) + 1)]
 
 
 def test_dropout_drops_the_stated_share_and_differs_between_runs() -> None:
@@ -123,7 +235,7 @@ def test_streams_of_one_seed_and_of_neighbouring_seeds_differ() -> None:
 
 
 def best_by(found: Fitted, score: str, lowest: bool) -> int:
-    values = [epoch[score] for epoch in found.epochs]
+    values = scores(found, score)
     return values.index(min(values) if lowest else max(values)) + 1
 
 
@@ -131,17 +243,33 @@ def best_by(found: Fitted, score: str, lowest: bool) -> int:
     ("stop", "score", "lowest"),
     [("nll", "dev_nll", True), ("bc", "dev_bc", False), ("loss", "dev_loss", True)],
 )
-def test_the_stopping_rule_says_which_epoch_is_best(stop: str, score: str, lowest: bool) -> None:
+def test_the_stopping_rule_says_which_look_is_best(stop: str, score: str, lowest: bool) -> None:
     (found,) = fitted(run(0, stop=stop))
     assert found.best == best_by(found, score, lowest)
-    assert len(found.epochs) in (found.best + 4, 12)
+    assert len(found.records) in (found.best + 3, LOOKS)
 
 
-def test_the_stopping_rule_of_hard_targets_is_accuracy_then_loss() -> None:
+def test_the_stopping_rule_is_the_votes_likelihood_for_hard_targets_too_and_accuracy_breaks_ties_by_loss() -> None:
     (found,) = fitted(run(0, "ce"))
-    scores = [(epoch["dev_accuracy"], -epoch["dev_loss"]) for epoch in found.epochs]
-    assert found.best == scores.index(max(scores)) + 1
-    assert fitted(run(0, "ce", stop="nll"))[0].best == best_by(fitted(run(0, "ce", stop="nll"))[0], "dev_nll", True)
+    assert found.best == best_by(found, "dev_nll", True)
+    (found,) = fitted(run(0, "ce", stop="accuracy"))
+    both = [(record["dev_accuracy"], -record["dev_loss"]) for record in found.records]
+    assert found.best == both.index(max(both)) + 1
+    assert len({accuracy for accuracy, _ in both}) < len(both)
+
+
+@pytest.mark.parametrize("variant", ["pool", "amber2-prior"])
+def test_experts_that_predict_count_in_what_is_best(variant: str) -> None:
+    """Of a pool the mean over its heads, of experts alone theirs; else the student's."""
+    one = run(0, variant)
+    if variant == "amber2-prior":
+        one = replace(one, variant=one.variant.experts)
+    (found,) = fitted(one)
+    heads = ["speech", "text", *(["fusion"] if variant == "pool" else [])]
+    p = [predicted(one, found, head=head) for head in heads]
+    nll = [-float((q.log() * DEV.counts).sum() / DEV.counts.sum()) for q in p]
+    assert np.mean(nll) == pytest.approx(min(scores(found, "dev_nll")), abs=1e-6)
+    assert set(predict([Member(one, PERCEPTRON)], [found], DEV)) == set(heads)
 
 
 def changed(of: Run, **objective: object) -> Run:
@@ -155,17 +283,68 @@ def test_an_objective_s_numbers_are_each_run_s_own(seed: int, objective: dict[st
     assert group_key(plain) == group_key(other)
     both = fitted(plain, other)
     for one, of in zip(both, (plain, other), strict=True):
-        assert one.epochs[-1]["dev_bc"] == pytest.approx(fitted(of)[0].epochs[-1]["dev_bc"], abs=1e-5)
-    assert both[0].epochs != both[1].epochs
+        assert one.records[-1]["dev_bc"] == pytest.approx(fitted(of)[0].records[-1]["dev_bc"], abs=1e-5)
+    assert both[0].records != both[1].records
 
 
 def test_dirichlet_targets_learn_as_soft_ones_do_where_raters_are_independent() -> None:
     """With the same number of votes everywhere and a high precision, the likelihood is the cross-entropy."""
-    quiet = run(2, "soft", dropout=0.0)
-    (soft,), (votes,) = fitted(quiet), fitted(changed(quiet, target="dirichlet", precision=1e6))
-    assert [e["dev_nll"] for e in votes.epochs] == pytest.approx([e["dev_nll"] for e in soft.epochs], abs=2e-3)
-    (few,) = fitted(changed(quiet, target="dirichlet", precision=1.0))
-    assert few.epochs[-1]["dev_nll"] != pytest.approx(soft.epochs[-1]["dev_nll"], abs=1e-2)
+    quiet = run(2, "soft")
+    (soft,), (votes,) = (
+        fitted(Member(quiet, QUIET)),
+        fitted(Member(changed(quiet, target="dirichlet", precision=1e6), QUIET)),
+    )
+    assert scores(votes, "dev_nll") == pytest.approx(scores(soft, "dev_nll"), abs=2e-3)
+    (few,) = fitted(Member(changed(quiet, target="dirichlet", precision=1.0), QUIET))
+    assert few.records[-1]["dev_nll"] != pytest.approx(soft.records[-1]["dev_nll"], abs=1e-2)
+
+
+def other_votes(part: Part, rows: Tensor, inputs: bool = True) -> Part:
+    """Return a part in which votes, and inputs, of some rows are others'."""
+    counts, made = part.counts.clone(), {m: x.clone() for m, x in part.inputs.items()}
+    counts[rows] = counts[rows].roll(1, dims=1)
+    for x in made.values():
+        x[part.rows[rows]] *= -3 if inputs else 1
+    return Part(made, part.rows, counts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("variant", ["soft", "amber2"])
+def test_a_member_with_a_subset_learns_from_nothing_else(variant: str) -> None:
+    inside = torch.rand(len(TRAIN), generator=torch.Generator().manual_seed(0)) < 0.6
+    outside = other_votes(TRAIN, (~inside).nonzero().flatten())
+    here, there = Member(run(0, variant), PERCEPTRON, inside), Member(run(0, variant), PERCEPTRON, ~inside)
+    everywhere = Member(run(0, variant), PERCEPTRON, torch.ones(len(TRAIN), dtype=torch.bool))
+    (found,), (again,) = fitted(here), fitted(here, train=outside)
+    # Nothing that it learns from has changed, and something of the others' has.
+    assert found.records == again.records
+    assert all(torch.equal(value, again.state[name]) for name, value in found.state.items())
+    assert fitted(there)[0].records != fitted(there, train=outside)[0].records
+    # In company it is what it is alone; with all of the part it is what it is without a subset.
+    together = fitted(here, there, everywhere)
+    assert_same(found, together[0])
+    assert_same(fitted(run(0, variant))[0], together[2])
+
+
+def test_an_utterance_of_a_subset_weighs_as_much_as_the_others_of_its_batch() -> None:
+    """On one batch with all utterances, a subset is that part alone."""
+    inside = torch.arange(len(TRAIN)) < 70
+    alone = Part(TRAIN.inputs, TRAIN.rows[:70], TRAIN.counts[:70])
+    one = run(0, "soft", batch_size=150)
+    (found,) = fitted(Member(one, LINEAR, inside))
+    (expected,) = fitted(Member(one, LINEAR), train=alone)
+    assert_same(expected, found)
+
+
+def test_votes_that_stand_beside_the_raters_are_learned_as_theirs() -> None:
+    """(n + κ p̃) / (N + κ) is what a run without a prior learns from n + κ p̃ votes; each member its own run's."""
+    rng = np.random.default_rng(5)
+    votes = torch.from_numpy(rng.dirichlet(np.ones(CLASSES), size=(2, len(TRAIN))) * [[[2.0]], [[9.0]]]).float()
+    group = [Member(run(seed, "soft"), PERCEPTRON) for seed in range(5)]
+    of = torch.tensor([1, 0, 1, 1, 0])
+    found = fitted(*group, prior=Pseudo(votes, of))
+    assert len({len(f.records) for f in found}) > 1  # some leave, the others keep their own
+    for member, one, place in zip(group, found, of.tolist(), strict=True):
+        assert_same(fitted(member, train=Part(TRAIN.inputs, TRAIN.rows, TRAIN.counts + votes[place]))[0], one)
 
 
 def test_a_learned_mixture_finds_the_layer_that_says_something() -> None:
@@ -173,19 +352,53 @@ def test_a_learned_mixture_finds_the_layer_that_says_something() -> None:
     layered = {"speech": noise.clone(), "text": TRAIN.inputs["text"]}
     layered["speech"][:, 1] = TRAIN.inputs["speech"]
     part = Part(layered, TRAIN.rows, TRAIN.counts)  # type: ignore[arg-type]
-    runs = [run(seed, "speech", epochs=30, patience=30, lr=0.05) for seed in (0, 1)]
-    together = fit(runs, part, part, "cpu", lambda: None)
+    runs = [run(seed, "speech", steps=150, patience=30, lr=0.05) for seed in (0, 1)]
+    together = fitted(*runs, train=part, dev=part)
     for one in together:
         weights = one.state["mix.speech"].softmax(dim=0)
         assert weights.shape == (3,)
         assert int(weights.argmax()) == 1
         assert float(weights[1]) > 0.5
-    alone = fit(runs[1:], part, part, "cpu", lambda: None)[0]
+    alone = fitted(runs[1], train=part, dev=part)[0]
     torch.testing.assert_close(alone.state["mix.speech"], together[1].state["mix.speech"], atol=1e-4, rtol=1e-4)
     # The mixture is part of what predicts.
-    p = predict([alone], part)["speech"][0]
+    p = predicted(runs[1], alone, part, "speech")
     bc = float((p * part.counts / 4).sqrt().sum(dim=1).mean())
-    assert bc == pytest.approx(alone.epochs[alone.best - 1]["dev_bc"], abs=1e-5)
+    assert bc == pytest.approx(alone.records[alone.best - 1]["dev_bc"], abs=1e-5)
+
+
+def broken(value: float) -> Part:
+    """Return the training part with one utterance whose features are not finite."""
+    inputs = {m: x.clone() for m, x in TRAIN.inputs.items()}
+    inputs["speech"][17, 2] = value
+    return Part(inputs, TRAIN.rows, TRAIN.counts)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_look_that_is_not_finite_is_never_the_best(value: float) -> None:
+    """An utterance that breaks everything comes when its turn comes: what was learned before it stands."""
+    seed = next(s for s in range(50) if 17 not in next(batches(TRAIN, 64, s * 1009 + 1)))
+    one = run(seed, batch_size=64, every=1, steps=12, averaging=0.0)
+    (found,) = fitted(one, train=broken(value))
+    finite = [bool(np.isfinite(nll)) for nll in scores(found, "dev_nll")]
+    assert finite[0]
+    assert not finite[-1]
+    assert finite[found.best - 1]
+    assert all(torch.isfinite(value).all() for value in found.state.values())
+    assert torch.isfinite(predicted(one, found)).all()
+
+
+@pytest.mark.parametrize("stop", ["nll", "bc", "accuracy", "loss"])
+def test_a_run_without_a_finite_look_fails_by_name(stop: str) -> None:
+    """Whatever the score: an accuracy is a number even where nothing is."""
+    one = run(4, batch_size=150, stop=stop)
+    with pytest.raises(RunFailure, match=r"amber2/fold1-seed4: diverged(.|\n)*train\.lr, which is 0\.03"):
+        fitted(one, train=broken(float("nan")))
+
+
+def test_a_learning_rate_far_too_high_fails_by_name() -> None:
+    with pytest.raises(RunFailure, match=r"amber2/fold1-seed2: diverged(.|\n)*lower train\.lr, which is 1e\+30"):
+        fitted(run(2, lr=1e30))
 
 
 class Fetches(TorchDispatchMode):
@@ -203,18 +416,21 @@ class Fetches(TorchDispatchMode):
 @pytest.mark.parametrize("objective", [{}, {"target": "dirichlet"}, {"rater_dropout": 0.3}], ids=str)
 def test_no_step_waits_for_the_device(objective: dict[str, Any]) -> None:
     counts = []
-    for batch_size in (75, 15):
+    for every in (5, 20):  # two looks after few steps, and after many
         with Fetches() as fetches:
-            fitted(changed(run(0, epochs=2, batch_size=batch_size), **objective))
+            fitted(changed(run(0, steps=2 * every, every=every), **objective))
         counts.append(fetches.count)
     assert counts[0] == counts[1]
 
 
 def test_groups_have_a_size() -> None:
     dims = {"speech": 768, "text": 768}
-    large, small = run(0, hidden=256), run(0, "ce", hidden=16)
-    size = largest_group(large, dims, 4, "cpu")  # type: ignore[arg-type]
-    assert 1 <= size < largest_group(small, dims, 4, "cpu")  # type: ignore[arg-type]
-    heads = Heads(large.variant.heads, dims, 256, 4, list(range(size)))  # type: ignore[arg-type]
-    assert 4 * 4 * sum(p.numel() for p in heads.parameters()) <= GROUP_BYTES["cpu"]
-    assert largest_group(large, {"speech": 10**6, "text": 10**6}, 4, "cpu") == 1
+    size = largest_group(tuple(INPUTS), dims, 256, 4, "cpu")  # type: ignore[arg-type]
+    assert 1 <= size < largest_group(("fusion",), dims, 16, 4, "cpu")  # type: ignore[arg-type]
+    assert size < largest_group(tuple(INPUTS), dims, 0, 4, "cpu")  # type: ignore[arg-type]
+    for hidden in (0, 256):
+        size = largest_group(tuple(INPUTS), dims, hidden, 4, "cpu")  # type: ignore[arg-type]
+        heads = Heads(tuple(INPUTS), dims, hidden, 4, list(range(min(size, 200))))  # type: ignore[arg-type]
+        of_one = sum(p.numel() for p in heads.parameters()) / min(size, 200)
+        assert 4 * 4 * of_one * size <= GROUP_BYTES["cpu"]
+    assert largest_group(tuple(INPUTS), {"speech": 10**7, "text": 10**7}, 4, 4, "cpu") == 1

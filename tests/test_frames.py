@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import Amber
+from conftest import ONE, Amber
 from safetensors.torch import load_file
 from tiny_models import save
 from torch.nn.utils.rnn import pad_sequence
@@ -23,9 +23,10 @@ from amber.extract import stage as extraction
 from amber.store import feature_sets
 from amber.train import frames as frames_module
 from amber.train import stage
-from amber.train.fit import Fitted, fit, predict
+from amber.train.fit import Fitted, Member, fit, predict
 from amber.train.frames import FrameReader, FramesPart
-from amber.train.heads import generator, inputs_of
+from amber.train.group import candidates_of
+from amber.train.heads import generator
 from amber.train.inputs import Inputs, part
 from amber.train.pooling import AttentivePooling, Padded
 
@@ -130,7 +131,7 @@ def cache(amber: Amber, corpus: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def config(cache: Path, runs: Path, *overrides: str) -> Config:
-    quick = ["train.epochs=4", "train.hidden=16", "train.seeds=[0, 1]", "train.lr=0.01", "labels.subset=any"]
+    quick = ["train.epochs=4", "train.every=10", ONE, "train.seeds=[0, 1]", "train.lr=0.01", "labels.subset=any"]
     few = ["train.variants=[amber2]", "train.folds=[1]", "train.batch_size=32", "features.level=frames"]
     return load(None, [*quick, *few, f"features.cache={cache}", f"train.runs={runs}", *overrides])
 
@@ -142,15 +143,15 @@ def lines(folder: Path) -> list[dict[str, float]]:
 def test_from_the_command_line(amber: Amber, cache: Path, tmp_path: Path) -> None:
     said = amber("train", "--features", cache, "--runs", tmp_path, "--variants", "soft,amber2,prior", "--seeds", "0,1",
                  "--set", "features.level=frames", "--set", "labels.subset=any", "--set", "train.epochs=12",
-                 "--set", "train.lr=0.01", "--set", "train.hidden=32", "--folds", "1,2")  # fmt: skip
+                 "--set", "train.lr=0.01", "--set", ONE, "--folds", "1,2")  # fmt: skip
     assert "frames, in memory" in said.stderr
     folder = tmp_path / "table" / "amber2" / "fold1-seed0"
     model = json.loads((folder / "model" / "config.json").read_text())
     assert model["pooling"] == {"speech": "attentive-statistics", "text": "attentive-statistics"}
     assert {spec["level"] for spec in model["features"].values()} == {"frames"}
     state = load_file(folder / "model" / "heads.safetensors")
-    assert state["pool.speech.weight"].shape == (32, 64)
-    assert state["heads.speech.weight1.speech"].shape == (64, 32)
+    assert state["1.pool.speech.weight"].shape == (32, 64)
+    assert state["1.heads.speech.weight1.speech"].shape == (64, 16)
     result = json.loads(amber("evaluate", "--runs", tmp_path / "table", "--json").stdout)
     bc = {variant: figures["bc"]["mean"] for variant, figures in result["summary"].items()}
     assert bc["soft"] > bc["prior"] + 0.05
@@ -161,7 +162,7 @@ def test_streamed_and_in_memory_are_the_same(cache: Path, tmp_path: Path, monkey
     monkeypatch.setattr(frames_module, "BLOCK_UNITS", 2)  # of four units
     held = stage.run(config(cache, tmp_path / "held"), None, QUIET)
     streamed = stage.run(config(cache, tmp_path / "streamed", "train.memory=0.0001"), None, QUIET)
-    assert (held.streamed, streamed.streamed) == (False, True)
+    assert (held.tight, streamed.tight) == (False, True)
     assert any("read again every epoch" in line for line in stage.describe(streamed))
     for run in held.runs:
         one, other = (experiment.folder / run.path for experiment in (held, streamed))
@@ -171,7 +172,7 @@ def test_streamed_and_in_memory_are_the_same(cache: Path, tmp_path: Path, monkey
 
 def parts(experiment: stage.Experiment, keep: bool = True) -> dict[str, FramesPart]:
     data, fold = experiment.data, experiment.folds[1]
-    inputs, _ = Inputs(data, experiment.folds, "cpu", keep).of(1, inputs_of(experiment.runs[0].variant.heads), "last")
+    inputs, _ = Inputs(data, experiment.folds, "cpu", keep).of(1, (("speech", "last"), ("text", "last")))
     made = {name: part(inputs, data.counts, rows, "cpu", 1) for name, rows in fold.parts().items()}
     assert all(isinstance(p, FramesPart) for p in made.values())
     return made  # type: ignore[return-value]
@@ -189,10 +190,10 @@ def test_reading_all_frames_tells_how_far_it_is_and_can_be_stopped(cache: Path, 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        inputs.of(1, ["speech"], "last", stop)
+        inputs.of(1, (("speech", "last"),), stop)
     assert len(heard) == 2
     heard.clear()
-    inputs.of(1, ["speech"], "last", heard.append)
+    inputs.of(1, (("speech", "last"),), heard.append)
     assert ("reading speech frames, unit 1 of 4" in heard) == keep
     assert heard[-1].startswith("scaling speech frames, unit ")
     last, whole = heard[-1].rsplit(" of ", 1)
@@ -203,20 +204,25 @@ def test_a_run_learns_the_same_alone_and_in_company(cache: Path, tmp_path: Path)
     experiment = stage.prepare(config(cache, tmp_path, "train.seeds=[0, 1, 2]", "train.patience=2"), None)
     of = parts(experiment)
 
+    (candidate,) = candidates_of(experiment.runs[0], experiment.data)
+
+    def members(*seeds: int) -> list[Member]:
+        return [Member(run, candidate) for run in experiment.runs if run.seed in seeds]
+
     def fitted(*seeds: int) -> list[Fitted]:
-        return fit([r for r in experiment.runs if r.seed in seeds], of["train"], of["dev"], "cpu", lambda: None)
+        return fit(members(*seeds), of["train"], of["dev"], "cpu", lambda: None)
 
     together = fitted(0, 1, 2)
     for seed, one in enumerate(together):
         (alone,) = fitted(seed)
         assert alone.best == one.best
-        assert [e["dev_bc"] for e in alone.epochs] == pytest.approx([e["dev_bc"] for e in one.epochs], abs=1e-3)
-    assert together[0].epochs != together[1].epochs
+        assert [e["dev_bc"] for e in alone.records] == pytest.approx([e["dev_bc"] for e in one.records], abs=1e-3)
+    assert together[0].records != together[1].records
     # What predicts is the pooling that was learned, and places are kept.
-    p = predict(together, of["dev"])["fusion"][0]
+    p = predict(members(0, 1, 2), together, of["dev"])["fusion"][0].exp()
     y = of["dev"].counts / of["dev"].counts.sum(dim=1, keepdim=True)
     bc = float((p * y).sqrt().sum(dim=1).mean())
-    assert bc == pytest.approx(together[0].epochs[together[0].best - 1]["dev_bc"], abs=1e-5)
+    assert bc == pytest.approx(together[0].records[together[0].best - 1]["dev_bc"], abs=1e-5)
 
 
 def test_batches_are_every_utterance_once_with_its_own_frames(cache: Path, tmp_path: Path) -> None:
@@ -230,10 +236,14 @@ def test_batches_are_every_utterance_once_with_its_own_frames(cache: Path, tmp_p
     np.testing.assert_allclose(scaling.mean, every.mean(axis=0), atol=1e-5)
     np.testing.assert_allclose(scaling.deviation, every.std(axis=0), rtol=1e-4)
 
-    def epoch(number: int, runs: int) -> list[int]:
-        seen = []
-        for places, batch in train.batches(32, [torch.Generator()] * runs, number):
+    def epochs(runs: int) -> list[list[int]]:
+        """Return the places in the order in which they come, twice through the part."""
+        sampler = train.sampler(32, [torch.Generator()] * runs)
+        seen: list[int] = []
+        while len(seen) < 2 * len(train):
+            places, batch = sampler.draw()
             assert places.shape[0] == runs
+            assert (places == places[0]).all()
             assert 16 <= places.shape[1] <= 32
             x = batch["speech"]
             assert isinstance(x, Padded)
@@ -242,12 +252,12 @@ def test_batches_are_every_utterance_once_with_its_own_frames(cache: Path, tmp_p
                 assert torch.equal(frames[mask], scaling.apply(own))
                 assert not frames[~mask].any()
             seen += places[0].tolist()
-        return seen
+        return [seen[: len(train)], seen[len(train) :]]
 
-    first = epoch(0, 1)
-    assert sorted(first) == list(range(len(train)))
-    assert first == epoch(0, 3)
-    assert first != epoch(1, 1)
+    first, second = epochs(1)
+    assert sorted(first) == sorted(second) == list(range(len(train)))
+    assert [first, second] == epochs(3)
+    assert first != second
 
 
 def test_scoring_keeps_the_order_that_it_is_asked_for(cache: Path, tmp_path: Path) -> None:
@@ -268,8 +278,8 @@ def test_one_modality_of_frames_and_the_other_pooled(cache: Path, tmp_path: Path
     experiment = stage.run(config(cache, tmp_path, f"features.text={name}"), None, QUIET)
     assert {m: s.spec.level for m, s in experiment.data.stores.items()} == {"speech": "frames", "text": "pooled"}
     state = load_file(experiment.folder / experiment.runs[0].path / "model" / "heads.safetensors")
-    assert state["heads.fusion.weight1.speech"].shape == (64, 16)
-    assert state["heads.fusion.weight1.text"].shape == (32, 16)
+    assert state["1.heads.fusion.weight1.speech"].shape == (64, 16)
+    assert state["1.heads.fusion.weight1.text"].shape == (32, 16)
 
 
 def test_pooled_is_what_is_chosen_where_nothing_is_said(cache: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import Run, contents, demo_config, flip
+from conftest import ONE, Run, contents, demo_config, flip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -260,7 +260,7 @@ def test_from_a_table_and_arrays_to_a_report(run_cache: Run, capfd: pytest.Captu
     cache, runs = tmp_path / "c", tmp_path / "runs"
     places = ("--speech", f"{path}:/speech", "--text", f"{path}:/text")
     run_cache("import", "--dataset", "mine", "--table", tmp_path / "t.csv", *places, "--features", cache)
-    quick = ("--seeds", 0, "--variants", "soft,amber2", "--set", "train.epochs=5", "--set", "train.hidden=8")
+    quick = ("--seeds", 0, "--variants", "soft,amber2", "--set", "train.epochs=5", "--set", ONE)
     for command in (
         ("train", "--features", cache, "--dataset", "mine", "--runs", runs, *quick),
         ("evaluate", "--runs", runs / "mine", "--set", "evaluate.resamples=200", "--json"),

@@ -23,6 +23,11 @@ def test_the_variants_of_the_design() -> None:
     assert len(every["amber2"].heads) == 3
     assert (every["modality"].objective.target, every["modality"].objective.modality) == ("hard", 0.5)
     assert (every["speech"].objective.student, every["speech"].heads) == ("speech", ("speech",))
+    assert (every["amber2-prior"].model, every["pool"].model) == ("cross-fit", "pool")
+    for name in ("amber2-prior", "pool"):
+        assert (every[name].objective.modality, every[name].objective.experts) == (0, 1)
+        assert len(every[name].heads) == 3
+    assert every["amber2-prior"].experts.heads == ("speech", "text")
     assert (every["amber2-text"].objective.student, len(every["amber2-text"].heads)) == ("text", 3)
 
 
@@ -34,7 +39,7 @@ def test_a_variant_of_one_s_own_stands_on_its_bases() -> None:
         "objective.temperature=2",
     ]
     a, b = resolved(*overrides).values()
-    assert (a.objective.divergence, a.objective.modality, a.training.hidden) == ("js", 0.2, 256)
+    assert (a.objective.divergence, a.objective.modality, a.training.hidden) == ("js", 0.2, None)
     assert (b.objective.divergence, b.objective.modality, b.training.hidden) == ("js", 0.9, 8)
     assert a.objective.temperature == b.objective.temperature == 2
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import contents, environment
+from conftest import ONE, contents, environment
 
 pytest.importorskip("moto", reason="the S3 server of the extra `dev` is not installed")
 SIZE = "corpus.options.size=120"
@@ -74,7 +74,18 @@ def test_the_whole_pipeline_on_a_bucket(bucket: dict[str, str], tmp_path: Path) 
     assert [f["state"] for f in dataset["features"]] == ["current", "current"]
     assert all(f["bytes"] > 10_000 for f in dataset["features"])
     train = ("-q", "train", "--runs", tmp_path / "runs", "--variants", "soft", "--seeds", "0", "--folds", "1")
-    amber(bucket, *train, "--features", "s3://features/cache", "--set", "train.epochs=2", "--set", "labels.subset=any")
+    amber(
+        bucket,
+        *train,
+        "--features",
+        "s3://features/cache",
+        "--set",
+        "train.epochs=2",
+        "--set",
+        ONE,
+        "--set",
+        "labels.subset=any",
+    )
     assert (tmp_path / "runs" / "demo" / "soft" / "fold1-seed0" / "DONE").is_file()
 
 

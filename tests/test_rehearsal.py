@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import ONE
 
 from amber.cli import main
 from amber.corpus import FILE, Corpus
@@ -52,7 +53,7 @@ def test_a_layout_from_synth_to_report(run: Run, tmp_path: Path, layout: str) ->
     corpus = Corpus.read(cache / dataset / FILE)
     assert corpus.synthetic
     assert len(corpus) == report["utterances"]
-    quick = ("--seeds", 0, "--set", "train.epochs=2", "--set", "train.hidden=8", "--runs", runs)
+    quick = ("--seeds", 0, "--set", "train.epochs=2", "--set", ONE, "--runs", runs)
     run("train", "--features", cache, *quick)
     text = run("evaluate", "--runs", runs / dataset, "--set", "evaluate.resamples=200")
     assert "Synthetic data" in text
@@ -70,7 +71,7 @@ def test_a_label_decision_is_made_after_extraction_and_is_seen(run: Run, tmp_pat
     for i, override in enumerate(
         ["labels.preset=iemocap-5", "labels.raters=all", "labels.subset=any", "splits.scheme=leave-one-speaker-out"]
     ):
-        quick = ("--seeds", 0, "--variants", "soft", "--set", "train.epochs=1", "--set", "train.hidden=8")
+        quick = ("--seeds", 0, "--variants", "soft", "--set", "train.epochs=1", "--set", ONE)
         named = ("--set", f"experiment=e{i}", "--set", override, "--runs", runs)
         run("train", "--features", cache, *quick, *named)
         out = json.loads(run("evaluate", "--runs", runs / f"e{i}", "--set", "evaluate.resamples=200", "--json"))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import demo_config
+from conftest import ONE, demo_config
 
 from amber.config import EvaluateOptions
 from amber.console import Console
@@ -31,7 +31,7 @@ FLAGS = (
 @pytest.fixture(scope="module")
 def folder(demo_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("runs")
-    overrides = ("train.epochs=2", "train.hidden=16", "train.seeds=[0, 1]", "labels.subset=any", f"train.runs={runs}")
+    overrides = ("train.epochs=2", ONE, "train.seeds=[0, 1]", "labels.subset=any", f"train.runs={runs}")
     training.run(demo_config(demo_cache, *overrides), None, QUIET)
     for path in (runs / "demo").glob("amber2/*/model/config.json"):
         layers = {"layer_weights": {"speech": {"0": 0.25, "1": 0.75}}}
@@ -81,7 +81,8 @@ def test_it_opens_without_a_complaint_and_loads_nothing(browser: Any, folder: Pa
     assert browser.title == "demo · amber"
     assert count(browser) == 100
     shown = {figure.get_attribute("id") for figure in browser.find_elements("tag name", "figure")}
-    charts = {"gain-ce", "gain-soft", "conflict", "reliability", "entropy", "learning", "trust-amber2", "layers-amber2"}
+    gains = {"gain-ce", "gain-soft", "gain-soft-temperature"}
+    charts = {*gains, "conflict", "reliability", "entropy", "learning", "trust-amber2", "layers-amber2"}
     assert shown == charts
     assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
 

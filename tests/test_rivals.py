@@ -69,7 +69,7 @@ def fit(of: Run, train: Part, dev: Part) -> tuple[Fitted, Floats]:
 
 
 def chosen(fitted: Fitted) -> dict[str, float]:
-    return fitted.epochs[fitted.best - 1]
+    return fitted.records[fitted.best - 1]
 
 
 def test_uniform_and_prior() -> None:
@@ -197,11 +197,11 @@ def test_soft_logistic_regression_minimises_the_cross_entropy_with_vote_fraction
 def test_what_is_chosen_is_best_on_dev_of_all_that_was_tried(model: str) -> None:
     train, dev = parts()
     fitted, found = fit(run(model), train, dev)
-    nll = [epoch["dev_nll"] for epoch in fitted.epochs]
+    nll = [record["dev_nll"] for record in fitted.records]
     assert nll.index(min(nll)) == fitted.best - 1
     counts = dev.counts.double().numpy()
     assert nll[fitted.best - 1] == pytest.approx(-(counts * np.log(found)).sum() / counts.sum(), abs=1e-5)
-    assert [epoch["epoch"] for epoch in fitted.epochs] == list(range(1, len(nll) + 1))
+    assert [record["candidate"] for record in fitted.records] == list(range(1, len(nll) + 1))
 
 
 @pytest.mark.parametrize("model", ["logistic", "ridge"])
@@ -209,15 +209,15 @@ def test_penalties_are_of_a_range_whose_ends_are_not_chosen(model: str) -> None:
     for noise in (1.0, 3.0, 10.0):
         train, dev = parts(noise=noise)
         fitted, _ = fit(run(model), train, dev)
-        assert 1 < fitted.best < len(fitted.epochs)
-        tried = [epoch.get("C") or 1 / epoch["alpha"] for epoch in fitted.epochs]
+        assert 1 < fitted.best < len(fitted.records)
+        tried = [record.get("C") or 1 / record["alpha"] for record in fitted.records]
         np.testing.assert_allclose([b / a for a, b in pairwise(tried)], 10**0.5)
 
 
 def test_a_path_ends_when_dev_has_got_worse_for_a_while() -> None:
     train, dev = parts()
     fitted, _ = fit(run("logistic"), train, dev)
-    assert len(fitted.epochs) - fitted.best == rivals.PATIENCE < 2 * rivals.DECADES + 1 - fitted.best
+    assert len(fitted.records) - fitted.best == rivals.PATIENCE < 2 * rivals.DECADES + 1 - fitted.best
 
 
 def test_the_factor_of_scores_makes_the_dev_votes_most_likely() -> None:
@@ -233,7 +233,7 @@ def test_a_class_that_training_never_saw_is_never_predicted_and_scores_stay_fini
     train, dev = parts()
     unseen = Part(train.inputs, train.rows, torch.cat([train.counts[:, :2] + 1, torch.zeros(160, 1)], dim=1))
     fitted, found = fit(run(model), unseen, dev)
-    assert all(np.isfinite(value) for epoch in fitted.epochs for value in epoch.values())
+    assert all(np.isfinite(value) for record in fitted.records for value in record.values())
     assert found[:, 2].max() == 0
     one_sided = Part(train.inputs, train.rows, torch.tensor([[2.0, 0.0, 0.0]]).expand(160, -1))
     np.testing.assert_array_equal(fit(run(model), one_sided, dev)[1], np.tile([1.0, 0.0, 0.0], (80, 1)))
@@ -244,7 +244,7 @@ def test_two_classes(model: str) -> None:
     train, dev = parts(2)
     fitted, found = fit(run(model), train, dev)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
-    assert chosen(fitted)["dev_nll"] < fit(run("prior"), train, dev)[0].epochs[0]["dev_nll"] - 0.05
+    assert chosen(fitted)["dev_nll"] < fit(run("prior"), train, dev)[0].records[0]["dev_nll"] - 0.05
 
 
 @pytest.mark.parametrize("model", TUNED)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import Amber, demo_config, environment
+from conftest import ONE, Amber, demo_config, environment
 from safetensors.torch import load_file
 
 from amber import predictions
@@ -28,7 +28,7 @@ from amber.train.data import find_corpus, find_stores, join
 from amber.train.inputs import Inputs
 
 QUIET = Console(quiet=True)
-QUICK = ("train.epochs=3", "train.hidden=16", "train.seeds=[0, 1]", "labels.subset=any")
+QUICK = ("train.epochs=3", "train.every=2", ONE, "train.seeds=[0, 1]", "labels.subset=any")
 
 
 def config(cache: Path, runs: Path, *overrides: str) -> Config:
@@ -54,7 +54,7 @@ def test_every_run_has_what_the_contract_names(trained: Path) -> None:
         assert names == {"config.yaml", "env.json", "metrics.jsonl", "predictions.parquet", "model", "DONE"}
         assert {p.name for p in (folder / "model").iterdir()} == {"heads.safetensors", "config.json", "README.md"}
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        assert [line["epoch"] for line in lines] == [1, 2, 3]
+        assert [(line["candidate"], line["step"]) for line in lines] == [(1, 2), (1, 4), (1, 6)]
     written = yaml.safe_load((trained / "ce" / "fold2-seed1" / "config.yaml").read_text())
     assert (written["variant"], written["fold"], written["seed"]) == ("ce", 2, 1)
     assert written["objective"]["target"] == "hard"
@@ -71,7 +71,7 @@ def test_predictions_belong_to_their_utterances(trained: Path, demo_cache: Path)
     sessions, speakers = corpus.column("session"), corpus.column("speaker")
     for fold in range(1, 6):
         found = predictions.read(trained / "amber2" / f"fold{fold}-seed0" / predictions.FILE)
-        assert set(found.keys["head"]) == {"student", "speech", "text"}
+        assert set(found.keys["head"]) == {"student", "student-calibrated", "speech", "text"}
         for part, session in (("test", str(fold)), ("dev", str(fold % 5 + 1))):
             rows = found.of(part=part, head="student")
             assert {sessions[row[uid]] for uid in rows.keys["id"]} == {session}
@@ -137,14 +137,15 @@ def test_learned_layers_are_recorded_with_the_model(demo_cache: Path, tmp_path: 
     overrides = ["train.variants=[amber2]", "train.layer={text: learned}", "train.folds=[1]", "train.seeds=[0]"]
     stage.run(config(demo_cache, tmp_path, *overrides), None, QUIET)
     folder = tmp_path / "demo" / "amber2" / "fold1-seed0" / "model"
-    written = json.loads((folder / "config.json").read_text())
+    (written,) = json.loads((folder / "config.json").read_text())["candidates"]
     weights = written["layer_weights"]["text"]
     layers = next(s for s in feature_sets(demo_cache, "demo") if s.spec.modality == "text").spec.layers
     assert list(written["layer_weights"]) == ["text"]
     assert list(weights) == [str(n) for n in layers]
     assert sum(weights.values()) == pytest.approx(1)
-    assert np.shape(written["standardisation"]["text"]["mean"]) == (len(layers), 384)
-    logits = load_file(folder / "heads.safetensors")["mix.text"]
+    tensors = load_file(folder / "heads.safetensors")
+    assert tensors["scaling.text.learned.mean"].shape == (len(layers), 384)
+    logits = tensors["1.mix.text"]
     np.testing.assert_allclose(logits.softmax(dim=0), list(weights.values()), rtol=1e-6)
 
 
@@ -158,7 +159,7 @@ def test_scaling_sees_the_training_part_only(demo_cache: Path) -> None:
     experiment = stage.prepare(config(demo_cache, demo_cache), None)
     train = experiment.folds[1].train
     features = Inputs(experiment.data, experiment.folds, "cpu")
-    inputs, scalings = features.of(1, ["text"], "learned")
+    inputs, scalings = features.of(1, (("text", "learned"),))
     raw = experiment.data.inputs("text", "learned").astype(np.float64)  # (n, L, D)
     np.testing.assert_allclose(scalings["text"].mean, raw[train].mean(axis=0), atol=1e-5)
     deviation = raw[train].std(axis=0)
@@ -168,12 +169,12 @@ def test_scaling_sees_the_training_part_only(demo_cache: Path) -> None:
     normal /= np.sqrt((normal**2).mean(axis=-1, keepdims=True) + 1e-5)
     np.testing.assert_allclose(inputs["text"], normal, atol=1e-3)
     # One layer alone is scaled as it is among the others.
-    one, _ = features.of(1, ["text"], 3)
+    one, _ = features.of(1, (("text", 3),))
     np.testing.assert_allclose(one["text"], inputs["text"][:, 3], atol=1e-5)
 
 
 def test_calibrated_predictions_stand_beside_the_others(demo_cache: Path, tmp_path: Path) -> None:
-    overrides = ["train.variants=[soft]", "train.calibrate=true", "train.folds=[1]", "train.seeds=[0]"]
+    overrides = ["train.variants=[soft]", "train.folds=[1]", "train.seeds=[0]"]
     stage.run(config(demo_cache, tmp_path, *overrides), None, QUIET)
     folder = tmp_path / "demo" / "soft" / "fold1-seed0"
     temperature = json.loads((folder / "model" / "config.json").read_text())["temperature"]
@@ -191,8 +192,9 @@ def test_calibrated_predictions_stand_beside_the_others(demo_cache: Path, tmp_pa
 def test_rivals_run_as_variants(amber: Amber, demo_cache: Path, tmp_path: Path) -> None:
     """Through the command line, and evaluated in one table with a trained variant."""
     tuned = {"logistic": "C", "svm": "C", "mlp": "alpha", "ridge": "alpha"}
+    quick = ("--set", "labels.subset=any", "--set", "train.epochs=3", "--set", ONE)
     amber("train", "--features", demo_cache, "--runs", tmp_path, "--variants", f"uniform,prior,{','.join(tuned)},soft",
-          "--seeds", "0,1", "--folds", "1", "--set", "labels.subset=any", "--set", "train.epochs=3")  # fmt: skip
+          "--seeds", "0,1", "--folds", "1", *quick)  # fmt: skip
     for variant in ("uniform", "prior", *tuned):
         folder = tmp_path / "demo" / variant / "fold1-seed0"
         names = {p.name for p in folder.iterdir()}
@@ -206,7 +208,7 @@ def test_rivals_run_as_variants(amber: Amber, demo_cache: Path, tmp_path: Path) 
     result = json.loads(amber("evaluate", "--runs", tmp_path / "demo", "--json").stdout)
     bc = {variant: figures["bc"]["mean"] for variant, figures in result["summary"].items()}
     assert min(bc[variant] for variant in tuned) > bc["prior"] > 0.6
-    assert set(bc) == {"uniform", "prior", *tuned, "soft"}
+    assert set(bc) == {"uniform", "prior", *tuned, "soft", "soft + temperature"}
 
 
 def test_a_cache_that_was_copied_in_part_is_refused(amber: Amber, demo_cache: Path, tmp_path: Path) -> None:
@@ -280,7 +282,7 @@ def test_layers_by_modality_and_a_single_modality(demo_cache: Path, tmp_path: Pa
     experiment = stage.run(config(demo_cache, tmp_path, *overrides), None, QUIET)
     assert list(experiment.data.stores) == ["text"]
     found = predictions.read(tmp_path / "demo" / "text" / "fold1-seed0" / predictions.FILE)
-    assert set(found.keys["head"]) == {"student"}
+    assert set(found.keys["head"]) == {"student", "student-calibrated"}
 
 
 def test_a_cache_of_one_dataset_needs_no_name(demo_cache: Path, tmp_path: Path) -> None:

@@ -280,10 +280,17 @@ def _loss(
 
 
 def _coefficients(lanes: Sequence[_Lane], device: torch.device) -> dict[Coefficient, Tensor]:
+    """Return the coefficients of members, (R, 1) each, without `modality` where none is guided.
+
+    That is seen here, once: to see it in a tensor, every step would wait for the device.
+    """
+    values = {name: [[getattr(lane.member.run.variant.objective, name)] for lane in lanes] for name in COEFFICIENTS}
+    guided = any(value for (value,) in values["modality"])
     return {
-        name: torch.tensor([[getattr(lane.member.run.variant.objective, name)] for lane in lanes], device=device)
-        for name in COEFFICIENTS
-    }  # (R, 1) each
+        name: torch.tensor(of_members, device=device)
+        for name, of_members in values.items()
+        if guided or name != "modality"
+    }
 
 
 def _scores(heads: Heads, dev: Part, lanes: Sequence[_Lane]) -> dict[str, list[float]]:

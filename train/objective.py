@@ -146,7 +146,7 @@ def loss(
     student, divergence, weighting
         As in the module's formula.
     weights
-        The coefficients of each run, (R, 1), under their configuration names.
+        The coefficients of each run, (R, 1), under their configuration names; without `modality` there is no guidance.
     votes
         Counts (R, B, C) to learn by their Dirichlet-multinomial likelihood; None: learn y by the divergence.
     votes_each
@@ -174,7 +174,7 @@ def loss(
     if student in log_p:
         q = log_p[student]
         total = weights["rater"] * (from_raters(q) if of_student is None else distance(of_student, q))
-        if experts is not None and bool((weights["modality"] != 0).any()):
+        if experts is not None and "modality" in weights:
             trust = expert_weights(weighting, divergence, y, experts, weights["temperature"])  # (M, R, B)
             guidance = (trust * distance(experts.detach().exp(), q.expand_as(experts))).sum(dim=0)
             total = total + weights["modality"] * guidance
