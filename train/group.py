@@ -160,7 +160,7 @@ def _pooled(
     named = {head: head for head in log_p}
     if run.variant.model == "pool":
         of_all = np.concatenate(list(log_p.values()))  # (heads * K, n, C)
-        whole = choose(of_all[:, :n], counts)
+        whole = fit_weights(of_all[:, :n], counts, sum_to_one=False)  # heads read different evidence
         probabilities = {"pool": np.exp(pool(of_all, whole)), **probabilities}
         weights["pool"] = whole
     else:
