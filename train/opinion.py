@@ -3,8 +3,9 @@
     p ∝ prod over k of p_k ^ w_k,   w_k >= 0
 
 Weights that sum to one make a mean of opinions on the same evidence. Models that read different evidence add to one
-another, and their weights may sum to more. The logarithm of a pool is a weighted mean of logits, so a pool of linear heads is a linear head. The weights are those under
-which given votes are most likely; the negative log-likelihood is convex in them.
+another, and their weights may sum to more. The logarithm of a pool is a weighted mean of logits, so a pool of linear
+heads is a linear head. The weights are those under which given votes are most likely; the negative log-likelihood is
+convex in them.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ def fit_weights(log_p: Floats, counts: Floats, sum_to_one: bool = True) -> Float
 
     simplex = {"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(size)}
     start = np.full(size, 1 / size)
-    found = minimize(nll, start, jac=True, method="SLSQP", bounds=[(0, None)] * size, constraints=[simplex] if sum_to_one else [],
-                     options={"maxiter": 200, "ftol": 1e-9})  # fmt: skip
+    limits = {"bounds": [(0, None)] * size, "constraints": [simplex] if sum_to_one else []}
+    found = minimize(nll, start, jac=True, method="SLSQP", **limits, options={"maxiter": 200, "ftol": 1e-9})
     weights = np.where(found.x < SMALLEST, 0.0, found.x)
     return np.asarray(weights / weights.sum() if sum_to_one else weights, dtype=np.float64)
 
