@@ -390,7 +390,7 @@ def broken(value: float) -> Part:
 def test_a_look_that_is_not_finite_is_never_the_best(value: float) -> None:
     """An utterance that breaks everything comes when its turn comes: what was learned before it stands."""
     seed = next(s for s in range(50) if 17 not in next(batches(TRAIN, 64, s * 1009 + 1)))
-    one = run(seed, batch_size=64, every=1, steps=12, averaging=0.0)
+    one = run(seed, batch_size=64, every=1, steps=12, patience=12, averaging=0.0)
     (found,) = fitted(one, train=broken(value))
     finite = [bool(np.isfinite(nll)) for nll in scores(found, "dev_nll")]
     assert finite[0]
