@@ -106,7 +106,7 @@ def test_which_layers_a_choice_reads() -> None:
         assert layers_read(choice, held, "set") == held  # type: ignore[arg-type]
     assert layers_read("last", held, "set") == (9,)
     assert layers_read(4, held, "set") == (4,)
-    with pytest.raises(UserError, match="train.layer: speech-x holds the layers 1, 4, 9, asked for 5"):
+    with pytest.raises(UserError, match=r"train\.layer: speech-x holds the layers 1, 4, 9, asked for 5"):
         layers_read(5, held, "speech-x")
 
 
