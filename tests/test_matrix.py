@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from amber.config import load
@@ -53,6 +55,99 @@ def test_a_grid_multiplies() -> None:
         "amber2,modality=0.5,layer=mean",
     ]
     assert made["amber2,modality=0.5,layer=mean"].training.layer == "mean"
+
+
+GRID = "grid={objective.modality: [0.25, 0.5]}"
+
+
+def said(*overrides: str) -> list[str]:
+    return matrix.without_effect(load(None, list(overrides)))
+
+
+def test_a_grid_does_not_change_what_defines_a_variant_and_equal_points_are_one() -> None:
+    made = resolved("train.variants=[ce, soft, amber2]", GRID)
+    assert list(made) == ["ce", "soft", "amber2,modality=0.25", "amber2,modality=0.5"]
+    for name in ("ce", "soft"):
+        # Nothing of it is guided, and no expert is there that never learns.
+        assert made[name] == resolved(f"train.variants=[{name}]")[name]
+        assert (made[name].objective.modality, made[name].heads) == (0, ("fusion",))
+    assert made["amber2,modality=0.25"].objective.modality == 0.25
+    assert said("train.variants=[ce, soft, amber2]", GRID) == [
+        f"{name} fixes objective.modality: its points of the grid that differ in nothing else are one"
+        for name in ("ce", "soft")
+    ]
+
+
+def test_points_that_differ_in_something_else_stay_apart() -> None:
+    made = resolved("train.variants=[ce]", "grid={objective.modality: [0.25, 0.5], train.lr: [0.1, 0.2]}")
+    assert {name: v.training.lr for name, v in made.items()} == {"ce,lr=0.1": 0.1, "ce,lr=0.2": 0.2}
+
+
+@pytest.mark.parametrize("name", matrix.BUILT_IN)
+def test_no_grid_and_no_override_changes_what_a_built_in_variant_fixes(name: str) -> None:
+    others = {"target": "dirichlet", "student": "text", "divergence": "hellinger", "weighting": "confidence",
+              "modality": 0.125, "experts": 0.75}  # fmt: skip
+    (plain,) = resolved(f"train.variants=[{name}]").values()
+    for key, value in others.items():
+        by_set = resolved(f"train.variants=[{name}]", f"objective.{key}={value}").values()
+        by_grid = resolved(f"train.variants=[{name}]", f"grid={{objective.{key}: [{value}]}}").values()
+        fixed = key in matrix.BUILT_IN[name].objective
+        for made in (*by_set, *by_grid):
+            assert getattr(made.objective, key) == (getattr(plain.objective, key) if fixed else value)
+        # To ask for what it is anyway is not in vain.
+        in_vain = fixed and getattr(plain.objective, key) != value
+        assert bool(said(f"train.variants=[{name}]", f"objective.{key}={value}")) == in_vain
+        assert bool(said(f"train.variants=[{name}]", f"grid={{objective.{key}: [{value}]}}")) == fixed
+
+
+def test_the_student_is_every_built_in_variant_s_own_and_that_is_said() -> None:
+    overrides = [f"train.variants={list(matrix.BUILT_IN)}", "objective.student=speech"]
+    made = resolved(*overrides)
+    assert {name for name, v in made.items() if v.objective.student == "speech"} == {"speech", "amber2-speech"}
+    lines = said(*overrides)
+    assert len(lines) == len(matrix.BUILT_IN) - 2
+    assert all("objective.student, which has no effect on it; define a variant" in line for line in lines)
+    assert said("train.variants=[soft]", "objective.student=fusion") == []
+
+
+def test_a_variant_of_one_s_own_fixes_what_it_says_of_training_too() -> None:
+    own = ("variants.a={base: soft, train: {hidden: 8}}", "train.variants=[a, soft]")
+    made = resolved(*own, "grid={train.hidden: [2, 4]}")
+    assert {name: v.training.hidden for name, v in made.items()} == {"a": 8, "soft,hidden=2": 2, "soft,hidden=4": 4}
+    assert said(*own, "grid={train.hidden: [2, 4]}") == [
+        "a fixes train.hidden: its points of the grid that differ in nothing else are one"
+    ]
+
+
+def test_a_file_yields_to_an_override_that_to_a_grid_and_that_to_a_variant(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        "objective: {temperature: 2, rater: 2, precision: 2}\n"
+        "train: {variants: [mine], patience: 2, steps: 2, every: 2, lr: 2}\n"
+        "grid: {objective.precision: [4], train.every: [4], train.lr: [4]}\n"
+        "variants: {mine: {base: amber2, train: {lr: 5}}}\n"
+    )
+    overrides = ["objective.rater=3", "objective.precision=3", "train.steps=3", "train.every=3", "train.lr=3"]
+    (made,) = matrix.variants(load(path, overrides))
+    assert (made.objective.temperature, made.objective.rater, made.objective.precision) == (2, 3, 4)
+    assert (made.training.patience, made.training.steps, made.training.every, made.training.lr) == (2, 3, 4, 5)
+    assert made.name == "mine,precision=4,every=4"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["objective.modality=0"], r"variant amber2: objective\.modality is 0, which leaves no guidance; train `soft`"),
+        (["objective.experts=0"], r"variant amber2: objective\.experts is 0: .* guided by experts that never learn"),
+        (["grid={objective.experts: [1, 0]}"], r"amber2,experts=0: objective\.experts is 0"),
+    ],
+)
+def test_guidance_that_would_be_none_is_refused(overrides: list[str], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        resolved("train.variants=[ce, amber2]", *overrides)
+    # What does not depend on it trains.
+    if not overrides[0].startswith("grid"):
+        assert resolved("train.variants=[ce, soft, amber2-prior, pool]", *overrides)
 
 
 @pytest.mark.parametrize(

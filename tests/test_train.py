@@ -96,6 +96,16 @@ def test_what_is_done_is_not_done_again_and_what_differs_is(trained: Path, demo_
         assert experiment.missing() == experiment.runs
 
 
+def test_what_is_asked_for_in_vain_is_said_and_trained_once(demo_cache: Path, tmp_path: Path) -> None:
+    asked = config(demo_cache, tmp_path, "grid={objective.modality: [0.25, 0.5]}", "objective.student=speech")
+    lines = stage.plan(asked, None)
+    for name in ("ce", "soft"):
+        assert any(f"demo: {name} fixes objective.modality: its points of the grid" in line for line in lines)
+    for name in ("ce", "soft", "amber2"):
+        assert any(f"demo: {name} fixes objective.student, which has no effect" in line for line in lines)
+    assert f"{(1 + 1 + 2) * 5 * 2} runs, 0 done" in lines[-1]
+
+
 def test_the_same_command_twice_gives_the_same_numbers(trained: Path, demo_cache: Path, tmp_path: Path) -> None:
     stage.run(config(demo_cache, tmp_path), None, QUIET)
     assert all_predictions(tmp_path / "demo") == all_predictions(trained)

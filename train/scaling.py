@@ -125,8 +125,9 @@ def _subspace(x: Tensor, width: int) -> Floats:
     """Return an orthonormal basis (D, K) of the principal subspace of x (m, D), turned at random."""
     centred = (x - x.mean(dim=0)).double()
     values, vectors = torch.linalg.eigh(centred @ centred.T)  # of the Gram matrix (m, m): m is less than D
-    width = min(width, int((values > values[-1] * 1e-10).sum()))
-    basis = centred.T @ (vectors[:, -width:] / values[-width:].sqrt())  # (D, K)
+    width = max(1, min(width, int((values > values[-1] * 1e-10).sum())))
+    smallest = torch.finfo(values.dtype).tiny  # where nothing varies, what is left is one direction of length 0
+    basis = centred.T @ (vectors[:, -width:] / values[-width:].clamp_min(smallest).sqrt())  # (D, K)
     turn = torch.linalg.qr(torch.randn(width, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[
         0
     ]

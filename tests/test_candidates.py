@@ -1,0 +1,126 @@
+"""The candidates of a run: what the options resolve to on the features that there are."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from amber.config import Training, load
+from amber.corpus import Modality
+from amber.errors import UserError
+from amber.train.candidates import Candidate, candidates, layers_read
+
+ONE_LAYER: dict[Modality, tuple[int, ...]] = {"speech": (0,), "text": (12,)}
+MANY: dict[Modality, tuple[int, ...]] = {"speech": (0, 6, 12), "text": (1, 2)}
+
+
+def training(*overrides: str) -> Training:
+    options = load(None, [f"train.{override}" for override in overrides]).train
+    return Training(**{key: value for key, value in options.model_dump().items() if key in Training.model_fields})
+
+
+def made(
+    *overrides: str, held: dict[Modality, tuple[int, ...]] = MANY, frames: tuple[Modality, ...] = ()
+) -> list[Candidate]:
+    return candidates(training(*overrides), held, frames)
+
+
+def both(layer: str) -> tuple[tuple[str, str], ...]:
+    return (("speech", layer), ("text", layer))
+
+
+def test_the_defaults_are_linear_heads_of_three_layer_choices_and_perceptrons_on_all() -> None:
+    found = made()
+    assert Counter((c.layers, c.hidden) for c in found) == {
+        (both("all"), 0): 3,
+        (both("last"), 0): 3,
+        (both("mean"), 0): 3,
+        (both("all"), 256): 2,
+    }
+    assert {c.weight_decay for c in found if not c.hidden} == {0.01, 0.1, 1.0}
+    assert {c.weight_decay for c in found if c.hidden} == {0.03, 0.1}
+
+
+def test_of_one_stored_layer_every_choice_is_the_same() -> None:
+    found = made(held=ONE_LAYER)
+    assert {c.layers for c in found} == {both("last")}
+    assert sorted((c.hidden, c.weight_decay) for c in found) == [(0, 0.01), (0, 0.1), (0, 1.0), (256, 0.03), (256, 0.1)]
+    learned = made("layer=learned", held=ONE_LAYER)
+    assert {c.layers for c in learned} == {both("last")}
+    # One modality with several layers is enough for the choices to differ.
+    mixed = made(held={"speech": (0,), "text": (1, 2)})
+    assert {c.layers for c in mixed} == {(("speech", "last"), ("text", t)) for t in ("all", "last", "mean")}
+
+
+def test_what_is_said_of_all_candidates_is_true_of_all() -> None:
+    assert {c.layers for c in made("layer=mean")} == {both("mean")}
+    assert len(made("layer=mean")) == 3 + 2
+    assert {c.hidden for c in made("hidden=8")} == {8}
+    assert {c.hidden for c in made("hidden=0")} == {0}
+    assert {c.weight_decay for c in made("weight_decay=0.7")} == {0.7}
+    assert len(made("weight_decay=0.7")) == 4
+    assert {c.dropout for c in made("hidden=8", "dropout=0.2")} == {0.2}
+    assert made("layer=last", "hidden=8", "dropout=0.1", "weight_decay=0") == [Candidate(both("last"), 8, 0.1, 0.0)]  # type: ignore[arg-type]
+
+
+def test_a_linear_head_has_no_dropout_and_so_is_one_whatever_the_dropout() -> None:
+    assert {(c.hidden, c.dropout) for c in made()} == {(0, 0.0), (256, 0.5)}
+    twice = "candidates=[{layer: last, weight_decay: 1, dropout: 0.5}, {layer: last, weight_decay: 1, dropout: 0.1}]"
+    assert len(made(twice)) == 1
+
+
+def test_a_choice_by_modality() -> None:
+    (one,) = made("layer={text: 1}", "hidden=0", "weight_decay=1")
+    assert one.layers == (("speech", "last"), ("text", 1))
+    lists = "candidates=[{layer: [{speech: 6, text: mean}, last], hidden: 4, weight_decay: [1, 2]}]"
+    assert [(c.layers, c.weight_decay) for c in made(lists)] == [
+        ((("speech", 6), ("text", "mean")), 1),
+        ((("speech", 6), ("text", "mean")), 2),
+        (both("last"), 1),
+        (both("last"), 2),
+    ]
+    # Only of modalities that are read.
+    assert {c.layers for c in made("layer={text: 1}", held={"text": (1, 2)})} == {(("text", 1),)}
+
+
+def test_the_structure_is_all_but_the_penalty() -> None:
+    first, *others = made("layer=all", "hidden=256")
+    assert {c.structure for c in others} == {first.structure}
+    assert len({c.structure for c in made()}) == 4
+
+
+def test_frames_are_not_put_side_by_side() -> None:
+    found = made(frames=("speech",))
+    assert {c.layers for c in found} == {both("last"), both("mean")}
+    assert {c.hidden for c in found} == {0}
+    # Unless there is but one layer, which is the last.
+    assert {c.hidden for c in made(frames=("speech",), held=ONE_LAYER)} == {0, 256}
+    with pytest.raises(UserError, match=r"train\.candidates: all 5 put layers side by side(.|\n)*name one layer"):
+        made("layer=all", frames=("speech", "text"))
+
+
+def test_which_layers_a_choice_reads() -> None:
+    held = (1, 4, 9)
+    for choice in ("all", "mean", "learned"):
+        assert layers_read(choice, held, "set") == held  # type: ignore[arg-type]
+    assert layers_read("last", held, "set") == (9,)
+    assert layers_read(4, held, "set") == (4,)
+    with pytest.raises(UserError, match=r"train\.layer: speech-x holds the layers 1, 4, 9, asked for 5"):
+        layers_read(5, held, "speech-x")
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("train.candidates=[]", "train.candidates"),
+        ("train.candidates=[{hiden: 3}]", "did you mean 'hidden'"),
+        ("train.candidates=[{layer: frist}]", "train.candidates.0.layer"),
+        ("train.candidates=[{weight_decay: -1}]", "train.candidates.0.weight_decay"),
+        ("train.candidates=[{dropout: 1}]", "train.candidates.0.dropout"),
+        ("train.select=all", "train.select"),
+    ],
+)
+def test_mistakes_are_named(override: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        load(None, [override])

@@ -1,0 +1,277 @@
+"""What becomes of a run: candidates pooled by dev, experts out of fold, and files from which predictions follow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ONE, Amber, demo_config
+from safetensors.numpy import load_file
+from scipy.special import erf, log_softmax, softmax
+
+from amber import predictions
+from amber.config import Config
+from amber.console import Console
+from amber.train import group as module
+from amber.train import stage
+from amber.train.data import Data
+from amber.train.group import Room, Trained, train
+from amber.train.inputs import Inputs
+from amber.train.matrix import Run
+from amber.train.prior import Prior, fit_prior, speaker_folds
+
+Floats = np.ndarray
+QUIET = Console(quiet=True)
+# Five candidates: linear and not, of every kind of layer choice, with one penalty and with two.
+SEVERAL = (
+    "train.candidates=[{layer: [last, all], hidden: 0, weight_decay: [0.1, 1]}, "
+    "{layer: mean, hidden: 8, weight_decay: 0.1}]"
+)
+LOOKS = ("train.steps=40", "train.every=10", "train.lr=0.01", "train.warmup=5", "labels.subset=any")
+NAMES = ("amber2-prior", "pool", "prior-best", "pool-best", "soft")
+VARIANTS = (
+    f"train.variants={json.dumps(NAMES)}",
+    "variants.prior-best={base: amber2-prior, train: {select: best}}",
+    "variants.pool-best={base: pool, train: {select: best}}",
+)
+
+
+def config(cache: Path, runs: Path, *overrides: str) -> Config:
+    return demo_config(cache, *LOOKS, "train.folds=[2]", "train.seeds=[0, 1]", f"train.runs={runs}", *overrides)
+
+
+def room(cache: Path, variant: str, *overrides: str) -> tuple[Room, list[Run]]:
+    experiment = stage.prepare(config(cache, cache, f"train.variants=[{variant}]", *overrides), None)
+    data, fold = experiment.data, experiment.folds[2]
+    features = Inputs(data, experiment.folds, "cpu", choices=8)
+    return Room(data, fold, features, "cpu", lambda n=1, note="": None), experiment.runs
+
+
+def test_an_expert_knows_nothing_of_the_speaker_of_whom_it_speaks(
+    demo_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With other votes of one speaker, experts say the same of that speaker's utterances, and not of others'."""
+    of, (run, _) = room(demo_cache, "amber2-prior", SEVERAL)
+    said: list[Floats] = []
+
+    def kept(log_p: Floats, counts: Floats) -> Prior:
+        said.append(log_p)
+        return fit_prior(log_p, counts)
+
+    monkeypatch.setattr(module, "fit_prior", kept)
+    (before,) = module._cross_fit([run], of)
+    everyone = np.array(of.data.corpus.column("speaker"))
+    speakers = everyone[of.fold.train]
+    one = speakers[0]
+    assert one not in everyone[of.fold.dev]
+    counts = of.data.counts.copy()
+    own = of.fold.train[speakers == one]
+    counts[own] = np.roll(counts[own], 1, axis=1) * 3
+    (after,) = module._cross_fit([run], replace(of, data=replace(of.data, counts=counts)))
+    first, second = said
+    assert first.shape == (5 * 2, len(speakers), counts.shape[1])  # candidates and experts of each
+    np.testing.assert_allclose(np.exp(first).sum(axis=-1), 1, atol=1e-5)
+    here = speakers == one
+    np.testing.assert_allclose(second[:, here], first[:, here], atol=1e-3)
+    folds = speaker_folds(speakers.tolist())
+    others = folds != folds[here][0]
+    assert (np.abs(second[:, others] - first[:, others]).max(axis=(1, 2)) > 0.01).all()
+    # What is worth and weighed is of all votes.
+    assert before.raters != after.raters
+
+
+def test_a_prior_is_not_what_experts_learned_by_heart(demo_cache: Path) -> None:
+    """Out of fold, experts are less sure of the votes than of those that they have seen."""
+    of, (run, _) = room(demo_cache, "amber2-prior", ONE, "train.lr=0.05", "train.steps=100")
+    (prior,) = module._cross_fit([run], of)
+    counts = of.data.counts[of.fold.train]
+
+    def nll(p: Floats) -> float:
+        return float(-(counts * np.log(p)).sum() / counts.sum())
+
+    mean = np.tile(counts.sum(axis=0) / counts.sum(), (len(counts), 1))
+    assert prior.p.shape == counts.shape
+    assert nll(prior.p) < nll(mean)
+    assert 0.1 <= prior.raters <= 1000
+
+
+def same(one: Trained, other: Trained) -> None:
+    for head, p in one.probabilities.items():
+        np.testing.assert_allclose(p, other.probabilities[head], atol=2e-3)
+    assert [c.candidate for c in one.components] == [c.candidate for c in other.components]
+
+
+@pytest.mark.parametrize("variant", ["amber2-prior", "pool"])
+def test_a_run_is_what_it_is_alone(demo_cache: Path, variant: str) -> None:
+    """With its own prior, its own candidates and its own weights."""
+    of, runs = room(demo_cache, variant, SEVERAL)
+    together = train(runs, of)
+    assert [one.run for one in together] == runs
+    for run, found in zip(runs, together, strict=True):
+        (alone,) = train([run], of)
+        same(alone, found)
+        if variant == "amber2-prior":
+            assert alone.prior is not None
+            assert found.prior is not None
+            np.testing.assert_allclose(found.prior.p, alone.prior.p, atol=1e-3)
+            assert found.prior.raters == pytest.approx(alone.prior.raters, rel=0.01)
+    # And not what the other is.
+    first, second = (one.probabilities["pool" if variant == "pool" else "fusion"] for one in together)
+    assert np.abs(first - second).max() > 0.005
+
+
+def test_members_that_do_not_fit_into_one_group_are_the_same_runs(
+    demo_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of, runs = room(demo_cache, "amber2-prior", SEVERAL)
+    together = train(runs, of)
+    monkeypatch.setattr(module, "largest_group", lambda *_: 3)
+    for one, other in zip(train(runs, of), together, strict=True):
+        same(one, other)
+
+
+def test_progress_is_every_model_once(demo_cache: Path) -> None:
+    for variant in ("amber2-prior", "pool", "ridge", "soft"):
+        of, runs = room(demo_cache, variant, SEVERAL)
+        counted: list[int] = []
+        train(runs, replace(of, advance=lambda n=1, note="", to=counted: to.append(n)))
+        assert sum(counted) == sum(module.work(run, of.data, of.fold) for run in runs)
+
+
+@pytest.fixture(scope="module")
+def trained(amber: Amber, demo_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs = tmp_path_factory.mktemp("runs")
+    every = [part for o in (SEVERAL, *LOOKS, *VARIANTS) for part in ("--set", o)]
+    amber("train", "--features", demo_cache, "--runs", runs, "--folds", "2", "--seeds", "0", *every)
+    return runs / "demo"
+
+
+def scaled(raw: Floats, tensors: Mapping[str, Floats], name: str) -> Floats:
+    """Standardise, normalise each vector, put layers side by side and project them, as `config.json`'s reader would."""
+    z = (raw.astype(np.float64) - tensors[f"{name}.mean"]) / tensors[f"{name}.deviation"]
+    z = z - z.mean(axis=-1, keepdims=True)
+    z = z / np.sqrt(np.square(z).mean(axis=-1, keepdims=True) + 1e-5)
+    flat = z.reshape(len(z), -1)
+    return flat @ tensors[f"{name}.projection"] if f"{name}.projection" in tensors else flat
+
+
+def log_p_of(candidate: Mapping[str, Any], head: str, tensors: Mapping[str, Floats], data: Data) -> Floats:
+    """Return a candidate's log-probabilities (n, C) of every utterance."""
+    prefix = f"{candidate['number']}.heads.{head}"
+    scores = tensors[f"{prefix}.bias1"].astype(np.float64)
+    for modality in ("speech", "text") if head == "fusion" else (head,):
+        layer = candidate["layer"][modality]
+        raw = data.inputs(modality, "learned" if layer == "all" else layer)
+        weight = tensors[f"{prefix}.weight1.{modality}"]
+        scores = scores + scaled(raw, tensors, f"scaling.{modality}.{layer}") @ weight
+    if candidate["hidden"]:
+        hidden = scores * (1 + erf(scores / np.sqrt(2))) / 2
+        scores = hidden @ tensors[f"{prefix}.weight2"] + tensors[f"{prefix}.bias2"]
+    return np.asarray(log_softmax(scores, axis=-1))
+
+
+@pytest.mark.parametrize("variant", NAMES)
+def test_predictions_follow_from_the_model_s_folder(trained: Path, demo_cache: Path, variant: str) -> None:
+    folder = trained / variant / "fold2-seed0"
+    tensors = load_file(folder / "model" / "heads.safetensors")
+    written = json.loads((folder / "model" / "config.json").read_text())
+    data = stage.prepare(config(demo_cache, trained), None).data
+    found = predictions.read(folder / predictions.FILE)
+    row = {uid: i for i, uid in enumerate(data.corpus.ids)}
+    student = found.of(head="student")
+    rows = [row[uid] for uid in student.keys["id"]]
+    whole = written["model"] == "pool"
+    # In the file's words: whose predictions, of which head, with which weights.
+    heads = written["heads"] if whole else [written["student"]]
+    total = np.zeros(len(written["candidates"]))
+    mixed = np.zeros_like(student.p)
+    for place, candidate in enumerate(written["candidates"]):
+        for head in heads:
+            weight = candidate["weights"][f"student, {head}" if whole else "student"]
+            mixed = mixed + weight * log_p_of(candidate, head, tensors, data)[rows]
+            total[place] += weight
+    assert total.sum() == pytest.approx(1)
+    np.testing.assert_allclose(softmax(mixed, axis=1), student.p, atol=1e-5)
+    calibrated = found.of(head="student-calibrated")
+    np.testing.assert_allclose(softmax(mixed / written["temperature"], axis=1), calibrated.p, atol=1e-5)
+    # Experts by themselves.
+    for head in written["heads"] if whole else [h for h in written["heads"] if h != written["student"]]:
+        named = [one for one in written["candidates"] if one["weights"][head]]
+        expert = sum(one["weights"][head] * log_p_of(one, head, tensors, data)[rows] for one in named)
+        np.testing.assert_allclose(softmax(expert, axis=1), found.of(head=head).p, atol=1e-5)
+
+
+def test_linear_and_hidden_candidates_and_layers_side_by_side_are_among_what_was_reconstructed(trained: Path) -> None:
+    every = [
+        one
+        for path in trained.glob("*/*/model/config.json")
+        for one in json.loads(path.read_text())["candidates"]
+        if any(one["weights"].values())
+    ]
+    assert {bool(one["hidden"]) for one in every} == {False, True}
+    assert {one["layer"]["text"] for one in every} == {"last", "all", "mean"}
+
+
+@pytest.mark.parametrize("variant", NAMES)
+def test_weights_are_shares_and_only_what_weighs_is_written(trained: Path, variant: str) -> None:
+    folder = trained / variant / "fold2-seed0" / "model"
+    written = json.loads((folder / "config.json").read_text())
+    weights = [one["weights"] for one in written["candidates"]]
+    heads = ("speech", "text", "fusion")
+    expected = {
+        "heads": {"student"},
+        "cross-fit": {"student", "speech", "text"},
+        "pool": {*heads, *(f"student, {head}" for head in heads)},
+    }[written["model"]]
+    assert all(set(of) == expected for of in weights)
+    assert all(any(of.values()) for of in weights)
+    for name in (name for name in expected if not name.startswith("student, ")):
+        assert sum(of[name] for of in weights) == pytest.approx(1)
+        if variant.endswith("best"):
+            assert {of[name] for of in weights} <= {0, 1}
+    if "student, fusion" in expected:
+        assert sum(of[f"student, {head}"] for of in weights for head in heads) == pytest.approx(1)
+    numbers = {int(name.split(".")[0]) for name in load_file(folder / "heads.safetensors") if name[0].isdigit()}
+    assert numbers == {one["number"] for one in written["candidates"]}
+    # The numbers are those of the looks at dev.
+    lines = [json.loads(line) for line in (folder.parent / "metrics.jsonl").read_text().splitlines()]
+    assert {line["candidate"] for line in lines} == {1, 2, 3, 4, 5} >= numbers
+    assert (written["prior"] is not None) == (written["model"] == "cross-fit")
+    if written["prior"]:
+        assert 0.1 <= written["prior"]["raters"] <= 1000
+        assert len(written["prior"]["weights"]) == 5 * 2
+        assert sum(written["prior"]["weights"]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("variant", ["amber2-prior", "pool", "soft"])
+def test_the_pool_is_no_worse_on_dev_than_the_best_candidate(trained: Path, variant: str) -> None:
+    def nll(name: str) -> float:
+        of_dev = predictions.read(trained / name / "fold2-seed0" / predictions.FILE).of(head="student", part="dev")
+        votes = of_dev.y * of_dev.keys["n_votes"].astype(float)[:, None]
+        return float(-(votes * np.log(of_dev.p)).sum() / votes.sum())
+
+    best = {"amber2-prior": "prior-best", "pool": "pool-best"}.get(variant)
+    lines = (trained / variant / "fold2-seed0" / "metrics.jsonl").read_text().splitlines()
+    if best:
+        assert nll(variant) <= nll(best) + 1e-6
+    if variant != "pool":  # of a pool, the lines are means over its heads
+        assert nll(variant) <= min(json.loads(line)["dev_nll"] for line in lines) + 1e-6
+
+
+def test_a_run_that_diverges_is_a_failure_by_name_and_leaves_nothing(
+    amber: Amber, demo_cache: Path, tmp_path: Path
+) -> None:
+    done = amber("train", "--features", demo_cache, "--runs", tmp_path / "runs", "--variants", "amber2", "--seeds", "3",
+                 "--folds", "2", "--set", ONE, "--set", "train.epochs=3", "--set", "labels.subset=any",
+                 "--set", "train.lr=1e30", code=1)  # fmt: skip
+    (first, second) = [line for line in done.stderr.splitlines() if "diverged" in line or "train.lr" in line]
+    assert "amber2/fold2-seed3: diverged: no step up to step 6 has a finite score on dev" in first
+    assert "lower train.lr, which is 1e+30" in second
+    assert "Traceback" not in done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not list(tmp_path.rglob("*partial*"))

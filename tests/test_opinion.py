@@ -1,0 +1,111 @@
+"""The geometric pool and its weights: closed forms, and no single model or plain mean that is better."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import log_softmax, softmax
+
+from amber.train.opinion import SMALLEST, best, fit_weights, pool
+
+Floats = np.ndarray
+
+
+def drawn(models: int, seed: int, n: int = 60, classes: int = 4, scale: float = 2.0) -> tuple[Floats, Floats]:
+    """Return K models that are each right to some extent, and votes."""
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(size=(n, classes))
+    noise = rng.normal(size=(models, n, classes)) * rng.uniform(0.2, 2, size=(models, 1, 1))
+    log_p = log_softmax(scale * (truth * rng.uniform(0, 1.5, size=(models, 1, 1)) + noise), axis=-1)
+    votes = rng.integers(1, 8, size=n)
+    return log_p, np.array([rng.multinomial(v, softmax(t)) for v, t in zip(votes, truth, strict=True)]).astype(float)
+
+
+def nll(log_q: Floats, counts: Floats) -> float:
+    return float(-(counts * log_q).sum() / counts.sum())
+
+
+def test_the_pool_by_hand() -> None:
+    p = np.array([[[0.5, 0.3, 0.2]], [[0.1, 0.1, 0.8]]])
+    expected = p[0] ** 0.25 * p[1] ** 0.75
+    np.testing.assert_allclose(np.exp(pool(np.log(p), np.array([0.25, 0.75]))), expected / expected.sum())
+
+
+def test_the_pool_of_linear_heads_is_a_linear_head() -> None:
+    rng = np.random.default_rng(0)
+    x, heads, weights = rng.normal(size=(10, 5)), rng.normal(size=(3, 5, 4)), rng.dirichlet(np.ones(3))
+    together = pool(log_softmax(np.einsum("nd,kdc->knc", x, heads), axis=-1), weights)
+    one = log_softmax(x @ np.tensordot(weights, heads, axes=1), axis=-1)
+    np.testing.assert_allclose(together, one, atol=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 6), st.integers(0, 10_000), st.floats(0.1, 5.0))
+def test_no_model_and_not_their_mean_is_better_on_the_votes(models: int, seed: int, scale: float) -> None:
+    log_p, counts = drawn(models, seed, scale=scale)
+    weights = fit_weights(log_p, counts)
+    assert weights.shape == (models,)
+    assert weights.sum() == pytest.approx(1)
+    assert ((weights == 0) | (weights >= SMALLEST)).all()
+    found = nll(pool(log_p, weights), counts)
+    for one in log_p:
+        assert found <= nll(one, counts) + 1e-5
+    assert found <= nll(pool(log_p, np.full(models, 1 / models)), counts) + 1e-5
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(0.05, 1.0), min_size=2, max_size=4), st.integers(0, 10_000))
+def test_the_weights_under_which_the_votes_were_made_are_found(given_: list[float], seed: int) -> None:
+    """Votes that are the pool's own probabilities: it alone is the most likely."""
+    weights = np.array(given_) / sum(given_)
+    log_p, _ = drawn(len(weights), seed)
+    rng = np.random.default_rng(seed)
+    counts = np.exp(pool(log_p, weights)) * rng.integers(1, 8, size=(log_p.shape[1], 1))
+    np.testing.assert_allclose(fit_weights(log_p, counts), weights, atol=0.01)
+
+
+def test_a_temperature_in_closed_form() -> None:
+    """Beside a uniform model, whose share is what a temperature does, a model that is too sure by a factor of 4."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(50, 3))
+    log_p = np.stack([log_softmax(4 * logits, axis=-1), np.full((50, 3), -np.log(3))])
+    np.testing.assert_allclose(fit_weights(log_p, softmax(logits, axis=-1)), [0.25, 0.75], atol=1e-3)
+
+
+def test_a_model_that_knows_nothing_has_no_weight() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(4000, 3))
+    log_p = np.stack([log_softmax(truth, axis=-1), log_softmax(rng.normal(size=truth.shape), axis=-1)])
+    counts = np.array([rng.multinomial(5, softmax(t)) for t in truth]).astype(float)
+    assert fit_weights(log_p, counts)[1] < 0.03
+    # And one that is wrong none at all.
+    wrong = np.stack([log_p[0], log_softmax(-truth, axis=-1)])
+    assert fit_weights(wrong, counts).tolist() == [1, 0]
+
+
+def test_one_model_alone_and_models_that_are_the_same() -> None:
+    log_p, counts = drawn(1, 0)
+    assert fit_weights(log_p, counts).tolist() == best(log_p, counts).tolist() == [1]
+    same = np.repeat(log_p, 3, axis=0)
+    weights = fit_weights(same, counts)
+    assert weights.sum() == pytest.approx(1)
+    np.testing.assert_allclose(pool(same, weights), log_p[0], atol=1e-9)
+
+
+def test_an_utterance_counts_by_its_votes() -> None:
+    """Two models, each right on one of two utterances: who has the votes has the weight."""
+    log_p = np.log([[[0.9, 0.1], [0.9, 0.1]], [[0.1, 0.9], [0.1, 0.9]]])
+    even, uneven = fit_weights(log_p, np.array([[1.0, 0], [0, 1]])), fit_weights(log_p, np.array([[9.0, 0], [0, 1]]))
+    np.testing.assert_allclose(even, [0.5, 0.5], atol=1e-3)
+    # The pool is the same on both, and as likely as can be where it says 0.9.
+    np.testing.assert_allclose(np.exp(pool(log_p, uneven))[0], [0.9, 0.1], atol=1e-3)
+
+
+def test_the_best_is_the_likeliest_model_and_the_first_where_they_tie() -> None:
+    log_p, counts = drawn(4, 3)
+    chosen = best(log_p, counts)
+    assert sorted(chosen) == [0, 0, 0, 1]
+    assert int(chosen.argmax()) == int(np.argmin([nll(one, counts) for one in log_p]))
+    assert best(np.repeat(log_p[:1], 3, axis=0), counts).tolist() == [1, 0, 0]
