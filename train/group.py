@@ -160,7 +160,9 @@ def _pooled(
     named = {head: head for head in log_p}
     if run.variant.model == "pool":
         of_all = np.concatenate(list(log_p.values()))  # (heads * K, n, C)
-        whole = fit_weights(of_all[:, :n], counts, sum_to_one=False)  # heads read different evidence
+        used = np.flatnonzero(np.concatenate([weights[head] for head in log_p]))  # by the head's own pool
+        whole = np.zeros(len(of_all))
+        whole[used] = fit_weights(of_all[used, :n], counts, sum_to_one=False)  # heads read different evidence
         probabilities = {"pool": np.exp(pool(of_all, whole)), **probabilities}
         weights["pool"] = whole
     else:

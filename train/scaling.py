@@ -128,7 +128,6 @@ def _subspace(x: Tensor, width: int) -> Floats:
     width = max(1, min(width, int((values > values[-1] * 1e-10).sum())))
     smallest = torch.finfo(values.dtype).tiny  # where nothing varies, what is left is one direction of length 0
     basis = centred.T @ (vectors[:, -width:] / values[-width:].clamp_min(smallest).sqrt())  # (D, K)
-    turn = torch.linalg.qr(torch.randn(width, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[
-        0
-    ]
+    draws = torch.randn(width, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    turn = torch.linalg.qr(draws)[0]
     return np.ascontiguousarray((basis @ turn).float().numpy())
