@@ -135,6 +135,17 @@ def test_members_that_do_not_fit_into_one_group_are_the_same_runs(
         same(one, other)
 
 
+def test_the_candidates_of_the_defaults_all_train(demo_cache: Path) -> None:
+    """Speech has one stored layer here and text several; every other test has candidates of its own."""
+    of, (run, _) = room(demo_cache, "amber2")
+    (found,) = train([run], of)
+    assert len(found.components) == 3 * 3 + 2
+    assert {c.candidate for c in found.components} == set(of.candidates(run))
+    assert {record["candidate"] for record in found.records} == set(range(1, 12))
+    for head in ("student", "speech", "text"):
+        assert sum(c.weights[head] for c in found.components) == pytest.approx(1)
+
+
 def test_progress_is_every_model_once(demo_cache: Path) -> None:
     for variant in ("amber2-prior", "pool", "ridge", "soft"):
         of, runs = room(demo_cache, variant, SEVERAL)
