@@ -112,7 +112,7 @@ class CandidateOptions(Section):
 
 
 LINEAR = CandidateOptions()
-PERCEPTRON = CandidateOptions(layer="all", hidden=256, weight_decay=[0.03, 0.1])
+PERCEPTRON = CandidateOptions(layer="all", hidden=128, weight_decay=[0.03, 0.1])
 
 
 class Training(Section):
@@ -127,14 +127,15 @@ class Training(Section):
     weight_decay: NotNegative | None = None
     stop: Literal["nll", "bc", "accuracy", "loss"] = "nll"  # the score on dev by which a step is the best
     calibrate: bool = True  # fit a temperature on dev, and write its predictions as one more head
-    lr: Positive = 1.0e-3
+    lr: Positive = 2.0e-3
     warmup: Annotated[int, Field(ge=0)] = 50  # steps until the learning rate is reached
     averaging: NotNegative = 8.0  # what is scored is a mean of the weights so far, step t weighing about t ** averaging
-    batch_size: Count | None = None  # a hundredth of the training part, from 32 to 256
+    batch_size: Count | None = None  # a fiftieth of the training part, from 32 to 256
     steps: Count = 10_000  # at most
     epochs: Count | None = None  # passes over the training part, at most
     every: Count = 20  # steps between two looks at dev, at least
-    patience: Count = 15  # looks at dev without a better one
+    patience: Count = 10  # looks at dev without a better one
+    gain: NotNegative = 5.0e-4  # by which a score has to be better to be worth waiting for
 
 
 class TrainOptions(Training):

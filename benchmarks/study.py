@@ -1,6 +1,6 @@
 """Which defaults are good: variants of `amber train` and their rivals on many corpora, by what they say on test parts.
 
-    python benchmarks/study.py [--regimes small,wide --corpora 10 --seeds 0,1 --set train.lr=1e-3 --out study.jsonl]
+    python benchmarks/study.py [--regimes small,wide|all --corpora 10 --seeds 0,1 --set train.lr=1e-3 --out study.jsonl]
     python benchmarks/study.py --cache cache/ --pipeline pipelines/emodb.yaml
 
 The corpora are synthetic (`benchmarks/corpora.py`), or one that is in a cache. All models train on the same folds.
@@ -306,7 +306,7 @@ def groups_of(options: argparse.Namespace) -> tuple[Group, Group]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--regimes", default=",".join(REGIMES))
+    parser.add_argument("--regimes", default="small", help=f"of {', '.join(REGIMES)}; all: every one")
     parser.add_argument("--corpora", type=int, default=1, help="of each regime")
     parser.add_argument("--seeds", default="0,1", help="of the training")
     parser.add_argument("--variants", default=VARIANTS)
@@ -316,7 +316,8 @@ def main() -> None:
     parser.add_argument("--pipeline", type=Path, help="the configuration that goes with it")
     parser.add_argument("--out", type=Path, help="file of results, to which new ones are added")
     options = parser.parse_args()
-    regimes = [str(options.cache)] if options.cache else options.regimes.split(",")
+    named = list(REGIMES) if options.regimes == "all" else options.regimes.split(",")
+    regimes = [str(options.cache)] if options.cache else named
     unknown = [] if options.cache else [name for name in regimes if name not in REGIMES]
     if unknown:
         parser.error(f"--regimes: unknown {', '.join(unknown)}; known: {', '.join(REGIMES)}")

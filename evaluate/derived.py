@@ -35,9 +35,9 @@ def with_temperature(experiment: Experiment) -> Experiment:
 
 
 def ensembles(experiment: Experiment) -> dict[str, Floats]:
-    """Return the mean over seeds of every variant that has several, (1, N, C) each, as `<variant> ensemble`."""
+    """Return the mean over seeds of every variant whose seeds differ, (1, N, C) each, as `<variant> ensemble`."""
     return {
         f"{variant} ensemble": experiment.mean(variant)[None]
         for variant in experiment.variants
-        if len(experiment.seeds[variant]) > 1
+        if np.ptp(experiment.students(variant), axis=0).any()
     }

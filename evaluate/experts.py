@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import rel_entr, softmax, xlogy
 
+from amber.predictions import STUDENT
+
 from . import distributions
-from .gather import Experiment
+from .gather import Experiment, FoundRun
 
 Floats = NDArray[np.float64]
 
@@ -66,7 +68,7 @@ def trust(experiment: Experiment) -> dict[str, dict[str, Floats]]:
     found: dict[str, dict[str, Floats]] = {}
     for variant, heads in experiment.heads.items():
         names = [name for name in EXPERTS if name in heads]
-        if len(names) < 2:
+        if len(names) < 2 or not objectives[variant]["modality"]:  # nobody learns from its experts by these weights
             continue
         stacked = np.stack([heads[name] for name in names])  # (M, S, N, C)
         by_seed = [expert_weights(experiment.y, stacked[:, s], objectives[variant]) for s in range(stacked.shape[1])]
@@ -74,17 +76,35 @@ def trust(experiment: Experiment) -> dict[str, dict[str, Floats]]:
     return found
 
 
+def leading_candidate(run: FoundRun) -> int | None:
+    """Return the number of the candidate that weighs most in a run's student; None where the model was not kept."""
+    weights = {one["number"]: _of_student(one["weights"]) for one in run.model().get("candidates", [])}
+    return max(weights, key=lambda number: weights[number]) if weights else None
+
+
 def layer_weights(experiment: Experiment) -> dict[str, dict[str, dict[str, float]]]:
-    """Return learned layer weights averaged over runs, where there are: variant -> modality -> layer -> weight."""
+    """Return learned layer weights averaged over runs, where there are: variant -> modality -> layer -> weight.
+
+    Of a run, those of the candidate that weighs most in its student.
+    """
     gathered: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for run in experiment.runs:
-        for modality, weights in (run.model().get("layer_weights") or {}).items():
+        leading = leading_candidate(run)
+        found: Mapping[str, Any] = next(
+            (one for one in run.model().get("candidates", []) if one["number"] == leading), {}
+        )
+        for modality, weights in (found.get("layer_weights") or {}).items():
             for layer, weight in weights.items():
                 gathered[run.variant][modality][str(layer)].append(float(weight))
     return {
         variant: {
-            modality: {layer: float(np.mean(found)) for layer, found in layers.items()}
+            modality: {layer: float(np.mean(values)) for layer, values in layers.items()}
             for modality, layers in modalities.items()
         }
         for variant, modalities in gathered.items()
     }
+
+
+def _of_student(weights: Mapping[str, float]) -> float:
+    """Return a candidate's weight in the student, which may be the pool of several heads."""
+    return sum(weight for head, weight in weights.items() if head.startswith(STUDENT))

@@ -50,8 +50,8 @@ class FoundRun:
         recorded = json.loads((self.folder / "env.json").read_text(encoding="utf-8")).get("cache")
         return Path(recorded) if recorded and Path(recorded).is_dir() else None
 
-    def epochs(self) -> list[dict[str, float]]:
-        """Return what the run recorded of each epoch."""
+    def looks(self) -> list[dict[str, float]]:
+        """Return what the run recorded of each look at dev."""
         lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines if line.strip()]
 

@@ -36,7 +36,7 @@ def test_the_defaults_are_linear_heads_of_three_layer_choices_and_perceptrons_on
         (both("all"), 0): 3,
         (both("last"), 0): 3,
         (both("mean"), 0): 3,
-        (both("all"), 256): 2,
+        (both("all"), 128): 2,
     }
     assert {c.weight_decay for c in found if not c.hidden} == {0.01, 0.1, 1.0}
     assert {c.weight_decay for c in found if c.hidden} == {0.03, 0.1}
@@ -45,7 +45,7 @@ def test_the_defaults_are_linear_heads_of_three_layer_choices_and_perceptrons_on
 def test_of_one_stored_layer_every_choice_is_the_same() -> None:
     found = made(held=ONE_LAYER)
     assert {c.layers for c in found} == {both("last")}
-    assert sorted((c.hidden, c.weight_decay) for c in found) == [(0, 0.01), (0, 0.1), (0, 1.0), (256, 0.03), (256, 0.1)]
+    assert sorted((c.hidden, c.weight_decay) for c in found) == [(0, 0.01), (0, 0.1), (0, 1.0), (128, 0.03), (128, 0.1)]
     learned = made("layer=learned", held=ONE_LAYER)
     assert {c.layers for c in learned} == {both("last")}
     # One modality with several layers is enough for the choices to differ.
@@ -65,7 +65,7 @@ def test_what_is_said_of_all_candidates_is_true_of_all() -> None:
 
 
 def test_a_linear_head_has_no_dropout_and_so_is_one_whatever_the_dropout() -> None:
-    assert {(c.hidden, c.dropout) for c in made()} == {(0, 0.0), (256, 0.5)}
+    assert {(c.hidden, c.dropout) for c in made()} == {(0, 0.0), (128, 0.5)}
     twice = "candidates=[{layer: last, weight_decay: 1, dropout: 0.5}, {layer: last, weight_decay: 1, dropout: 0.1}]"
     assert len(made(twice)) == 1
 
@@ -95,7 +95,7 @@ def test_frames_are_not_put_side_by_side() -> None:
     assert {c.layers for c in found} == {both("last"), both("mean")}
     assert {c.hidden for c in found} == {0}
     # Unless there is but one layer, which is the last.
-    assert {c.hidden for c in made(frames=("speech",), held=ONE_LAYER)} == {0, 256}
+    assert {c.hidden for c in made(frames=("speech",), held=ONE_LAYER)} == {0, 128}
     with pytest.raises(UserError, match=r"train\.candidates: all 5 put layers side by side(.|\n)*name one layer"):
         made("layer=all", frames=("speech", "text"))
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from amber.train import scaling as module
-from amber.train.scaling import NARROW, REDUCED, Blocks, Scaling, in_blocks, reduced_width
+from amber.train.scaling import WIDEST, Blocks, Scaling, in_blocks, reduced_width
 
 TRAIN = np.random.default_rng(1).permutation(90)[:50]
 
@@ -110,8 +110,7 @@ def test_wide_layers_side_by_side_keep_lengths_and_angles_of_the_training_part()
 
 
 def test_where_not_all_directions_are_kept_they_are_the_leading_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "NARROW", 50)
-    monkeypatch.setattr(module, "REDUCED", 10)
+    monkeypatch.setattr(module, "WIDEST", 10)
     x = features(3, 20)
     found = Scaling.fit(in_blocks(x), TRAIN, side_by_side=True)
     assert found.width == 10
@@ -135,9 +134,9 @@ def test_the_subspace_is_that_of_a_sample(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_width_that_layers_are_reduced_to() -> None:
-    assert reduced_width(NARROW, 10) == NARROW
-    assert reduced_width(NARROW + 1, 10) == 10
-    assert reduced_width(13 * 768, 10**6) == REDUCED
+    assert reduced_width(WIDEST, 10) == WIDEST
+    assert reduced_width(WIDEST + 1, 10) == 10
+    assert reduced_width(13 * 768, 10**6) == WIDEST
     assert reduced_width(21, 5) == 21
 
 

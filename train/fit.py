@@ -20,7 +20,7 @@ from amber.corpus import Modality
 from amber.errors import RunFailure
 
 from .candidates import Candidate
-from .data import Part
+from .data import Batch, Part
 from .heads import HEADS, INPUTS, Heads, dropout_mask, generator
 from .matrix import Run
 from .objective import Coefficient, coefficient, loss
@@ -32,6 +32,8 @@ ORDER, DROPOUT, RATERS = 100, 200, 300  # streams of a run's seed, beside those 
 GROUP_BYTES = {"cpu": 128 << 20}  # of parameters, gradients and optimiser state: what stays in a processor's cache
 OTHER_DEVICE_BYTES = 2 << 30
 FRAMES_BYTES = 1 << 30  # of what pooling computes for the frames of a batch, all members together
+AVERAGED = 4  # steps of which one is taken into the average: it costs as much as the step's own update
+DIVERGED = 100.0  # nats per vote: no model that has learned anything is so wrong, e^-100 for what raters say
 EVALUATION_ROWS = 8192  # utterances times members that are scored at once, to bound memory
 COEFFICIENTS: tuple[Coefficient, ...] = ("rater", "modality", "experts", "temperature", "precision")
 
@@ -119,7 +121,7 @@ def fit(
     smoothing
         Of the training part's targets, not of the dev part's.
     prior
-        Votes that stand beside the raters' in what the student learns; its rows are the group's members.
+        Votes that stand beside the raters' in what the student learns, for every member of the group.
 
     Returns
     -------
@@ -129,7 +131,7 @@ def fit(
     Raises
     ------
     RunFailure
-        If no look at a member found a finite score.
+        If no look at a member found a finite score, or the best of them is absurd.
 
     """
     training = group[0].run.variant.training
@@ -147,7 +149,8 @@ def fit(
         step, since = step + 1, since + 1
         optimizer.param_groups[0]["lr"] = training.lr * schedule.rate(step)
         total += stepper.step(optimizer, *sampler.draw())
-        schedule.average(means, heads.parameters(), step)
+        if step % AVERAGED == 1:
+            schedule.average(means, heads.parameters(), 1 + step // AVERAGED)
         if not schedule.looks(step):
             continue
         _swap(heads, means)
@@ -208,7 +211,7 @@ class _Stepper:
         self.subset = torch.stack(subsets) if subsets else None  # (R, m)
         self.prior = prior.of([lane.place for lane in lanes]) if prior else None
 
-    def step(self, optimizer: torch.optim.Optimizer, places: Tensor, batch: Mapping) -> Tensor:  # type: ignore[type-arg]
+    def step(self, optimizer: torch.optim.Optimizer, places: Tensor, batch: Batch) -> Tensor:
         """Take one step; return each member's mean loss, (R,)."""
         counts = self.train.counts[places]  # (R, B, C)
         if any(self.rates):
@@ -347,6 +350,7 @@ class _Lane:
         self.state: State = {}
         self.best = 0
         self._score = (float("-inf"), float("-inf"))
+        self._waited_for, self._since = float("-inf"), 0  # the score that patience counts from, and looks since then
 
     def improves(self, record: Record) -> bool:
         """Take in a look at dev; return whether it is the best so far by the run's stopping rule."""
@@ -354,6 +358,9 @@ class _Lane:
         rule = self.member.run.variant.training.stop
         value = record[f"dev_{rule}"]
         score = (value if rule in ("bc", "accuracy") else -value, -record["dev_loss"])
+        self._since += 1
+        if score[0] > self._waited_for + self.member.run.variant.training.gain:
+            self._waited_for, self._since = score[0], 0
         if not all(map(math.isfinite, (*score, record["dev_nll"]))) or score <= self._score:
             return False
         self._score, self.best = score, len(self.records)
@@ -361,16 +368,17 @@ class _Lane:
 
     @property
     def finished(self) -> bool:
-        """Return whether the member has not improved for as long as its patience."""
-        return len(self.records) - self.best >= self.member.run.variant.training.patience
+        """Return whether the member has gained too little for as long as its patience."""
+        return self._since >= self.member.run.variant.training.patience
 
     def fitted(self) -> Fitted:
         """Return what came of the member."""
-        if not self.best:
+        best = self.records[self.best - 1]["dev_nll"] if self.best else float("inf")
+        if best > DIVERGED:
             lr = self.member.run.variant.training.lr
             last = f"step {self.records[-1]['step']:.0f}"
             raise RunFailure(
-                f"{self.member.run.path}: diverged: no step up to {last} has a finite score on dev\n"
+                f"{self.member.run.path}: diverged: up to {last} no score on dev is finite and sane\n"
                 f"lower train.lr, which is {lr:g}"
             )
         return Fitted(self.member.run, self.state, self.records, self.best)

@@ -111,7 +111,8 @@ def work(run: Run, data: Data, fold: Fold) -> int:
     found = candidates_of(run, data)
     if run.variant.model not in TRAINED:
         return len(_by_layers(found))
-    return len(found) * (1 + (len(_training_folds(data, fold)[1]) if run.variant.model == "cross-fit" else 0))
+    folds = len(_training_folds(data, fold)[1]) if run.variant.model == "cross-fit" else 0
+    return len(found) + folds * len(_experts(found))
 
 
 def train(group: Sequence[Run], room: Room) -> list[Trained]:
@@ -159,7 +160,9 @@ def _pooled(
     named = {head: head for head in log_p}
     if run.variant.model == "pool":
         of_all = np.concatenate(list(log_p.values()))  # (heads * K, n, C)
-        whole = choose(of_all[:, :n], counts)
+        used = np.flatnonzero(np.concatenate([weights[head] for head in log_p]))  # by the head's own pool
+        whole = np.zeros(len(of_all))
+        whole[used] = fit_weights(of_all[used, :n], counts, sum_to_one=False)  # heads read different evidence
         probabilities = {"pool": np.exp(pool(of_all, whole)), **probabilities}
         weights["pool"] = whole
     else:
@@ -185,7 +188,7 @@ def _cross_fit(group: Sequence[Run], room: Room) -> list[Prior]:
     log_p: list[list[Floats]] = [[] for _ in group]
     runs = [replace(run, variant=run.variant.experts) for run in group]
     subsets = [torch.from_numpy(fold_of != number).to(room.device) for number in folds]
-    for structure in _structures(room.candidates(group[0])):
+    for structure in _structures(_experts(room.candidates(group[0]))):
         train_part, dev, _, _ = room.parts(structure[0].layers)
         members = [Member(run, one, subset) for run in runs for one in structure for subset in subsets]
         outside: list[dict[str, Tensor]] = []  # by member: the log-probabilities (m, C) of each expert
@@ -203,6 +206,11 @@ def _cross_fit(group: Sequence[Run], room: Room) -> list[Prior]:
                     joined[here] = of_member[head].double().cpu().numpy()[here]
                 log_p[run].append(joined)
     return [fit_prior(np.stack(of_run), counts) for of_run in log_p]
+
+
+def _experts(found: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates that experts are fitted with: linear ones where there are any, as each is fitted often."""
+    return [candidate for candidate in found if not candidate.hidden] or list(found)
 
 
 def _training_folds(data: Data, fold: Fold) -> tuple[NDArray[np.int64], list[int]]:

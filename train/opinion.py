@@ -1,9 +1,11 @@
 """The geometric opinion pool: one distribution of several (Genest and Zidek, 1986).
 
-    p ∝ prod over k of p_k ^ w_k,   w_k >= 0,   sum of w_k = 1
+    p ∝ prod over k of p_k ^ w_k,   w_k >= 0
 
-Its logarithm is a weighted mean of logits, so a pool of linear heads is a linear head. The weights are those under
-which given votes are most likely; the negative log-likelihood is convex in them.
+Weights that sum to one make a mean of opinions on the same evidence. Models that read different evidence add to one
+another, and their weights may sum to more. The logarithm of a pool is a weighted mean of logits, so a pool of linear
+heads is a linear head. The weights are those under which given votes are most likely; the negative log-likelihood is
+convex in them.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ def pool(log_p: Floats, weights: Floats) -> Floats:
     return np.asarray(log_softmax(np.tensordot(weights, log_p, axes=1), axis=-1))
 
 
-def fit_weights(log_p: Floats, counts: Floats) -> Floats:
+def fit_weights(log_p: Floats, counts: Floats, sum_to_one: bool = True) -> Floats:
     """Return the weights of K models, (K,), under which the votes on n utterances are most likely.
 
     Parameters
@@ -32,10 +34,12 @@ def fit_weights(log_p: Floats, counts: Floats) -> Floats:
         The models' log-probabilities (K, n, C), finite.
     counts
         Votes (n, C).
+    sum_to_one
+        Whether the weights have to.
 
     """
     size, total = len(log_p), counts.sum()
-    if size == 1:
+    if size == 1 and sum_to_one:
         return np.ones(1)
     votes = counts.sum(axis=1)  # (n,)
     given = np.einsum("nc,knc->k", counts, log_p)
@@ -47,10 +51,10 @@ def fit_weights(log_p: Floats, counts: Floats) -> Floats:
 
     simplex = {"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(size)}
     start = np.full(size, 1 / size)
-    found = minimize(nll, start, jac=True, method="SLSQP", bounds=[(0, 1)] * size, constraints=[simplex],
-                     options={"maxiter": 200, "ftol": 1e-9})  # fmt: skip
+    limits = {"bounds": [(0, None)] * size, "constraints": [simplex] if sum_to_one else []}
+    found = minimize(nll, start, jac=True, method="SLSQP", **limits, options={"maxiter": 200, "ftol": 1e-9})
     weights = np.where(found.x < SMALLEST, 0.0, found.x)
-    return np.asarray(weights / weights.sum(), dtype=np.float64)
+    return np.asarray(weights / weights.sum() if sum_to_one else weights, dtype=np.float64)
 
 
 def best(log_p: Floats, counts: Floats) -> Floats:

@@ -70,7 +70,7 @@ def fit_prior(log_p: Floats, counts: Floats) -> Prior:
         The votes (m, C) of the training part.
 
     """
-    weights = fit_weights(log_p, counts)
+    weights = fit_weights(log_p, counts, sum_to_one=False)  # voice and words are different evidence
     p = np.exp(pool(log_p, weights))
     return Prior(p, worth(p, counts), weights)
 

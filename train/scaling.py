@@ -2,7 +2,7 @@
 
 Each vector of D is standardised feature by feature, then normalised to mean 0 and standard deviation 1: a layer
 normalisation without parameters (Ba et al., 2016). Layers side by side (`all`) are scaled layer by layer and
-concatenated. Above `NARROW` dimensions they are projected to the leading principal subspace of the training part, in
+concatenated. Above `WIDEST` dimensions they are projected to the leading principal subspace of the training part, in
 a random orthonormal basis of it: lengths and angles stay, so an L2 penalty means what it meant, and every coordinate
 carries about as much as every other, which an optimiser that goes by coordinates wants.
 """
@@ -24,7 +24,7 @@ Blocks = Callable[[], Iterator[tuple[NDArray[np.int64], NDArray[Any]]]]  # rows 
 
 SMALLEST = 1e-6  # a feature whose standard deviation is less is constant, and is left unscaled
 BLOCK_VALUES = 1 << 22  # features that are scaled at once: what else has to be in memory beside them
-NARROW, REDUCED = 1024, 1024
+WIDEST = 1024  # dimensions that layers side by side have at most; wider ones are reduced
 SAMPLE = 2048  # training utterances, at most, whose principal subspace it is
 
 
@@ -107,7 +107,7 @@ class Scaling:
 
 def reduced_width(width: int, utterances: int) -> int:
     """Return how many dimensions layers side by side are reduced to, where a training part has so many utterances."""
-    return width if width <= NARROW else min(REDUCED, utterances)
+    return width if width <= WIDEST else min(WIDEST, utterances)
 
 
 def in_blocks(features: NDArray[Any]) -> Blocks:
@@ -128,7 +128,6 @@ def _subspace(x: Tensor, width: int) -> Floats:
     width = max(1, min(width, int((values > values[-1] * 1e-10).sum())))
     smallest = torch.finfo(values.dtype).tiny  # where nothing varies, what is left is one direction of length 0
     basis = centred.T @ (vectors[:, -width:] / values[-width:].clamp_min(smallest).sqrt())  # (D, K)
-    turn = torch.linalg.qr(torch.randn(width, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[
-        0
-    ]
+    draws = torch.randn(width, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    turn = torch.linalg.qr(draws)[0]
     return np.ascontiguousarray((basis @ turn).float().numpy())

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from amber.config import Training
 
-SMALLEST_BATCH, LARGEST_BATCH, BATCHES = 32, 256, 100
+SMALLEST_BATCH, LARGEST_BATCH, BATCHES = 32, 256, 50
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Schedule:
         steps = training.steps
         if training.epochs is not None:
             steps = min(steps, math.ceil(training.epochs * utterances / batch))
-        every = min(max(training.every, math.ceil(dev / batch)), steps)
+        every = max(training.every, math.ceil(dev / batch))
         return cls(batch, every, steps, training.warmup, training.averaging)
 
     def rate(self, step: int) -> float:
@@ -56,7 +56,7 @@ class Schedule:
         return step % self.every == 0 or step == self.steps
 
     @torch.no_grad()
-    def average(self, means: Iterable[Tensor], weights: Iterable[Tensor], step: int) -> None:
-        """Take the weights of a step into their means: step t weighs about t ** averaging."""
-        share = (self.averaging + 1) / (self.averaging + step)
+    def average(self, means: Iterable[Tensor], weights: Iterable[Tensor], number: int) -> None:
+        """Take weights into their means, as the `number`th: the t-th weighs about t ** averaging."""
+        share = (self.averaging + 1) / (self.averaging + number)
         torch._foreach_lerp_(list(means), [weight.detach() for weight in weights], min(share, 1.0))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .. import strata
 from ..distributions import bc, jsd, normalised_entropy
-from ..experts import layer_weights, trust
+from ..experts import layer_weights, leading_candidate, trust
 from ..gather import Experiment
 from ..tables import interval
 from . import drawing
@@ -154,31 +154,32 @@ def _entropy(experiment: Experiment, shown: str) -> Chart:
 
 
 def _learning(experiment: Experiment, colour: dict[str, int]) -> Iterator[Chart]:
-    curves: dict[str, list[list[float]]] = defaultdict(list)
+    curves: dict[str, list[list[tuple[float, float]]]] = defaultdict(list)
     for run in experiment.runs:
-        if run.config.get("model", "heads") != "heads":  # its lines are candidates, not epochs
-            continue
-        curve = [epoch["dev_bc"] for epoch in run.epochs() if "dev_bc" in epoch]
+        leading = leading_candidate(run)
+        curve = [(of["step"], of["dev_nll"]) for of in run.looks() if "step" in of and of["candidate"] == leading]
         if curve:
             curves[run.variant].append(curve)
     if not curves:
         return
-    means = {}
+    series = {}
     for variant, of_runs in curves.items():
-        longest = max(map(len, of_runs))
+        steps = max(([step for step, _ in curve] for curve in of_runs), key=len)
         # A mean over the runs that still train would jump wherever a good or a bad one stops.
-        means[variant] = np.mean([curve + curve[-1:] * (longest - len(curve)) for curve in of_runs], axis=0).tolist()
-    series = {variant: [(float(e), y) for e, y in enumerate(mean, start=1)] for variant, mean in means.items()}
+        held = [[nll for _, nll in curve] + [curve[-1][1]] * (len(steps) - len(curve)) for curve in of_runs]
+        series[variant] = list(zip(steps, np.mean(held, axis=0).tolist(), strict=True))
+    lowest = {variant: min(line, key=lambda point: point[1]) for variant, line in series.items()}
     yield Chart(
         "learning",
         "Learning curves",
-        "BC on dev after each epoch, averaged over runs; one that has stopped early keeps its last value.",
-        drawing.lines(series, "epoch", "BC on dev", "Learning curves", colour, dots=False),
+        "Negative log-likelihood of a dev vote at each look at dev, of each run's candidate with the largest weight, "
+        "averaged over runs; a run that has stopped keeps its last value.",
+        drawing.lines(series, "step", "NLL of a dev vote", "Learning curves", colour, dots=False),
         {v: colour[v] for v in series},
-        ("variant", "runs", "epochs", "highest mean BC on dev", "at epoch"),
+        ("variant", "runs", "steps", "lowest mean NLL on dev", "at step"),
         tuple(
-            (v, str(len(curves[v])), str(len(mean)), f"{max(mean):.3f}", str(int(np.argmax(mean)) + 1))
-            for v, mean in means.items()
+            (v, str(len(curves[v])), f"{line[-1][0]:.0f}", f"{lowest[v][1]:.3f}", f"{lowest[v][0]:.0f}")
+            for v, line in series.items()
         ),
     )
 
