@@ -34,8 +34,10 @@ def folder(demo_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     overrides = ("train.epochs=2", ONE, "train.seeds=[0, 1]", "labels.subset=any", f"train.runs={runs}")
     training.run(demo_config(demo_cache, *overrides), None, QUIET)
     for path in (runs / "demo").glob("amber2/*/model/config.json"):
-        layers = {"layer_weights": {"speech": {"0": 0.25, "1": 0.75}}}
-        path.write_text(json.dumps(json.loads(path.read_text()) | layers))
+        model = json.loads(path.read_text())
+        for candidate in model["candidates"]:
+            candidate["layer_weights"] = {"speech": {"0": 0.25, "1": 0.75}}
+        path.write_text(json.dumps(model))
     stage.run([runs / "demo"], EvaluateOptions(resamples=200), QUIET)
     return runs / "demo"
 
