@@ -413,6 +413,31 @@ def test_a_learning_rate_far_too_high_fails_by_name() -> None:
         fitted(run(2, lr=1e30))
 
 
+def test_finite_scores_that_are_absurd_are_a_failure_too() -> None:
+    """A linear head at a huge learning rate has finite scores, of millions of nats."""
+    with pytest.raises(RunFailure, match=r"soft/fold1-seed2: diverged(.|\n)*lower train\.lr, which is 1e\+08"):
+        fitted(Member(run(2, "soft", lr=1e8), LINEAR))
+
+
+def test_patience_counts_from_the_last_gain_that_is_worth_waiting_for() -> None:
+    """And the best state is the best all the same."""
+    plain = Member(run(0, "soft", lr=0.003, patience=3, gain=0.0), LINEAR)
+    waiting = Member(run(0, "soft", lr=0.003, patience=3, gain=0.06), LINEAR)
+    (long,), (short,) = fitted(plain), fitted(waiting)
+    nll = scores(long, "dev_nll")
+    assert nll == sorted(nll, reverse=True)  # it improves at every look
+    # By hand: looks since the score by which it was last better by the gain.
+    last, since, looks = float("inf"), 0, 0
+    for value in nll:
+        looks, since = looks + 1, since + 1
+        if value < last - 0.06:
+            last, since = value, 0
+        if since == 3:
+            break
+    assert len(short.records) == looks < len(long.records) == LOOKS
+    assert short.best == looks
+
+
 class Fetches(TorchDispatchMode):
     """Counts values that are brought to the host, for which a GPU would have to be waited for."""
 

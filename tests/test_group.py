@@ -85,6 +85,16 @@ def test_an_expert_knows_nothing_of_the_speaker_of_whom_it_speaks(
     assert before.raters != after.raters
 
 
+def test_experts_are_the_linear_candidates_or_all_where_there_are_none(demo_cache: Path) -> None:
+    of, (run, _) = room(demo_cache, "amber2-prior", SEVERAL)
+    assert {one.hidden for one in module._experts(of.candidates(run))} == {0}
+    of, (run, _) = room(demo_cache, "amber2-prior", ONE)
+    assert [one.hidden for one in module._experts(of.candidates(run))] == [16]
+    # Which is what is counted, and trained.
+    folds = len(set(module._training_folds(of.data, of.fold)[0].tolist()))
+    assert module.work(run, of.data, of.fold) == 1 + folds
+
+
 def test_a_prior_is_not_what_experts_learned_by_heart(demo_cache: Path) -> None:
     """Out of fold, experts are less sure of the votes than of those that they have seen."""
     of, (run, _) = room(demo_cache, "amber2-prior", ONE, "train.lr=0.05", "train.steps=100")
@@ -133,6 +143,17 @@ def test_members_that_do_not_fit_into_one_group_are_the_same_runs(
     monkeypatch.setattr(module, "largest_group", lambda *_: 3)
     for one, other in zip(train(runs, of), together, strict=True):
         same(one, other)
+
+
+def test_the_candidates_of_the_defaults_all_train(demo_cache: Path) -> None:
+    """Speech has one stored layer here and text several; every other test has candidates of its own."""
+    of, (run, _) = room(demo_cache, "amber2")
+    (found,) = train([run], of)
+    assert len(found.components) == 3 * 3 + 2
+    assert {c.candidate for c in found.components} == set(of.candidates(run))
+    assert {record["candidate"] for record in found.records} == set(range(1, 12))
+    for head in ("student", "speech", "text"):
+        assert sum(c.weights[head] for c in found.components) == pytest.approx(1)
 
 
 def test_progress_is_every_model_once(demo_cache: Path) -> None:

@@ -66,6 +66,34 @@ def test_the_weights_under_which_the_votes_were_made_are_found(given_: list[floa
     np.testing.assert_allclose(fit_weights(log_p, counts), weights, atol=0.01)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(0.1, 1.5), min_size=1, max_size=4), st.integers(0, 10_000))
+def test_weights_of_other_evidence_are_found_whatever_their_sum(given_: list[float], seed: int) -> None:
+    weights = np.array(given_)
+    log_p, _ = drawn(len(weights), seed, scale=0.7)
+    rng = np.random.default_rng(seed)
+    counts = np.exp(pool(log_p, weights)) * rng.integers(1, 8, size=(log_p.shape[1], 1))
+    np.testing.assert_allclose(fit_weights(log_p, counts, sum_to_one=False), weights, atol=0.03)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 5), st.integers(0, 10_000), st.floats(0.1, 3.0))
+def test_without_the_sum_nothing_is_less_likely(models: int, seed: int, scale: float) -> None:
+    log_p, counts = drawn(models, seed, scale=scale)
+    free, bound = (fit_weights(log_p, counts, sum_to_one=one) for one in (False, True))
+    assert (free >= 0).all()
+    assert nll(pool(log_p, free), counts) <= nll(pool(log_p, bound), counts) + 1e-5
+
+
+def test_independent_evidence_adds_up() -> None:
+    """Two models that each hear another half of what there is to know: the product is right, the mean too unsure."""
+    halves = np.random.default_rng(0).normal(size=(2, 3000, 3))
+    counts = 4 * softmax(halves.sum(axis=0), axis=-1)
+    log_p = log_softmax(halves, axis=-1)
+    np.testing.assert_allclose(fit_weights(log_p, counts, sum_to_one=False), [1, 1], atol=0.01)
+    np.testing.assert_allclose(fit_weights(log_p, counts), [0.5, 0.5], atol=0.03)
+
+
 def test_a_temperature_in_closed_form() -> None:
     """Beside a uniform model, whose share is what a temperature does, a model that is too sure by a factor of 4."""
     rng = np.random.default_rng(0)

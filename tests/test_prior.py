@@ -29,9 +29,17 @@ def test_folds_keep_speakers_apart_and_are_balanced(speakers: list[str | None], 
     sizes = np.bincount(found)
     assert len(sizes) == min(folds, len(of))
     assert (sizes > 0).all()
-    # A greedy division differs by no more than one speaker.
-    largest = max(names.count(name) for name in of)
-    assert sizes.max() - sizes.min() <= largest
+    # The speaker with the fewest utterances came last into its fold, which was then the smallest.
+    for fold in range(len(sizes)):
+        fewest = min(names.count(name) for name, where in of.items() if where == {fold})
+        assert sizes[fold] - fewest <= sizes.min()
+
+
+def test_the_speakers_with_most_utterances_are_divided_first() -> None:
+    sizes = {"a": 30, "b": 1, "c": 30, "d": 2, "e": 28, "f": 1}
+    speakers = [name for name, size in sizes.items() for _ in range(size)]
+    found = speaker_folds(speakers, folds=3)
+    assert sorted(np.bincount(found)) == [30, 31, 31]
 
 
 def test_utterances_of_unknown_speakers_are_apart_and_a_name_is_not_taken_for_one() -> None:

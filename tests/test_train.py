@@ -308,8 +308,9 @@ def test_emodb_end_to_end_through_the_command_line(amber: Amber, emodb: Path, tm
     pipeline = Path(__file__).parents[1] / "pipelines" / "emodb.yaml"
     amber("extract", "--dataset", "table", "--root", emodb / "table.csv", "--speech", "logmel", "--text", "minilm",
           "--layers", "last", "--features", tmp_path / "C")  # fmt: skip
+    one = "train.candidates=[{layer: last, weight_decay: 0.1}]"
     amber("train", "--features", tmp_path / "C", "--config", pipeline, "--variants", "amber2", "--seeds", "0",
-          "--runs", tmp_path / "R")  # fmt: skip
+          "--runs", tmp_path / "R", "--set", one)  # fmt: skip
     result = json.loads(amber("evaluate", "--runs", tmp_path / "R" / "emodb", "--json").stdout)
     assert result["utterances"] == 535
     assert result["classes"] == ["anger", "boredom", "disgust", "fear", "happiness", "neutral", "sadness"]
