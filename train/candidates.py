@@ -72,7 +72,7 @@ def candidates(
     for options in training.candidates:
         hidden = options.hidden if training.hidden is None else training.hidden
         dropout = options.dropout if training.dropout is None else training.dropout
-        for choice, penalty in itertools.product(_choices(options, training), _penalties(options, training)):
+        for choice, penalty in itertools.product(layer_choices(options, training), _penalties(options, training)):
             layers = tuple((modality, _resolved(layer_of(choice, modality), held[modality])) for modality in held)
             if any(layer == "all" and modality in frames for modality, layer in layers):
                 side_by_side += 1
@@ -108,7 +108,8 @@ def layers_read(choice: Layer, held: tuple[int, ...], where: str) -> tuple[int, 
     return (choice,)
 
 
-def _choices(options: CandidateOptions, training: Training) -> list[LayerChoice]:
+def layer_choices(options: CandidateOptions, training: Training) -> list[LayerChoice]:
+    """Return the layer choices of some candidates: their own, or the one that the training has for all."""
     if training.layer is not None:
         return [training.layer]
     return options.layer if isinstance(options.layer, list) else [options.layer]

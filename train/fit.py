@@ -21,8 +21,8 @@ from amber.errors import RunFailure
 
 from .candidates import Candidate
 from .data import Batch, Part
-from .heads import HEADS, INPUTS, Heads, dropout_mask, generator
-from .matrix import Run
+from .heads import INPUTS, Heads, dropout_mask, generator
+from .matrix import HEADS, Run
 from .objective import Coefficient, coefficient, loss
 from .pooling import ATTENTION
 from .schedule import Schedule
@@ -345,7 +345,9 @@ class _Lane:
         self.place, self.member = place, member
         self.order = generator(member.seed, ORDER)
         self.raters = generator(member.seed, RATERS, device)
-        self.dropout = {name: generator(member.seed, DROPOUT + i, device) for i, name in enumerate(HEADS)}
+        self.dropout: dict[str, torch.Generator] = {
+            name: generator(member.seed, DROPOUT + i, device) for i, name in enumerate(HEADS)
+        }
         self.records: list[Record] = []
         self.state: State = {}
         self.best = 0

@@ -52,7 +52,7 @@ class Trained:
 
     run: Run
     components: list[Component]
-    records: list[dict[str, float]]
+    records: list[Record]
     probabilities: dict[str, Floats]
     temperature: float | None
     prior: Prior | None = None
@@ -128,10 +128,10 @@ def train(group: Sequence[Run], room: Room) -> list[Trained]:
         train_part, dev, both, scalings = room.parts(structure[0].layers)
         members = [Member(run, candidate) for run in group for candidate in structure]
         of_run = [place for place in range(len(group)) for _ in structure]
-        pseudo = _pseudo(priors, train_part) if priors else None
+        pseudo = _pseudo(priors, of_run, room.device) if priors else None
         for places in _places(room.chunks(members)):
             chunk = [members[place] for place in places]
-            prior = replace(pseudo, run=torch.tensor([of_run[p] for p in places])) if pseudo else None
+            prior = pseudo.of(places) if pseudo else None
             fitted = fit(chunk, train_part, dev, room.device, _teller(room, chunk), room.smoothing, prior)
             found = predict(chunk, fitted, both)
             room.advance(len(chunk), _note(chunk))
@@ -176,9 +176,15 @@ def _pooled(
                 f"student, {h}": float(w) for h, w in zip(log_p, weights["pool"][place :: len(found)], strict=True)
             }
         components.append(Component(candidate, fitted, scalings, of_heads))
-    leading = probabilities["pool" if "pool" in weights else student]
-    temperature = fit_temperature(counts, leading[:n]) if run.variant.training.calibrate else None
-    return Trained(run, components, records, probabilities, temperature, prior)
+    return Trained(run, components, records, probabilities, _temperature(run, probabilities, room), prior)
+
+
+def _temperature(run: Run, probabilities: Mapping[str, Floats], room: Room) -> float | None:
+    """Return the temperature of a student under which the dev votes are most likely; None if none is asked for."""
+    if not run.variant.training.calibrate:
+        return None
+    dev = room.fold.dev
+    return fit_temperature(room.data.counts[dev], probabilities[run.variant.leading][: len(dev)])
 
 
 def _cross_fit(group: Sequence[Run], room: Room) -> list[Prior]:
@@ -219,9 +225,10 @@ def _training_folds(data: Data, fold: Fold) -> tuple[NDArray[np.int64], list[int
     return fold_of, np.unique(fold_of).tolist()
 
 
-def _pseudo(priors: Sequence[Prior], train_part: Part) -> Pseudo:
+def _pseudo(priors: Sequence[Prior], of_run: Sequence[int], device: str) -> Pseudo:
+    """Return what the priors of K runs are worth to R members, of which each belongs to one of them."""
     votes = torch.from_numpy(np.stack([prior.votes for prior in priors])).float()  # (K, m, C)
-    return Pseudo(votes.to(train_part.rows.device), torch.empty(0, dtype=torch.int64))
+    return Pseudo(votes.to(device), torch.tensor(of_run, device=device))
 
 
 def _rivals(group: Sequence[Run], room: Room) -> list[Trained]:
@@ -242,13 +249,10 @@ def _rivals(group: Sequence[Run], room: Room) -> list[Trained]:
                 lowest.append(new)
             elif score < lowest[place][0]:
                 lowest[place] = new
-    trained = []
-    for run, of_run, (_, component, probabilities) in zip(group, records, lowest, strict=True):
-        dev_p = probabilities[run.variant.objective.student][: len(room.fold.dev)]
-        calibrate = run.variant.training.calibrate
-        temperature = fit_temperature(room.data.counts[room.fold.dev], dev_p) if calibrate else None
-        trained.append(Trained(run, [component], of_run, probabilities, temperature))
-    return trained
+    return [
+        Trained(run, [component], of_run, probabilities, _temperature(run, probabilities, room))
+        for run, of_run, (_, component, probabilities) in zip(group, records, lowest, strict=True)
+    ]
 
 
 def _structures(found: Sequence[Candidate]) -> list[list[Candidate]]:

@@ -19,10 +19,10 @@ from torch.nn.functional import gelu, layer_norm, log_softmax
 from amber.corpus import MODALITIES, Modality
 
 from .data import Batch
+from .matrix import HEADS
 from .pooling import AttentivePooling, Padded, start
 
 INPUTS: dict[str, tuple[Modality, ...]] = {"speech": ("speech",), "text": ("text",), "fusion": ("speech", "text")}
-HEADS = tuple(INPUTS)
 POOLING = 10  # streams of a run's seed from which its pooling starts, one a modality
 
 

@@ -28,15 +28,22 @@ IN_MEMORY = 1 << 30  # bytes of a modality's layers that are read once for all f
 class Inputs:
     """The scaled inputs of folds by layer choice; groups that follow one another share them.
 
-    With `keep` everything that the candidates of a group read stays in memory; else one choice at a time, and frames
-    are streamed.
+    With `keep`, up to `choices` of them (of a modality, a layer and a fold) stay in memory; else one candidate's at a
+    time, and frames are streamed.
     """
 
-    def __init__(self, data: Data, folds: Mapping[int, Fold], device: str, keep: bool = True, choices: int = 1) -> None:
+    def __init__(
+        self,
+        data: Data,
+        folds: Mapping[int, Fold],
+        device: str,
+        keep: bool = True,
+        choices: int = len(MODALITIES),
+    ) -> None:
         self._data, self._folds, self._device, self._keep = data, folds, device, keep
         self._lock = Lock()  # of threads that want the same, one computes it
         self._tell: Tell = lambda note: None  # of the thread that has the lock
-        entries = len(MODALITIES) * (choices if keep else 1)
+        entries = choices if keep else len(MODALITIES)
         self._read = lru_cache(entries if keep else 1)(data.inputs)
         self._frames = lru_cache(entries)(self._reader)
         self._scaled = lru_cache(entries)(self._scale)

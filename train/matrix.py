@@ -9,8 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from amber.config import Config, HeadName, ModelName, Objective, Training, VariantOptions, validated
+from amber.config import Config, HeadName, Layer, ModelName, Objective, Training, VariantOptions, validated
+from amber.corpus import MODALITIES
 from amber.errors import UserError, nearest, some
+
+from .candidates import layer_choices, layer_of
 
 HEADS: tuple[HeadName, ...] = get_args(HeadName)
 RIVALS: tuple[ModelName, ...] = ("uniform", "prior", "logistic", "svm", "mlp", "ridge")  # see `rivals.py`
@@ -73,6 +76,11 @@ class Variant:
     def scored(self) -> tuple[HeadName, ...]:
         """Return the heads whose score on dev says which step is best."""
         return self.heads if self.model in ("pool", "experts") else (self.objective.student,)
+
+    @property
+    def leading(self) -> str:
+        """Return whose predictions are the student's: the student head's, or those of the `pool` of all heads."""
+        return "pool" if self.model == "pool" else self.objective.student
 
     @property
     def experts(self) -> Variant:
@@ -190,12 +198,10 @@ def _variant(name: str, model: ModelName, changes: Mapping[str, dict[str, Any]],
     return Variant(name, resolved, training, model)
 
 
-def _layers(training: Training) -> set[Any]:
+def _layers(training: Training) -> set[Layer]:
     """Return every layer choice of a training's candidates, of either modality."""
-    choices: list[Any] = [training.layer] if training.layer is not None else []
-    for options in training.candidates if not choices else ():
-        choices += options.layer if isinstance(options.layer, list) else [options.layer]
-    return {layer for choice in choices for layer in (choice.values() if isinstance(choice, dict) else [choice])}
+    choices = [choice for options in training.candidates for choice in layer_choices(options, training)]
+    return {layer_of(choice, modality) for choice in choices for modality in MODALITIES}
 
 
 def _changes(

@@ -1,4 +1,4 @@
-"""A run's folder: configuration, surroundings, epochs, predictions and model, with `DONE` written last."""
+"""A run's folder: configuration, surroundings, looks at dev, predictions and model, with `DONE` written last."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def predictions_of(
         "n_votes": data.counts[rows].sum(axis=1),
     }
     truth = data.truth[rows] if data.truth is not None else None
-    student = "pool" if run.variant.model == "pool" else run.variant.objective.student
+    student = run.variant.leading
     named = {STUDENT if head == student else head: p for head, p in probabilities.items()}
     if temperature is not None:
         named[CALIBRATED] = scaled(probabilities[student], temperature)
