@@ -109,16 +109,18 @@ class CandidateOptions(Section):
     hidden: Annotated[int, Field(ge=0)] = 0  # hidden units; 0: a linear head
     dropout: Rate = 0.5  # of hidden units
     weight_decay: NotNegative | list[NotNegative] = [0.01, 0.1, 1.0]  # an L2 penalty, part of what is minimised
+    mixture: bool = False  # of a head for each modality, with weights by utterance, in place of one that reads both
 
 
 LINEAR = CandidateOptions()
-PERCEPTRON = CandidateOptions(layer="all", hidden=128, weight_decay=[0.03, 0.1])
+MIXTURE = CandidateOptions(layer="all", weight_decay=[0.03, 0.1], mixture=True)
+PERCEPTRON = CandidateOptions(layer="all", hidden=128, weight_decay=0.03)
 
 
 class Training(Section):
     """How one run trains. Everything here can differ between variants."""
 
-    candidates: Annotated[list[CandidateOptions], Field(min_length=1)] = [LINEAR, PERCEPTRON]
+    candidates: Annotated[list[CandidateOptions], Field(min_length=1)] = [LINEAR, MIXTURE, PERCEPTRON]
     select: Literal["pool", "best"] = "pool"  # a run's candidates: pooled with weights from dev, or the best on dev
     # Where one of these four is given, all candidates have this value of it.
     layer: LayerChoice | None = None

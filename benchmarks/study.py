@@ -52,7 +52,12 @@ METRICS = {
 }
 VARIANTS = "ce,soft,amber2,amber2-prior"
 RIVALS = "logistic,svm,mlp,ridge"
-PAIRS = (("amber2-prior", "soft"), ("amber2", "soft"), ("amber2-prior", "amber2"))
+PAIRS = (
+    ("amber2-prior", "soft"),
+    ("amber2-prior", "soft + temperature"),
+    ("amber2", "soft"),
+    ("amber2-prior", "amber2"),
+)
 CALIBRATED = "student-calibrated"  # the head of temperature-scaled predictions
 OF_HEADS = ("train.", "objective.")  # sections that rivals don't share with variants
 

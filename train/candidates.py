@@ -20,12 +20,16 @@ Layers = tuple[tuple[Modality, Layer], ...]  # the layer choice of each modality
 
 @dataclass(frozen=True)
 class Candidate:
-    """One model of a run: its layer choice by modality, hidden units (0: linear), dropout and L2 penalty."""
+    """One model of a run: its layer choice by modality, hidden units (0: linear), dropout and L2 penalty.
+
+    `mixture`: a head that reads two modalities is a mixture of one head for each (`heads.Mixture`).
+    """
 
     layers: Layers
     hidden: int
     dropout: float
     weight_decay: float
+    mixture: bool = False
 
     @property
     def structure(self) -> Candidate:
@@ -39,6 +43,7 @@ class Candidate:
             "hidden": self.hidden,
             "dropout": self.dropout,
             "weight_decay": self.weight_decay,
+            "mixture": self.mixture,
         }
 
 
@@ -59,7 +64,8 @@ def candidates(
     Returns
     -------
     list of Candidate
-        Without repetition: choices that read the same layers are one, and a linear head has no dropout.
+        Without repetition: choices that read the same layers are one, a linear head has no dropout, and where one
+        modality is read there is nothing to mix.
 
     Raises
     ------
@@ -77,7 +83,8 @@ def candidates(
             if any(layer == "all" and modality in frames for modality, layer in layers):
                 side_by_side += 1
                 continue
-            found[Candidate(layers, hidden, dropout if hidden else 0.0, penalty)] = None
+            mixture = options.mixture and len(layers) > 1
+            found[Candidate(layers, hidden, dropout if hidden else 0.0, penalty, mixture)] = None
     if not found:
         raise UserError(
             f"train.candidates: all {side_by_side} put layers side by side (`all`); of frames, name one layer"

@@ -229,9 +229,9 @@ class _Stepper:
         mean.sum().backward()  # type: ignore[no-untyped-call]
         if self.penalty is not None:
             with torch.no_grad():
-                for weight in self.heads.weights:
+                for weight, factor in self.heads.penalised:
                     assert weight.grad is not None  # noqa: S101 (every head is in the loss)
-                    weight.grad.addcmul_(weight, self.penalty)
+                    weight.grad.addcmul_(weight, self.penalty, value=factor)
         optimizer.step()
         return mean.detach()
 
@@ -252,7 +252,8 @@ def _new_heads(group: Sequence[Member], part: Part) -> Heads:
     dims = {modality: shape[-1] for modality, shape in shapes.items()}
     layers = {modality: shape[0] for modality, shape in shapes.items() if len(shape) == 2}
     seeds, classes = [member.seed for member in group], part.counts.shape[1]
-    return Heads(run.variant.heads, dims, candidate.hidden, classes, seeds, layers, part.frame_dims)
+    return Heads(run.variant.heads, dims, candidate.hidden, classes, seeds, layers, part.frame_dims,
+                 candidate.mixture)  # fmt: skip
 
 
 def _loss(
@@ -361,9 +362,11 @@ class _Lane:
         value = record[f"dev_{rule}"]
         score = (value if rule in ("bc", "accuracy") else -value, -record["dev_loss"])
         self._since += 1
+        if not all(map(math.isfinite, (*score, record["dev_nll"]))):
+            return False
         if score[0] > self._waited_for + self.member.run.variant.training.gain:
             self._waited_for, self._since = score[0], 0
-        if not all(map(math.isfinite, (*score, record["dev_nll"]))) or score <= self._score:
+        if score <= self._score:
             return False
         self._score, self.best = score, len(self.records)
         return True

@@ -156,6 +156,9 @@ def _pooled(
     n, student = len(room.fold.dev), run.variant.objective.student
     choose = fit_weights if run.variant.training.select == "pool" else best
     weights = {head: choose(values[:, :n], counts) for head, values in log_p.items()}
+    if run.variant.model == "cross-fit":  # what the experts add makes targets flatter, and the student with them
+        flat = np.exp(pool(log_p[student][:, :n], weights[student]))
+        weights[student] = weights[student] / fit_temperature(counts, flat)
     probabilities = {head: np.exp(pool(values, weights[head])) for head, values in log_p.items()}
     named = {head: head for head in log_p}
     if run.variant.model == "pool":
@@ -257,7 +260,7 @@ def _rivals(group: Sequence[Run], room: Room) -> list[Trained]:
 
 def _structures(found: Sequence[Candidate]) -> list[list[Candidate]]:
     """Group candidates that train in one step, those of one layer choice after another."""
-    ordered = sorted(found, key=lambda one: (str(one.layers), one.hidden, one.dropout))
+    ordered = sorted(found, key=lambda one: (str(one.layers), one.mixture, one.hidden, one.dropout))
     return [list(same) for _, same in itertools.groupby(ordered, key=lambda one: one.structure)]
 
 

@@ -1,7 +1,7 @@
 """Classification heads on frozen features, with a leading run axis R: all runs of a group advance in one step.
 
-A head is Linear, GELU, Dropout, Linear, log-softmax, or with no hidden units Linear, log-softmax, on inputs that are
-standardised and normalised (`Scaling.apply`): the layer normalisation that stands first has no parameters (a scale and
+A head is Linear, GELU, Dropout, Linear, log-softmax, or with no hidden units Linear, log-softmax; or, where it reads two
+modalities, perhaps a mixture of one such head for each (`Mixture`). Inputs are standardised and normalised (`Scaling.apply`): the layer normalisation that stands first has no parameters (a scale and
 a shift before a linear layer are absorbed by it), so it is computed once for all runs and steps. The last layer starts
 at zero, so every head starts from the uniform distribution. Parameters of run r are drawn from that run's own
 generator and its gradients come from its own loss, so a run learns the same alone and in company; R = 1 is the plain
@@ -23,6 +23,8 @@ from .matrix import HEADS
 from .pooling import AttentivePooling, Padded, start
 
 INPUTS: dict[str, tuple[Modality, ...]] = {"speech": ("speech",), "text": ("text",), "fusion": ("speech", "text")}
+GATE_PENALTY = 10.0  # of a mixture's gate: it has few utterances in doubt to learn from (docs/LOG.md)
+GATE_SPEED = 10.0  # scale of its bias: Adam takes steps of one size, and a gate that shuts has a long way to go
 POOLING = 10  # streams of a run's seed from which its pooling starts, one a modality
 
 
@@ -52,9 +54,9 @@ class Head(nn.Module):
             start([(p, inputs) for p in (*self.weight1.values(), self.bias1)], generators)
 
     @property
-    def weights(self) -> list[nn.Parameter]:
-        """Return what the L2 penalty is on: the weights (R, ...) without the biases."""
-        return [*self.weight1.values(), *([self.weight2] if self.hidden else [])]
+    def penalised(self) -> list[tuple[nn.Parameter, float]]:
+        """Return what the L2 penalty is on, the weights (R, ...) without the biases, and its factor for each."""
+        return [(weight, 1.0) for weight in (*self.weight1.values(), *([self.weight2] if self.hidden else []))]
 
     def forward(self, x: Mapping[Modality, Tensor], keep: Tensor | None = None) -> Tensor:
         """Return log-probabilities; `keep` (R, B, H) multiplies the hidden units."""
@@ -67,6 +69,40 @@ class Head(nn.Module):
                 h = h * keep
             h = torch.baddbmm(self.bias2, h, self.weight2)
         return log_softmax(h, dim=-1)  # (R, B, C)
+
+
+class Mixture(nn.Module):
+    """A mixture of one head for each modality, for R runs (mixture of experts; Jacobs et al., 1991).
+
+        p(x) = sum over m of g_m(x) p_m(x_m),   g(x) = softmax(sum over m of V_m x_m + c)
+
+    It is how a panel votes of whom some go by the voice and others by the words, as many of each as g says: a head that
+    reads both at once multiplies evidence, and can't say "either". V starts at zero, and carries `GATE_PENALTY` times
+    the L2 penalty of the other weights.
+    """
+
+    def __init__(
+        self, dims: Mapping[Modality, int], hidden: int, classes: int, generators: Sequence[torch.Generator]
+    ) -> None:
+        super().__init__()
+        runs = len(generators)
+        self.experts = nn.ModuleDict({m: Head({m: d}, hidden, classes, generators) for m, d in dims.items()})
+        self.gate = nn.ParameterDict({m: nn.Parameter(torch.zeros(runs, d, len(dims))) for m, d in dims.items()})
+        self.gate_bias = nn.Parameter(torch.zeros(runs, 1, len(dims)))
+
+    @property
+    def penalised(self) -> list[tuple[nn.Parameter, float]]:
+        """Return what the L2 penalty is on, as for `Head`."""
+        of_experts = [one for expert in self.experts.values() for one in expert.penalised]  # type: ignore[union-attr]
+        return [*of_experts, *((weight, GATE_PENALTY) for weight in self.gate.values())]
+
+    def forward(self, x: Mapping[Modality, Tensor], keep: Tensor | None = None) -> Tensor:
+        """Return log-probabilities (R, B, C); `keep` (R, B, H) multiplies the hidden units of every expert."""
+        scores: Tensor = GATE_SPEED * self.gate_bias
+        for modality, weight in self.gate.items():
+            scores = torch.baddbmm(scores, x[modality], weight)  # (R, B, M)
+        log_p = torch.stack([expert(x, keep) for expert in self.experts.values()], dim=-2)  # (R, B, M, C)
+        return torch.logsumexp(log_p + log_softmax(scores, dim=-1).unsqueeze(-1), dim=-2)
 
 
 class Heads(nn.Module):
@@ -90,6 +126,8 @@ class Heads(nn.Module):
     frames
         D by modality where inputs are frames (`Padded`), which each run pools by its own attention, the same for all of
         its heads; `dims` is 2 D there.
+    mixture
+        Whether heads that read two modalities are mixtures.
 
     """
 
@@ -102,6 +140,7 @@ class Heads(nn.Module):
         seeds: Sequence[int],
         layers: Mapping[Modality, int] | None = None,
         frames: Mapping[Modality, int] | None = None,
+        mixture: bool = False,
     ) -> None:
         super().__init__()
         self.names = tuple(names)
@@ -114,12 +153,13 @@ class Heads(nn.Module):
         self.heads = nn.ModuleDict()
         for name in names:
             generators = [generator(seed, HEADS.index(name)) for seed in seeds]
-            self.heads[name] = Head({m: dims[m] for m in INPUTS[name]}, hidden, classes, generators)
+            kind = Mixture if mixture and len(INPUTS[name]) > 1 else Head
+            self.heads[name] = kind({m: dims[m] for m in INPUTS[name]}, hidden, classes, generators)
 
     @property
-    def weights(self) -> list[nn.Parameter]:
-        """Return what the L2 penalty is on, in all heads."""
-        return [weight for head in self.heads.values() for weight in head.weights]  # type: ignore[union-attr]
+    def penalised(self) -> list[tuple[nn.Parameter, float]]:
+        """Return what the L2 penalty is on in all heads, and its factor for each."""
+        return [one for head in self.heads.values() for one in head.penalised]  # type: ignore[union-attr]
 
     def forward(self, inputs: Batch, keep: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Return log-probabilities (R, B, C) by head; `keep` (R, B, H), by head, multiplies hidden units."""

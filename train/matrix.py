@@ -66,8 +66,6 @@ class Variant:
         A rival stands in the student's place: it reads what that head would read.
         """
         student = self.objective.student
-        if self.model == "experts":
-            return tuple(head for head in HEADS if head != student)
         if self.model not in TRAINED or (self.objective.modality == 0 and self.objective.experts == 0):
             return (student,)
         return HEADS

@@ -3,9 +3,10 @@
     p ∝ prod over k of p_k ^ w_k,   w_k >= 0
 
 Weights that sum to one make a mean of opinions on the same evidence. Models that read different evidence add to one
-another, and their weights may sum to more. The logarithm of a pool is a weighted mean of logits, so a pool of linear
+another, and their weights, of up to one each, may sum to more. The logarithm of a pool is a weighted mean of logits, so a pool of linear
 heads is a linear head. The weights are those under which given votes are most likely; the negative log-likelihood is
-convex in them.
+convex in them. Where they sum to one, they are held to equal ones by a penalty of K/2 |w - 1/K|² nats: a few hundred
+votes can't tell a dozen similar models apart, and without it the luckiest would have all of the weight.
 """
 
 from __future__ import annotations
@@ -47,11 +48,13 @@ def fit_weights(log_p: Floats, counts: Floats, sum_to_one: bool = True) -> Float
     def nll(weights: Floats) -> tuple[float, Floats]:
         log_q = pool(log_p, weights)  # (n, C)
         expected = np.einsum("n,nc,knc->k", votes, np.exp(log_q), log_p, optimize=True)
-        return -float((counts * log_q).sum() / total), (expected - given) / total
+        off = (weights - 1 / size) if sum_to_one else np.zeros(size)
+        penalty = size / 2 * float(off @ off)
+        return float(penalty - (counts * log_q).sum()) / total, (size * off + expected - given) / total
 
     simplex = {"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(size)}
     start = np.full(size, 1 / size)
-    limits = {"bounds": [(0, None)] * size, "constraints": [simplex] if sum_to_one else []}
+    limits = {"bounds": [(0, 1)] * size, "constraints": [simplex] if sum_to_one else []}
     found = minimize(nll, start, jac=True, method="SLSQP", **limits, options={"maxiter": 200, "ftol": 1e-9})
     weights = np.where(found.x < SMALLEST, 0.0, found.x)
     return np.asarray(weights / weights.sum() if sum_to_one else weights, dtype=np.float64)
