@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy.special import erf, softmax
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from amber.config import Training, load
+from amber.corpus import Modality
 from amber.errors import RunFailure
 from amber.train.candidates import Candidate
 from amber.train.data import Part
@@ -24,13 +26,15 @@ from amber.train.fit import (
     ORDER,
     Fitted,
     Member,
+    State,
+    _Lane,
     fit,
     group_key,
     largest_group,
     predict,
 )
-from amber.train.heads import INPUTS, Heads, dropout_mask, generator
-from amber.train.matrix import Run, Variant, variants
+from amber.train.heads import INPUTS, Head, Heads, Mixture, dropout_mask, generator
+from amber.train.matrix import HEADS, Run, Variant, variants
 from amber.train.targets import Pseudo
 
 CLASSES = 3
@@ -38,6 +42,11 @@ LAYERS = (("speech", "last"), ("text", "last"))
 PERCEPTRON = Candidate(LAYERS, hidden=16, dropout=0.5, weight_decay=0.01)
 QUIET = replace(PERCEPTRON, dropout=0.0)
 LINEAR = Candidate(LAYERS, hidden=0, dropout=0.0, weight_decay=0.05)
+MIXTURE = replace(LINEAR, mixture=True)
+OF_PERCEPTRONS = replace(PERCEPTRON, mixture=True)
+KINDS = {"perceptron": PERCEPTRON, "linear": LINEAR, "mixture": MIXTURE, "mixture of perceptrons": OF_PERCEPTRONS}
+every_kind = pytest.mark.parametrize("candidate", KINDS.values(), ids=KINDS)
+DIMS: dict[Modality, int] = {"speech": 6, "text": 5}
 
 
 def data(n: int = 150, seed: int = 0) -> Part:
@@ -87,8 +96,9 @@ def assert_same(one: Fitted, other: Fitted) -> None:
         torch.testing.assert_close(value, other.state[name], atol=1e-4, rtol=1e-4)
 
 
-def test_a_run_learns_the_same_alone_and_in_company() -> None:
-    group = [run(seed) for seed in range(5)]
+@every_kind
+def test_a_run_learns_the_same_alone_and_in_company(candidate: Candidate) -> None:
+    group = members(*(run(seed) for seed in range(5)), candidate=candidate)
     together = fitted(*group)
     # Early stopping has runs leave at different looks, which is part of what is tested.
     assert len({len(f.records) for f in together}) > 1
@@ -96,7 +106,7 @@ def test_a_run_learns_the_same_alone_and_in_company() -> None:
         assert_same(fitted(one)[0], found)
 
 
-@pytest.mark.parametrize("candidate", [PERCEPTRON, LINEAR], ids=["perceptron", "linear"])
+@every_kind
 def test_members_that_differ_in_their_penalty_learn_what_each_learns_alone(candidate: Candidate) -> None:
     """Also beside one without a penalty, and when one has left."""
     penalties = (0.0, 3.0, 0.1, 0.01)
@@ -105,7 +115,8 @@ def test_members_that_differ_in_their_penalty_learn_what_each_learns_alone(candi
     assert len({len(f.records) for f in together}) > 1
     for member, found in zip(group, together, strict=True):
         assert_same(fitted(member)[0], found)
-    first = [f.state["heads.fusion.weight1.speech"].norm() for f in together[:2]]
+    name = f"heads.fusion.{'experts.speech.' if candidate.mixture else ''}weight1.speech"
+    first = [f.state[name].norm() for f in together[:2]]
     assert float(first[1]) < 0.8 * float(first[0])
 
 
@@ -117,11 +128,14 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others() -> None:
 
 
 def test_a_student_starts_from_the_same_weights_whichever_experts_it_has() -> None:
-    dims = {"speech": 6, "text": 5}
-    alone = Heads(("fusion",), dims, 16, CLASSES, [7])  # type: ignore[arg-type]
-    among = Heads(tuple(INPUTS), dims, 16, CLASSES, [3, 7])  # type: ignore[arg-type]
-    for modality, weight in alone.heads["fusion"].weight1.items():
-        torch.testing.assert_close(weight[0], among.heads["fusion"].weight1[modality][1])
+    for mixture in (False, True):
+        alone = Heads(("fusion",), DIMS, 16, CLASSES, [7], mixture=mixture)
+        among = Heads(tuple(INPUTS), DIMS, 16, CLASSES, [3, 7], mixture=mixture).state_dict()
+        drawn = 0
+        for name, value in alone.state_dict().items():
+            torch.testing.assert_close(value[0], among[name][1])
+            drawn += bool(value.any())
+        assert drawn >= 2  # the first layer's, of each modality
 
 
 def batches(part: Part, size: int, seed: int) -> Iterator[Tensor]:
@@ -134,30 +148,54 @@ def batches(part: Part, size: int, seed: int) -> Iterator[Tensor]:
         left = torch.cat([left, torch.randperm(len(part), generator=order)])
 
 
-def plain_loop(of: Run, candidate: Candidate, steps: int) -> nn.Sequential:
-    """The cross-entropy baseline as anyone would write it, from the same initialisation and in the same order.
-
-    Returns the weights of every fourth step, averaged once they are all there.
-    """
-    seed, training = of.seed * 1009 + of.fold, of.variant.training
-    start = Heads(("fusion",), {"speech": 6, "text": 5}, candidate.hidden, CLASSES, [seed]).heads["fusion"]  # type: ignore[arg-type]
+def plain_perceptron(of: Member) -> nn.Sequential:
+    """A head as anyone would write it, from the same initialisation."""
+    start = Heads(("fusion",), DIMS, of.candidate.hidden, CLASSES, [of.seed]).heads["fusion"]
     model = nn.Sequential(nn.Linear(11, 16), nn.GELU(), nn.Linear(16, CLASSES))
     first = torch.cat([start.weight1["speech"], start.weight1["text"]], dim=1)
     with torch.no_grad():
         for layer, weight, bias in ((model[0], first, start.bias1), (model[2], start.weight2, start.bias2)):
             layer.weight.copy_(weight[0].T)
             layer.bias.copy_(bias[0, 0])
-    weights, biases = ([getattr(model[i], name) for i in (0, 2)] for name in ("weight", "bias"))
-    optimizer = torch.optim.Adam(
-        [{"params": weights, "weight_decay": candidate.weight_decay}, {"params": biases}], lr=training.lr
-    )
+    return model
+
+
+class PlainMixture(nn.Module):
+    """A mixture of two linear heads as anyone would write it. The gate's bias counts ten times: Adam is slow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.voice, self.words = nn.Linear(6, CLASSES), nn.Linear(5, CLASSES)
+        self.gate = nn.Linear(11, 2)
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shares = (x @ self.gate.weight.T + 10 * self.gate.bias).softmax(dim=1)
+        voice, words = self.voice(x[:, :6]).softmax(dim=1), self.words(x[:, 6:]).softmax(dim=1)
+        return (shares[:, :1] * voice + shares[:, 1:] * words).log()
+
+
+def plain_loop(of: Run, model: nn.Module, penalties: dict[str, float], targets: Tensor, steps: int) -> nn.Module:
+    """A training loop as anyone would write it, with batches in the same order.
+
+    Penalties are by the beginning of a weight's name. Returns the model with the weights of every fourth step, averaged
+    once they are all there.
+    """
+    seed, training = of.seed * 1009 + of.fold, of.variant.training
+    groups: list[dict[str, Any]] = [{"params": [p for name, p in model.named_parameters() if name.endswith("bias")]}]
+    for start, penalty in penalties.items():
+        of_it = [p for name, p in model.named_parameters() if name.startswith(start) and name.endswith("weight")]
+        groups.append({"params": of_it, "weight_decay": penalty})
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    optimizer = torch.optim.Adam(groups, lr=training.lr)
     x = torch.cat([TRAIN.inputs["speech"], TRAIN.inputs["text"]], dim=1)
     history = []
     for step, rows in zip(range(1, steps + 1), batches(TRAIN, 32, seed), strict=False):
         for group in optimizer.param_groups:
             group["lr"] = training.lr * min(1, step / training.warmup)
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(x[rows]), TRAIN.counts[rows].argmax(dim=1)).backward()
+        nn.functional.cross_entropy(model(x[rows]), targets[rows]).backward()
         optimizer.step()
         if step % AVERAGED == 1:
             history.append([p.detach().clone() for p in model.parameters()])
@@ -171,15 +209,137 @@ def plain_loop(of: Run, candidate: Candidate, steps: int) -> nn.Sequential:
 
 def test_cross_entropy_is_what_a_plain_loop_learns() -> None:
     """Warm-up, batches, penalty, Adam and the average of the weights: what predicts, and what dev was scored with."""
-    one = run(3, "ce", steps=30)
-    (found,) = fitted(Member(one, QUIET))
-    model = plain_loop(one, QUIET, steps=5 * found.best)
-    p = predicted(Member(one, QUIET), found)
-    x = torch.cat([DEV.inputs["speech"], DEV.inputs["text"]], dim=1)
-    expected = model(x).softmax(dim=-1).detach()
-    torch.testing.assert_close(p, expected, atol=1e-4, rtol=1e-3)
+    one = Member(run(3, "ce", steps=30), QUIET)
+    (found,) = fitted(one)
+    model = plain_loop(
+        one.run, plain_perceptron(one), {"": QUIET.weight_decay}, TRAIN.counts.argmax(dim=1), 5 * found.best
+    )
+    assert_predicts(one, found, model)
+
+
+def test_a_mixture_is_what_a_plain_loop_learns() -> None:
+    """With ten times the penalty on what its gate reads, and none on biases."""
+    one = Member(run(3, "soft", steps=60, patience=12), replace(MIXTURE, weight_decay=0.01))
+    (found,) = fitted(one)
+    y = TRAIN.counts / TRAIN.counts.sum(dim=1, keepdim=True)
+    model = plain_loop(one.run, PlainMixture(), {"voice": 0.01, "words": 0.01, "gate": 0.1}, y, 5 * found.best)
+    assert_predicts(one, found, model)
+    # The gate's penalty is seen in what comes out.
+    other = plain_loop(one.run, PlainMixture(), {"": 0.01}, y, 5 * found.best)
+    assert float((outputs(other) - outputs(model)).abs().max()) > 0.01
+
+
+def outputs(model: nn.Module) -> Tensor:
+    """Return the probabilities of a plain model on dev."""
+    return model(torch.cat([DEV.inputs["speech"], DEV.inputs["text"]], dim=1)).softmax(dim=-1).detach()
+
+
+def assert_predicts(one: Member, found: Fitted, model: nn.Module) -> None:
+    """What was fitted predicts as a plain model does, and that is what its look at dev scored."""
+    expected = outputs(model)
+    torch.testing.assert_close(predicted(one, found), expected, atol=1e-4, rtol=1e-3)
     nll = -float((expected.log() * DEV.counts).sum() / DEV.counts.sum())
     assert found.records[found.best - 1]["dev_nll"] == pytest.approx(nll, abs=1e-4)
+
+
+def said(hidden: int, states: list[State]) -> dict[str, np.ndarray]:
+    """Return what mixtures (R) with given weights say of dev, (R, n, C) by head."""
+    group = [Member(run(seed), replace(MIXTURE, hidden=hidden)) for seed in range(len(states))]
+    made = [Fitted(member.run, state, [], 0) for member, state in zip(group, states, strict=True)]
+    return {head: log_p.exp().double().numpy() for head, log_p in predict(group, made, DEV).items()}
+
+
+def states(hidden: int) -> list[State]:
+    """Return the weights of two runs' mixtures as they start."""
+    heads = Heads(HEADS, DIMS, hidden, CLASSES, [3, 4], mixture=True)
+    return [{name: value[r].detach() for name, value in heads.state_dict().items()} for r in range(2)]
+
+
+@pytest.mark.parametrize("hidden", [0, 7])
+def test_a_mixture_is_the_sum_of_what_its_experts_say_by_the_gate_s_shares(hidden: int) -> None:
+    """Computed apart, in NumPy and one run at a time."""
+    of = torch.Generator().manual_seed(0)
+    drawn = [{name: 0.3 * torch.randn(value.shape, generator=of) for name, value in s.items()} for s in states(hidden)]
+    found = said(hidden, drawn)["fusion"]
+    np.testing.assert_allclose(found.sum(axis=-1), 1, atol=1e-6)
+    x = {m: DEV.inputs[m].double().numpy() for m in DIMS}
+    for p, state in zip(found, drawn, strict=True):
+        w = {name.removeprefix("heads.fusion."): value.double().numpy() for name, value in state.items()}
+        shares = softmax(10 * w["gate_bias"] + sum(x[m] @ w[f"gate.{m}"] for m in DIMS), axis=1)
+        assert shares.min() < 0.1 < 0.9 < shares.max()
+        expected = np.zeros_like(p)
+        for place, modality in enumerate(DIMS):
+            expert = f"experts.{modality}"
+            h = x[modality] @ w[f"{expert}.weight1.{modality}"] + w[f"{expert}.bias1"]
+            if hidden:
+                h = (h * (1 + erf(h / np.sqrt(2))) / 2) @ w[f"{expert}.weight2"] + w[f"{expert}.bias2"]
+            expected += shares[:, place, None] * softmax(h, axis=1)
+        np.testing.assert_allclose(p, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("hidden", [0, 7])
+def test_a_mixture_starts_uniform_and_undecided(hidden: int) -> None:
+    start = states(hidden)
+    for p in said(hidden, start).values():
+        np.testing.assert_allclose(p, 1 / CLASSES, atol=1e-6)
+    gates = [value for state in start for name, value in state.items() if "gate" in name]
+    assert len(gates) == 2 * 3
+    assert not any(bool(value.any()) for value in gates)
+
+
+def test_a_mixture_s_hidden_units_are_dropped_too() -> None:
+    one = run(0, "soft")
+    (dropped,) = fitted(Member(one, OF_PERCEPTRONS))
+    (quiet,) = fitted(Member(one, replace(OF_PERCEPTRONS, dropout=0.0)))
+    assert abs(dropped.records[0]["train_loss"] - quiet.records[0]["train_loss"]) > 1e-3
+
+
+def test_a_head_of_one_modality_is_never_a_mixture() -> None:
+    plain, mixed = (Heads(HEADS, DIMS, 7, CLASSES, [3], mixture=mixture) for mixture in (False, True))
+    assert {name: type(head) for name, head in mixed.heads.items()} == {"speech": Head, "text": Head, "fusion": Mixture}
+    assert {type(head) for head in plain.heads.values()} == {Head}
+    for name in ("speech", "text"):
+        for one, other in zip(plain.heads[name].parameters(), mixed.heads[name].parameters(), strict=True):
+            assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("hidden", [0, 7])
+def test_every_weight_has_a_penalty_no_bias_has_and_a_gate_s_counts_ten_times(hidden: int) -> None:
+    heads = Heads(HEADS, DIMS, hidden, CLASSES, [3], mixture=True)
+    names = {id(parameter): name for name, parameter in heads.named_parameters()}
+    found = {names[id(parameter)]: factor for parameter, factor in heads.penalised}
+    assert len(found) == len(heads.penalised)
+    assert set(found) == {name for name in names.values() if "bias" not in name}
+    assert {name for name, factor in found.items() if factor == 10} == {
+        "heads.fusion.gate.speech",
+        "heads.fusion.gate.text",
+    }
+    assert set(found.values()) == {1, 10}
+
+
+def either(n: int, seed: int) -> tuple[Part, float]:
+    """Return utterances whose votes are an even mixture of what voice and words say, and the votes' entropy.
+
+    Each says one of three classes, almost surely, or nothing.
+    """
+    rng = np.random.default_rng(seed)
+    says = np.vstack([0.94 * np.eye(3) + 0.02, np.full((1, 3), 1 / 3)])
+    voice, words = rng.integers(4, size=(2, n))
+    p = (says[voice] + says[words]) / 2
+    made = {m: torch.from_numpy(3 * np.eye(4)[x][:, :3]).float() for m, x in (("speech", voice), ("text", words))}
+    part = Part(made, torch.arange(n), torch.from_numpy(8 * p).float())  # type: ignore[arg-type]
+    return part, -float((p * np.log(p)).sum(axis=1).mean())
+
+
+def test_a_mixture_learns_that_raters_go_by_the_voice_or_by_the_words_and_a_linear_head_can_not() -> None:
+    (train, _), (dev, entropy) = either(300, 0), either(200, 1)
+    lost = {}
+    for candidate in (LINEAR, MIXTURE):
+        member = Member(run(0, "soft", steps=400, every=20, patience=20), replace(candidate, weight_decay=0.001))
+        (found,) = fitted(member, train=train, dev=dev)
+        lost[candidate.mixture] = min(scores(found, "dev_nll")) - entropy  # of what can't be known
+    assert 0 < lost[True] < 0.002
+    assert lost[False] > 0.015
 
 
 def logistic(of: Part, penalty: float) -> LogisticRegression:
@@ -208,12 +368,13 @@ def test_a_linear_head_is_penalised_logistic_regression(batch: int) -> None:
     assert np.abs(far[0] - far[1]).max() > 0.1
 
 
+@pytest.mark.parametrize("mixture", [False, True])
 @pytest.mark.parametrize("hidden", [0, 16])
-def test_the_penalty_is_on_weights_and_not_on_biases(hidden: int) -> None:
+def test_the_penalty_is_on_weights_and_not_on_biases(hidden: int, mixture: bool) -> None:
     """Under a huge penalty nothing is left but the biases, which give the mean of the targets."""
     member = Member(
         run(0, "soft", steps=800, every=800, averaging=8.0),
-        Candidate(LAYERS, hidden, dropout=0.0, weight_decay=100.0),
+        Candidate(LAYERS, hidden, dropout=0.0, weight_decay=100.0, mixture=mixture),
     )
     (found,) = fitted(member)
     mean = (TRAIN.counts / TRAIN.counts.sum(dim=1, keepdim=True)).mean(dim=0)
@@ -272,16 +433,15 @@ def test_the_stopping_rule_is_the_votes_likelihood_for_hard_targets_too_and_accu
 
 @pytest.mark.parametrize("variant", ["pool", "amber2-prior"])
 def test_experts_that_predict_count_in_what_is_best(variant: str) -> None:
-    """Of a pool the mean over its heads, of experts alone theirs; else the student's."""
+    """Of a pool, and of what is pooled into a prior, the mean over all heads; else the student's."""
     one = run(0, variant)
     if variant == "amber2-prior":
         one = replace(one, variant=one.variant.experts)
     (found,) = fitted(one)
-    heads = ["speech", "text", *(["fusion"] if variant == "pool" else [])]
-    p = [predicted(one, found, head=head) for head in heads]
+    p = [predicted(one, found, head=head) for head in HEADS]
     nll = [-float((q.log() * DEV.counts).sum() / DEV.counts.sum()) for q in p]
     assert np.mean(nll) == pytest.approx(min(scores(found, "dev_nll")), abs=1e-6)
-    assert set(predict([Member(one, PERCEPTRON)], [found], DEV)) == set(heads)
+    assert set(predict([Member(one, PERCEPTRON)], [found], DEV)) == set(HEADS)
 
 
 def changed(of: Run, **objective: object) -> Run:
@@ -438,6 +598,41 @@ def test_patience_counts_from_the_last_gain_that_is_worth_waiting_for() -> None:
     assert short.best == looks
 
 
+def looked(stop: str, looks: Iterable[tuple[float, float, float]], patience: int = 3) -> tuple[_Lane, int]:
+    """Return a member's lane, and after how many looks it has finished, from the score, loss and likelihood of each."""
+    lane = _Lane(0, Member(run(0, stop=stop, patience=patience, gain=0.01), LINEAR), "cpu")
+    for number, (score, loss, nll) in enumerate(looks, 1):
+        lane.improves({"dev_nll": nll, "dev_loss": loss, f"dev_{stop}": score})
+        if lane.finished:
+            return lane, number
+    return lane, 0
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize("stop", ["accuracy", "bc"])
+@pytest.mark.parametrize("broken", [(NAN, 1.0), (1.0, NAN), (NAN, NAN), (INF, 1.0), (1.0, INF)], ids=str)
+def test_a_look_that_is_not_finite_is_not_waited_for(stop: str, broken: tuple[float, float]) -> None:
+    """However good its score: an accuracy rises by chance where nothing is a number."""
+    rising = [(0.5, 1.0, 1.0), *((0.6 + 0.1 * i, *broken) for i in range(4))]
+    lane, finished = looked(stop, rising)
+    assert (finished, lane.best) == (4, 1)
+    # With finite values they are waited for.
+    assert looked(stop, [(score, 1.0, 1.0) for score, *_ in rising])[1] == 0
+
+
+def test_a_finite_look_is_compared_with_the_last_finite_one_and_waited_for() -> None:
+    """The looks between them count as looks without a gain, no more."""
+    good, better, broken = (0.5, 1.0, 1.0), (0.6, 1.0, 1.0), (0.9, NAN, NAN)
+    lane, finished = looked("accuracy", [good, broken, broken, better, broken, broken])
+    assert (finished, lane.best) == (0, 4)
+    lane, finished = looked("accuracy", [good, broken, broken, better, broken, broken, broken])
+    assert (finished, lane.best) == (7, 4)
+    lane, finished = looked("accuracy", [broken, broken, broken, good])
+    assert (finished, lane.best) == (3, 0)
+
+
 class Fetches(TorchDispatchMode):
     """Counts values that are brought to the host, for which a GPU would have to be waited for."""
 
@@ -461,13 +656,13 @@ def test_no_step_waits_for_the_device(objective: dict[str, Any]) -> None:
 
 
 def test_groups_have_a_size() -> None:
-    dims = {"speech": 768, "text": 768}
-    size = largest_group(tuple(INPUTS), dims, 256, 4, "cpu")  # type: ignore[arg-type]
-    assert 1 <= size < largest_group(("fusion",), dims, 16, 4, "cpu")  # type: ignore[arg-type]
-    assert size < largest_group(tuple(INPUTS), dims, 0, 4, "cpu")  # type: ignore[arg-type]
+    dims: dict[Modality, int] = {"speech": 768, "text": 768}
+    size = largest_group(tuple(INPUTS), dims, 256, 4, "cpu")
+    assert 1 <= size < largest_group(("fusion",), dims, 16, 4, "cpu")
+    assert size < largest_group(tuple(INPUTS), dims, 0, 4, "cpu")
     for hidden in (0, 256):
-        size = largest_group(tuple(INPUTS), dims, hidden, 4, "cpu")  # type: ignore[arg-type]
-        heads = Heads(tuple(INPUTS), dims, hidden, 4, list(range(min(size, 200))))  # type: ignore[arg-type]
+        size = largest_group(tuple(INPUTS), dims, hidden, 4, "cpu")
+        heads = Heads(tuple(INPUTS), dims, hidden, 4, list(range(min(size, 200))))
         of_one = sum(p.numel() for p in heads.parameters()) / min(size, 200)
         assert 4 * 4 * of_one * size <= GROUP_BYTES["cpu"]
     assert largest_group(tuple(INPUTS), {"speech": 10**7, "text": 10**7}, 4, 4, "cpu") == 1

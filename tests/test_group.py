@@ -27,11 +27,13 @@ from amber.train.prior import Prior, fit_prior, speaker_folds
 
 Floats = np.ndarray
 QUIET = Console(quiet=True)
-# Five candidates: linear and not, of every kind of layer choice, with one penalty and with two.
+# Seven candidates: linear and not, mixtures and not, of every kind of layer choice, with one penalty and with two.
 SEVERAL = (
     "train.candidates=[{layer: [last, all], hidden: 0, weight_decay: [0.1, 1]}, "
-    "{layer: mean, hidden: 8, weight_decay: 0.1}]"
+    "{layer: mean, hidden: 8, weight_decay: 0.1}, {layer: all, weight_decay: 0.1, mixture: true}, "
+    "{layer: last, hidden: 8, weight_decay: 0.1, mixture: true}]"
 )
+CANDIDATES, EXPERTS = 7, (4 + 1) * 3  # linear candidates and the linear mixture, with three heads each
 LOOKS = ("train.steps=40", "train.every=10", "train.lr=0.01", "train.warmup=5", "labels.subset=any")
 NAMES = ("amber2-prior", "pool", "prior-best", "pool-best", "soft")
 VARIANTS = (
@@ -74,7 +76,7 @@ def test_an_expert_knows_nothing_of_the_speaker_of_whom_it_speaks(
     counts[own] = np.roll(counts[own], 1, axis=1) * 3
     (after,) = module._cross_fit([run], replace(of, data=replace(of.data, counts=counts)))
     first, second = said
-    assert first.shape == (4 * 2, len(speakers), counts.shape[1])  # linear candidates, and experts of each
+    assert first.shape == (EXPERTS, len(speakers), counts.shape[1])
     np.testing.assert_allclose(np.exp(first).sum(axis=-1), 1, atol=1e-5)
     here = speakers == one
     np.testing.assert_allclose(second[:, here], first[:, here], atol=1e-3)
@@ -85,9 +87,11 @@ def test_an_expert_knows_nothing_of_the_speaker_of_whom_it_speaks(
     assert before.raters != after.raters
 
 
-def test_experts_are_the_linear_candidates_or_all_where_there_are_none(demo_cache: Path) -> None:
+def test_experts_are_the_linear_candidates_and_mixtures_or_all_where_there_are_none(demo_cache: Path) -> None:
     of, (run, _) = room(demo_cache, "amber2-prior", SEVERAL)
-    assert {one.hidden for one in module._experts(of.candidates(run))} == {0}
+    experts = module._experts(of.candidates(run))
+    assert {one.hidden for one in experts} == {0}
+    assert [one.mixture for one in experts] == [False] * 4 + [True]
     of, (run, _) = room(demo_cache, "amber2-prior", ONE)
     assert [one.hidden for one in module._experts(of.candidates(run))] == [16]
     # Which is what is counted, and trained.
@@ -149,9 +153,9 @@ def test_the_candidates_of_the_defaults_all_train(demo_cache: Path) -> None:
     """Speech has one stored layer here and text several; every other test has candidates of its own."""
     of, (run, _) = room(demo_cache, "amber2")
     (found,) = train([run], of)
-    assert len(found.components) == 3 * 3 + 2
+    assert len(found.components) == 3 * 3 + 2 + 1
     assert {c.candidate for c in found.components} == set(of.candidates(run))
-    assert {record["candidate"] for record in found.records} == set(range(1, 12))
+    assert {record["candidate"] for record in found.records} == set(range(1, 13))
     for head in ("student", "speech", "text"):
         assert sum(c.weights[head] for c in found.components) == pytest.approx(1)
 
@@ -184,15 +188,27 @@ def scaled(raw: Floats, tensors: Mapping[str, Floats], name: str) -> Floats:
 def log_p_of(candidate: Mapping[str, Any], head: str, tensors: Mapping[str, Floats], data: Data) -> Floats:
     """Return a candidate's log-probabilities (n, C) of every utterance."""
     prefix = f"{candidate['number']}.heads.{head}"
-    scores = tensors[f"{prefix}.bias1"].astype(np.float64)
+    x = {}
     for modality in ("speech", "text") if head == "fusion" else (head,):
         layer = candidate["layer"][modality]
         raw = data.inputs(modality, "learned" if layer == "all" else layer)
-        weight = tensors[f"{prefix}.weight1.{modality}"]
-        scores = scores + scaled(raw, tensors, f"scaling.{modality}.{layer}") @ weight
-    if candidate["hidden"]:
-        hidden = scores * (1 + erf(scores / np.sqrt(2))) / 2
-        scores = hidden @ tensors[f"{prefix}.weight2"] + tensors[f"{prefix}.bias2"]
+        x[modality] = scaled(raw, tensors, f"scaling.{modality}.{layer}")
+    if not candidate["mixture"] or head != "fusion":
+        return log_p_by(prefix, x, candidate["hidden"], tensors)
+    gate = sum(x[modality] @ tensors[f"{prefix}.gate.{modality}"] for modality in x)
+    shares = softmax(gate + 10 * tensors[f"{prefix}.gate_bias"], axis=-1)  # (n, 2), of speech and text
+    experts = [log_p_by(f"{prefix}.experts.{m}", {m: x[m]}, candidate["hidden"], tensors) for m in ("speech", "text")]
+    return np.asarray(np.log(sum(shares[:, i, None] * np.exp(log_p) for i, log_p in enumerate(experts))))
+
+
+def log_p_by(prefix: str, x: Mapping[str, Floats], hidden: int, tensors: Mapping[str, Floats]) -> Floats:
+    """Return the log-probabilities (n, C) of the head with a given name, from its scaled inputs."""
+    scores = tensors[f"{prefix}.bias1"].astype(np.float64)
+    for modality, of_modality in x.items():
+        scores = scores + of_modality @ tensors[f"{prefix}.weight1.{modality}"]
+    if hidden:
+        units = scores * (1 + erf(scores / np.sqrt(2))) / 2
+        scores = units @ tensors[f"{prefix}.weight2"] + tensors[f"{prefix}.bias2"]
     return np.asarray(log_softmax(scores, axis=-1))
 
 
@@ -216,7 +232,12 @@ def test_predictions_follow_from_the_model_s_folder(trained: Path, demo_cache: P
             weight = candidate["weights"][f"student, {head}" if whole else "student"]
             mixed = mixed + weight * log_p_of(candidate, head, tensors, data)[rows]
             total[place] += weight
-    assert total.sum() == pytest.approx(1) or whole  # heads read different evidence: their weights add up to more
+    if written["model"] == "cross-fit":
+        dev = student.keys["part"] == "dev"
+        votes = student.y[dev] * student.keys["n_votes"][dev].astype(float)[:, None]
+        assert_is_best_scaled(mixed[dev] / total.sum(), votes, total.sum())
+    elif not whole:  # of heads that read different evidence, weights add up to more
+        assert total.sum() == pytest.approx(1)
     np.testing.assert_allclose(softmax(mixed, axis=1), student.p, atol=1e-5)
     calibrated = found.of(head="student-calibrated")
     np.testing.assert_allclose(softmax(mixed / written["temperature"], axis=1), calibrated.p, atol=1e-5)
@@ -227,6 +248,16 @@ def test_predictions_follow_from_the_model_s_folder(trained: Path, demo_cache: P
         np.testing.assert_allclose(softmax(expert, axis=1), found.of(head=head).p, atol=1e-5)
 
 
+def assert_is_best_scaled(log_p: Floats, votes: Floats, factor: float) -> None:
+    """The logarithm of a pool (n, C), with weights that sum to one, is multiplied by what makes votes most likely."""
+    assert abs(factor - 1) > 0.02
+
+    def nll(of: float) -> float:
+        return float(-(votes * log_softmax(of * log_p, axis=1)).sum())
+
+    assert nll(factor) < min(nll(0.98 * factor), nll(1.02 * factor), nll(1))
+
+
 def test_linear_and_hidden_candidates_and_layers_side_by_side_are_among_what_was_reconstructed(trained: Path) -> None:
     every = [
         one
@@ -234,7 +265,8 @@ def test_linear_and_hidden_candidates_and_layers_side_by_side_are_among_what_was
         for one in json.loads(path.read_text())["candidates"]
         if any(one["weights"].values())
     ]
-    assert {bool(one["hidden"]) for one in every} == {False, True}
+    kinds = {(bool(one["hidden"]), one["mixture"]) for one in every}
+    assert kinds == {(hidden, mixture) for hidden in (False, True) for mixture in (False, True)}
     assert {one["layer"]["text"] for one in every} == {"last", "all", "mean"}
 
 
@@ -252,36 +284,59 @@ def test_weights_are_shares_and_only_what_weighs_is_written(trained: Path, varia
     assert all(set(of) == expected for of in weights)
     assert all(any(of.values()) for of in weights)
     for name in (name for name in expected if not name.startswith("student, ")):
-        assert sum(of[name] for of in weights) == pytest.approx(1)
+        total = sum(of[name] for of in weights)
+        # The student of a cross-fitted variant has a temperature, by which its weights are divided.
+        assert total == pytest.approx(1) or (written["model"], name) == ("cross-fit", "student")
         if variant.endswith("best"):
-            assert {of[name] for of in weights} <= {0, 1}
+            assert {of[name] for of in weights} <= {0, total}
+    # What predicts has the best temperature then, and calibration finds nothing more.
+    if written["model"] == "cross-fit":
+        assert written["temperature"] == pytest.approx(1, abs=1e-3)
+    elif written["model"] == "heads":
+        assert abs(written["temperature"] - 1) > 0.005
     if "student, fusion" in expected:
         assert sum(of[f"student, {head}"] for of in weights for head in heads) > 0
     numbers = {int(name.split(".")[0]) for name in load_file(folder / "heads.safetensors") if name[0].isdigit()}
     assert numbers == {one["number"] for one in written["candidates"]}
     # The numbers are those of the looks at dev.
     lines = [json.loads(line) for line in (folder.parent / "metrics.jsonl").read_text().splitlines()]
-    assert {line["candidate"] for line in lines} == {1, 2, 3, 4, 5} >= numbers
+    assert {line["candidate"] for line in lines} == set(range(1, CANDIDATES + 1)) >= numbers
     assert (written["prior"] is not None) == (written["model"] == "cross-fit")
     if written["prior"]:
         assert 0.1 <= written["prior"]["raters"] <= 1000
-        assert len(written["prior"]["weights"]) == 4 * 2
+        assert len(written["prior"]["weights"]) == EXPERTS
+        assert all(0 <= weight <= 1 for weight in written["prior"]["weights"])
         assert sum(written["prior"]["weights"]) > 0
 
 
-@pytest.mark.parametrize("variant", ["amber2-prior", "pool", "soft"])
-def test_the_pool_is_no_worse_on_dev_than_the_best_candidate(trained: Path, variant: str) -> None:
-    def nll(name: str) -> float:
-        of_dev = predictions.read(trained / name / "fold2-seed0" / predictions.FILE).of(head="student", part="dev")
-        votes = of_dev.y * of_dev.keys["n_votes"].astype(float)[:, None]
-        return float(-(votes * np.log(of_dev.p)).sum() / votes.sum())
+def on_dev(trained: Path, variant: str) -> tuple[float, float]:
+    """Return a student's mean negative log-likelihood of a dev vote, and how many votes there are."""
+    of_dev = predictions.read(trained / variant / "fold2-seed0" / predictions.FILE).of(head="student", part="dev")
+    votes = of_dev.y * of_dev.keys["n_votes"].astype(float)[:, None]
+    return float(-(votes * np.log(of_dev.p)).sum() / votes.sum()), float(votes.sum())
 
-    best = {"amber2-prior": "prior-best", "pool": "pool-best"}.get(variant)
-    lines = (trained / variant / "fold2-seed0" / "metrics.jsonl").read_text().splitlines()
-    if best:
-        assert nll(variant) <= nll(best) + 1e-6
-    if variant != "pool":  # of a pool, the lines are means over its heads
-        assert nll(variant) <= min(json.loads(line)["dev_nll"] for line in lines) + 1e-6
+
+@pytest.mark.parametrize("variant", ["amber2-prior", "prior-best", "soft"])
+def test_the_pool_is_no_worse_on_dev_than_the_best_candidate_and_its_penalty(trained: Path, variant: str) -> None:
+    folder = trained / variant / "fold2-seed0"
+    lowest = min(json.loads(line)["dev_nll"] for line in (folder / "metrics.jsonl").read_text().splitlines())
+    nll, votes = on_dev(trained, variant)
+    if variant == "prior-best":  # one candidate, at its best temperature
+        assert nll < lowest - 1e-4
+        return
+    written = json.loads((folder / "model" / "config.json").read_text())["candidates"]
+    weights = np.zeros(CANDIDATES)
+    weights[: len(written)] = [one["weights"]["student"] for one in written]
+    # K/2 |w - 1/K|² nats, of these weights and of all weight on one.
+    spent, of_one = (
+        CANDIDATES / 2 * np.square(w - 1 / CANDIDATES).sum() for w in (weights / weights.sum(), np.eye(CANDIDATES)[0])
+    )
+    assert nll + spent / votes <= lowest + of_one / votes + 1e-6
+    assert spent < of_one
+
+
+def test_a_pool_of_all_heads_is_no_worse_on_dev_than_one_of_each_head_s_best(trained: Path) -> None:
+    assert on_dev(trained, "pool")[0] <= on_dev(trained, "pool-best")[0] + 1e-6
 
 
 def test_a_run_that_diverges_is_a_failure_by_name_and_leaves_nothing(

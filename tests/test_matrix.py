@@ -29,7 +29,9 @@ def test_the_variants_of_the_design() -> None:
     for name in ("amber2-prior", "pool"):
         assert (every[name].objective.modality, every[name].objective.experts) == (0, 1)
         assert len(every[name].heads) == 3
-    assert every["amber2-prior"].experts.heads == ("speech", "text")
+    # All heads are pooled into the prior, the student's own among them, and count in the score on dev.
+    assert every["amber2-prior"].experts.heads == every["amber2-prior"].experts.scored == matrix.HEADS
+    assert every["amber2-prior"].scored == ("fusion",)
     assert (every["amber2-text"].objective.student, len(every["amber2-text"].heads)) == ("text", 3)
 
 
@@ -73,9 +75,33 @@ def test_a_grid_does_not_change_what_defines_a_variant_and_equal_points_are_one(
         assert (made[name].objective.modality, made[name].heads) == (0, ("fusion",))
     assert made["amber2,modality=0.25"].objective.modality == 0.25
     assert said("train.variants=[ce, soft, amber2]", GRID) == [
-        f"{name} fixes objective.modality: its points of the grid that differ in nothing else are one"
+        f"objective.modality has no effect on {name}: points of the grid that differ in nothing else are one"
         for name in ("ce", "soft")
     ]
+
+
+def test_points_of_a_key_that_a_variant_does_not_read_are_one() -> None:
+    grid = "grid={objective.temperature: [0.25, 1], train.lr: [0.1, 0.2]}"
+    made = resolved("train.variants=[soft, amber2, ridge]", grid)
+    assert list(made) == [
+        "soft,lr=0.1", "soft,lr=0.2",
+        *(f"amber2,temperature={t},lr={lr}" for t in ("0.25", "1") for lr in ("0.1", "0.2")),
+        "ridge",
+    ]  # fmt: skip
+    assert made["ridge"] == resolved("train.variants=[ridge]")["ridge"]
+    assert said("train.variants=[soft, amber2, ridge]", grid) == [
+        "objective.temperature has no effect on soft: points of the grid that differ in nothing else are one",
+        "objective.temperature, train.lr has no effect on ridge: "
+        "points of the grid that differ in nothing else are one",
+    ]
+
+
+def test_an_override_that_a_variant_of_one_s_own_fixes_is_said() -> None:
+    own = ("variants.a={base: soft, train: {hidden: 8}}", "train.variants=[a, soft]")
+    assert said(*own, "train.hidden=4") == [
+        "train.hidden has no effect on a, which fixes it; define a variant of your own"
+    ]
+    assert said(*own, "train.hidden=8") == []
 
 
 def test_points_that_differ_in_something_else_stay_apart() -> None:
@@ -92,12 +118,16 @@ def test_no_grid_and_no_override_changes_what_a_built_in_variant_fixes(name: str
         by_set = resolved(f"train.variants=[{name}]", f"objective.{key}={value}").values()
         by_grid = resolved(f"train.variants=[{name}]", f"grid={{objective.{key}: [{value}]}}").values()
         fixed = key in matrix.BUILT_IN[name].objective
-        for made in (*by_set, *by_grid):
+        # Rivals read the target and the student alone; without guidance no expert is weighed.
+        idle = plain.model not in matrix.TRAINED or (key == "weighting" and plain.objective.modality == 0)
+        for made in by_set:
             assert getattr(made.objective, key) == (getattr(plain.objective, key) if fixed else value)
+        for made in by_grid:
+            assert getattr(made.objective, key) == (getattr(plain.objective, key) if fixed or idle else value)
         # To ask for what it is anyway is not in vain.
         in_vain = fixed and getattr(plain.objective, key) != value
         assert bool(said(f"train.variants=[{name}]", f"objective.{key}={value}")) == in_vain
-        assert bool(said(f"train.variants=[{name}]", f"grid={{objective.{key}: [{value}]}}")) == fixed
+        assert bool(said(f"train.variants=[{name}]", f"grid={{objective.{key}: [{value}]}}")) == (fixed or idle)
 
 
 def test_the_student_is_every_built_in_variant_s_own_and_that_is_said() -> None:
@@ -106,7 +136,7 @@ def test_the_student_is_every_built_in_variant_s_own_and_that_is_said() -> None:
     assert {name for name, v in made.items() if v.objective.student == "speech"} == {"speech", "amber2-speech"}
     lines = said(*overrides)
     assert len(lines) == len(matrix.BUILT_IN) - 2
-    assert all("objective.student, which has no effect on it; define a variant" in line for line in lines)
+    assert all(line.startswith("objective.student has no effect on") and "define a variant" in line for line in lines)
     assert said("train.variants=[soft]", "objective.student=fusion") == []
 
 
@@ -115,23 +145,23 @@ def test_a_variant_of_one_s_own_fixes_what_it_says_of_training_too() -> None:
     made = resolved(*own, "grid={train.hidden: [2, 4]}")
     assert {name: v.training.hidden for name, v in made.items()} == {"a": 8, "soft,hidden=2": 2, "soft,hidden=4": 4}
     assert said(*own, "grid={train.hidden: [2, 4]}") == [
-        "a fixes train.hidden: its points of the grid that differ in nothing else are one"
+        "train.hidden has no effect on a: points of the grid that differ in nothing else are one"
     ]
 
 
 def test_a_file_yields_to_an_override_that_to_a_grid_and_that_to_a_variant(tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(
-        "objective: {temperature: 2, rater: 2, precision: 2}\n"
+        "objective: {temperature: 2, rater: 2, experts: 2}\n"
         "train: {variants: [mine], patience: 2, steps: 2, every: 2, lr: 2}\n"
-        "grid: {objective.precision: [4], train.every: [4], train.lr: [4]}\n"
+        "grid: {objective.experts: [4], train.every: [4], train.lr: [4]}\n"
         "variants: {mine: {base: amber2, train: {lr: 5}}}\n"
     )
-    overrides = ["objective.rater=3", "objective.precision=3", "train.steps=3", "train.every=3", "train.lr=3"]
+    overrides = ["objective.rater=3", "objective.experts=3", "train.steps=3", "train.every=3", "train.lr=3"]
     (made,) = matrix.variants(load(path, overrides))
-    assert (made.objective.temperature, made.objective.rater, made.objective.precision) == (2, 3, 4)
+    assert (made.objective.temperature, made.objective.rater, made.objective.experts) == (2, 3, 4)
     assert (made.training.patience, made.training.steps, made.training.every, made.training.lr) == (2, 3, 4, 5)
-    assert made.name == "mine,precision=4,every=4"
+    assert made.name == "mine,experts=4,every=4"
 
 
 @pytest.mark.parametrize(

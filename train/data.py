@@ -24,7 +24,7 @@ from .candidates import layers_read
 from .pooling import Padded
 from .scaling import reduced_width
 
-Batch = Mapping[Modality, Tensor | Padded]  # (R, B, D), (R, B, L, D), or the frames of B utterances
+Batch = Mapping[Modality, Tensor | Padded]  # (S, B, D), (S, B, L, D), or the frames of B utterances
 
 
 @dataclass(frozen=True)
@@ -117,35 +117,35 @@ class Data:
 
 
 class Sampler(Protocol):
-    """Batches without end, through the part again and again, for the runs that still train."""
+    """Batches without end, through the part again and again, in S streams of which each has an order of its own."""
 
     def draw(self) -> tuple[Tensor, Batch]:
-        """Return places (R, B) in the part, and the inputs there."""
+        """Return places (S, B) in the part, and the inputs there."""
         ...
 
     def keep(self, staying: Sequence[int]) -> None:
-        """Let runs leave: keep those in these places of the run axis."""
+        """End the streams but those in these places."""
         ...
 
 
 class PooledSampler:
-    """Batches of pooled inputs, always of one size: what is left of a run's order begins its next batch."""
+    """Batches of pooled inputs, always of one size: what is left of a stream's order begins its next batch."""
 
     def __init__(self, part: Part, size: int, orders: Sequence[torch.Generator]) -> None:
         self._part, self._size, self._orders = part, size, list(orders)
-        self._places = torch.empty(len(orders), 0, dtype=torch.int64, device=part.rows.device)  # (R, what is left)
+        self._places = torch.empty(len(orders), 0, dtype=torch.int64, device=part.rows.device)  # (S, what is left)
 
     def draw(self) -> tuple[Tensor, Batch]:
-        """Return places (R, B) in the part, and the inputs there."""
+        """Return places (S, B) in the part, and the inputs there."""
         if self._places.shape[1] < self._size:
             order = torch.stack([torch.randperm(len(self._part), generator=one) for one in self._orders])
             self._places = torch.cat([self._places, order.to(self._places.device)], dim=1)
         places, self._places = self._places[:, : self._size], self._places[:, self._size :]
-        rows = self._part.rows[places]  # (R, B)
+        rows = self._part.rows[places]  # (S, B)
         return places, {modality: x[rows] for modality, x in self._part.inputs.items()}
 
     def keep(self, staying: Sequence[int]) -> None:
-        """Keep the runs in these places of the run axis."""
+        """End the streams but those in these places."""
         self._orders = [self._orders[place] for place in staying]
         self._places = self._places[list(staying)]
 
@@ -175,19 +175,23 @@ class Part:
         """Return D of the modalities that are frames: none."""
         return {}
 
+    def stream(self, seed: int) -> int:
+        """Return the number of the stream of batches that runs with a seed learn from: one for each seed."""
+        return seed
+
     def sampler(self, size: int, orders: Sequence[torch.Generator]) -> Sampler:
-        """Return what draws batches of `size`, each run's in an order of its own."""
+        """Return what draws batches of `size` in as many streams as there are orders."""
         return PooledSampler(self, size, orders)
 
-    def in_order(self, size: int, runs: int) -> Iterator[Batch]:
-        """Yield the inputs of all rows, `size` of them at a time, which all runs share."""
+    def in_order(self, size: int) -> Iterator[Batch]:
+        """Yield the inputs of all rows, `size` of them at a time, in one stream."""
         for places in torch.arange(len(self), device=self.rows.device).split(size):  # type: ignore[no-untyped-call]
-            yield self.shared(places, runs)
+            yield self.pooled(places)
 
-    def shared(self, places: Tensor, runs: int) -> dict[Modality, Tensor]:
-        """Return the pooled inputs of some places (B,), expanded to all runs."""
+    def pooled(self, places: Tensor) -> dict[Modality, Tensor]:
+        """Return the pooled inputs of some places (B,), in one stream (1, B, ...)."""
         rows = self.rows[places]
-        return {modality: x[rows].expand(runs, *[-1] * x.dim()) for modality, x in self.inputs.items()}
+        return {modality: x[rows].unsqueeze(0) for modality, x in self.inputs.items()}
 
 
 def find_corpus(cache: str, dataset: str | None) -> Corpus:

@@ -9,6 +9,7 @@ so many steps (`schedule.py`), keeps the best state by its dev score and then le
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from amber.errors import RunFailure
 
 from .candidates import Candidate
 from .data import Batch, Part
-from .heads import INPUTS, Heads, dropout_mask, generator
+from .heads import INPUTS, Heads, dropout_mask, generator, of_runs
 from .matrix import HEADS, Run
 from .objective import Coefficient, coefficient, loss
 from .pooling import ATTENTION
@@ -136,11 +137,14 @@ def fit(
     """
     training = group[0].run.variant.training
     schedule = Schedule.of(training, len(train), len(dev))
-    lanes = [_Lane(place, member, device) for place, member in enumerate(group)]
-    heads = _new_heads(group, train).to(device)
+    by_stream = sorted(range(len(group)), key=lambda place: train.stream(group[place].seed))
+    lanes = [_Lane(place, group[place], device) for place in by_stream]
+    heads = _new_heads([lane.member for lane in lanes], train).to(device)
     optimizer = torch.optim.Adam(heads.parameters(), lr=training.lr, fused=True)
     means = [parameter.detach().clone() for parameter in heads.parameters()]
-    sampler = train.sampler(schedule.batch, [lane.order for lane in lanes])
+    streams = _streams(train, lanes)
+    first = {train.stream(lane.member.seed): lane for lane in reversed(lanes)}
+    sampler = train.sampler(schedule.batch, [first[stream].order for stream in streams])
     active = lanes
     step, since = 0, 0
     total = torch.zeros(len(active), device=train.rows.device)  # of the losses since the last look
@@ -163,13 +167,14 @@ def fit(
         staying = [place for place, lane in enumerate(active) if not lane.finished and step < schedule.steps]
         if len(staying) < len(active):
             active = [active[place] for place in staying]
-            sampler.keep(staying)
+            before, streams = streams, _streams(train, active)
+            sampler.keep([place for place, stream in enumerate(before) if stream in streams])
             means = [mean[staying] for mean in means]
             _keep(heads, optimizer, staying)
             if active:
                 stepper = _Stepper(heads, train, active, smoothing, prior)
         total, since = torch.zeros(len(active), device=train.rows.device), 0
-    return [lane.fitted() for lane in lanes]
+    return [lane.fitted() for lane in sorted(lanes, key=lambda lane: lane.place)]
 
 
 def predict(group: Sequence[Member], fitted: Sequence[Fitted], part: Part) -> dict[str, Tensor]:
@@ -201,6 +206,7 @@ class _Stepper:
     def __init__(self, heads: Heads, train: Part, lanes: Sequence[_Lane], smoothing: float, prior: Pseudo | None):
         device = train.rows.device
         self.heads, self.train, self.lanes, self.smoothing = heads, train, lanes, smoothing
+        self.streams = list(_streams(train, lanes).values())
         self.objective = lanes[0].member.run.variant.objective
         self.coefficients = _coefficients(lanes, device)
         self.rates = [lane.member.run.variant.objective.rater_dropout for lane in lanes]
@@ -212,11 +218,12 @@ class _Stepper:
         self.prior = prior.of([lane.place for lane in lanes]) if prior else None
 
     def step(self, optimizer: torch.optim.Optimizer, places: Tensor, batch: Batch) -> Tensor:
-        """Take one step; return each member's mean loss, (R,)."""
+        """Take one step with the batches of S streams, places (S, B); return each member's mean loss, (R,)."""
+        places = of_runs(places, self.streams)  # (R, B)
         counts = self.train.counts[places]  # (R, B, C)
         if any(self.rates):
             counts = drop_raters(counts, self.rates, [lane.raters for lane in self.lanes])
-        log_p = self.heads(batch, self._dropout(places.shape[1]))
+        log_p = self.heads(batch, self.streams, self._dropout(places.shape[1]))
         each = _loss(log_p, counts, self.objective, self.coefficients, self.votes_each, self.smoothing,
                      self.prior.at(places) if self.prior else None)  # (R, B)  # fmt: skip
         if self.subset is None:
@@ -314,8 +321,13 @@ def _scores(heads: Heads, dev: Part, lanes: Sequence[_Lane]) -> dict[str, list[f
 @torch.no_grad()
 def _forward(heads: Heads, part: Part, members: int) -> dict[str, Tensor]:
     """Return log-probabilities (R, m, C) of a part that all members share, in slices that bound memory."""
-    slices = [heads(inputs) for inputs in part.in_order(max(1, EVALUATION_ROWS // members), members)]
+    slices = [heads(inputs, [members]) for inputs in part.in_order(max(1, EVALUATION_ROWS // members))]
     return {name: torch.cat([s[name] for s in slices], dim=1) for name in heads.names}
+
+
+def _streams(train: Part, lanes: Sequence[_Lane]) -> Counter[int]:
+    """Return how many members learn from each stream of batches, in the order of members."""
+    return Counter(train.stream(lane.member.seed) for lane in lanes)
 
 
 def _state_of(heads: Heads, place: int) -> State:

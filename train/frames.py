@@ -127,9 +127,13 @@ class FramesPart(Part):
         """Return D of the modalities that are frames."""
         return {modality: frames.dim for modality, frames in self.frames.items()}
 
+    def stream(self, seed: int) -> int:
+        """Return the number of the stream of batches: one for all seeds, as frames are read once for all runs."""
+        return 0
+
     def sampler(self, size: int, orders: Sequence[torch.Generator]) -> Sampler:
-        """Return what draws batches: the same for all runs, shuffled within blocks of shuffled units."""
-        return _FramesSampler(self, size, len(orders))
+        """Return what draws batches in one stream, shuffled by fold within blocks of shuffled units."""
+        return _FramesSampler(self, size)
 
     def batches(self, size: int) -> Iterator[tuple[NDArray[np.int64], Batch]]:
         """Yield the places (B,) of batches and their inputs, without end.
@@ -146,25 +150,23 @@ class FramesPart(Part):
                 for places in np.array_split(members, -(-len(members) // size)):
                     yield places, self._batch(places, held)
 
-    def in_order(self, size: int, runs: int) -> Iterator[Batch]:
+    def in_order(self, size: int) -> Iterator[Batch]:
         """Yield the inputs of all rows in their order; a slice never goes beyond a unit."""
         stretches = np.split(np.arange(len(self)), np.flatnonzero(np.diff(self.units)) + 1)
         numbers = [int(self.units[stretch[0]]) for stretch in stretches]
         for stretch, number, unit in zip(stretches, numbers, self._read(numbers), strict=True):
             for places in np.array_split(stretch, -(-len(stretch) * VECTORS // size)):
                 if len(places):
-                    yield self._batch(places, {number: unit}, runs)
+                    yield self._batch(places, {number: unit})
 
     def _read(self, numbers: Sequence[int]) -> Iterator[dict[Modality, list[Frames]]]:
         streams = [frames.reader.read(numbers) for frames in self.frames.values()]
         return (dict(zip(self.frames, units, strict=True)) for units in zip(*streams, strict=True))
 
-    def _batch(
-        self, places: NDArray[np.int64], held: Mapping[int, Mapping[Modality, list[Frames]]], runs: int = 1
-    ) -> Batch:
-        """Return the inputs of some places (B,): pooled ones (runs, B, D)."""
+    def _batch(self, places: NDArray[np.int64], held: Mapping[int, Mapping[Modality, list[Frames]]]) -> Batch:
+        """Return the inputs of some places (B,): pooled ones (1, B, D)."""
         device = self.rows.device
-        batch: dict[Modality, Tensor | Padded] = dict(self.shared(torch.from_numpy(places).to(device), runs))
+        batch: dict[Modality, Tensor | Padded] = dict(self.pooled(torch.from_numpy(places).to(device)))
         for modality, frames in self.frames.items():
             items = [held[int(self.units[p])][modality][int(self.places[p])] for p in places]
             batch[modality] = frames.padded(items, device)
@@ -174,21 +176,16 @@ class FramesPart(Part):
 class _FramesSampler:
     """Batches of frames, which all runs share: what a run sees does not depend on who trains beside it."""
 
-    def __init__(self, part: FramesPart, size: int, runs: int) -> None:
-        self._batches, self._runs, self._device = part.batches(size), runs, part.rows.device
+    def __init__(self, part: FramesPart, size: int) -> None:
+        self._batches, self._device = part.batches(size), part.rows.device
 
     def draw(self) -> tuple[Tensor, Batch]:
-        """Return places (R, B) in the part, and the inputs there."""
+        """Return places (1, B) in the part, and the inputs there."""
         places, batch = next(self._batches)
-        shared = {
-            modality: x if isinstance(x, Padded) else x.expand(self._runs, *x.shape[1:])
-            for modality, x in batch.items()
-        }
-        return torch.from_numpy(places).to(self._device).expand(self._runs, -1), shared
+        return torch.from_numpy(places).to(self._device)[None], batch
 
     def keep(self, staying: Sequence[int]) -> None:
-        """Keep the runs in these places of the run axis."""
-        self._runs = len(staying)
+        """End no stream: there is one, for all runs."""
 
 
 def _shuffled(values: NDArray[np.int64], order: torch.Generator) -> NDArray[np.int64]:

@@ -247,7 +247,8 @@ def _rivals(group: Sequence[Run], room: Room) -> list[Trained]:
             records[place] += [{"layer": number, **record} for record in one.records]
             score = one.records[one.best - 1]["dev_nll"]
             probabilities = {head: p[place] / p[place].sum(axis=-1, keepdims=True) for head, p in found.items()}
-            new = (score, Component(candidate, one, scalings, {"student": 1.0}), probabilities)
+            read = Candidate(candidate.layers, hidden=0, dropout=0.0, weight_decay=0.0)  # a rival has its own settings
+            new = (score, Component(read, one, scalings, {"student": 1.0}), probabilities)
             if place == len(lowest):
                 lowest.append(new)
             elif score < lowest[place][0]:

@@ -1,11 +1,14 @@
 """Classification heads on frozen features, with a leading run axis R: all runs of a group advance in one step.
 
-A head is Linear, GELU, Dropout, Linear, log-softmax, or with no hidden units Linear, log-softmax; or, where it reads two
-modalities, perhaps a mixture of one such head for each (`Mixture`). Inputs are standardised and normalised (`Scaling.apply`): the layer normalisation that stands first has no parameters (a scale and
-a shift before a linear layer are absorbed by it), so it is computed once for all runs and steps. The last layer starts
-at zero, so every head starts from the uniform distribution. Parameters of run r are drawn from that run's own
-generator and its gradients come from its own loss, so a run learns the same alone and in company; R = 1 is the plain
-case.
+A head is Linear, GELU, Dropout, Linear, log-softmax, or with no hidden units Linear, log-softmax; one that reads two
+modalities may be a mixture of one such head for each (`Mixture`). Inputs are standardised and normalised
+(`Scaling.apply`): the layer normalisation that stands first has no parameters (a scale and a shift before a linear
+layer are absorbed by it), so it is computed once for all runs and steps. The last layer starts at zero, so every head
+starts from the uniform distribution. Parameters of run r are drawn from that run's own generator and its gradients
+come from its own loss, so a run learns the same alone and in company; R = 1 is the plain case.
+
+Inputs have a leading axis of S streams instead: neighbouring runs that read the same utterances share one. The weights
+of a stream's runs stand side by side in one matrix product, so each input is read once for all of them.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ def inputs_of(heads: Collection[str]) -> list[Modality]:
 
 
 class Head(nn.Module):
-    """One head for R runs: (R, B, D) by modality -> log-probabilities (R, B, C).
+    """One head for R runs: (S, B, D) by modality -> log-probabilities (R, B, C).
 
     The first layer has a weight for each modality, as if their inputs were concatenated. With no hidden units it is
     the only one, and gives the C scores.
@@ -58,11 +61,22 @@ class Head(nn.Module):
         """Return what the L2 penalty is on, the weights (R, ...) without the biases, and its factor for each."""
         return [(weight, 1.0) for weight in (*self.weight1.values(), *([self.weight2] if self.hidden else []))]
 
-    def forward(self, x: Mapping[Modality, Tensor], keep: Tensor | None = None) -> Tensor:
-        """Return log-probabilities; `keep` (R, B, H) multiplies the hidden units."""
+    def forward(self, x: Mapping[Modality, Tensor], streams: Sequence[int], keep: Tensor | None = None) -> Tensor:
+        """Return log-probabilities (R, B, C).
+
+        Parameters
+        ----------
+        x
+            Inputs (S, B, D) by modality.
+        streams
+            How many runs read each stream, S numbers whose sum is R.
+        keep
+            What multiplies the hidden units, (R, B, H).
+
+        """
         h: Tensor = self.bias1
         for modality in self.inputs:
-            h = torch.baddbmm(h, x[modality], self.weight1[modality])  # (R, B, H), or (R, B, C)
+            h = h + product(x[modality], self.weight1[modality], streams)  # (R, B, H), or (R, B, C)
         if self.hidden:
             h = gelu(h)
             if keep is not None:
@@ -86,6 +100,7 @@ class Mixture(nn.Module):
     ) -> None:
         super().__init__()
         runs = len(generators)
+        self.inputs = tuple(dims)
         self.experts = nn.ModuleDict({m: Head({m: d}, hidden, classes, generators) for m, d in dims.items()})
         self.gate = nn.ParameterDict({m: nn.Parameter(torch.zeros(runs, d, len(dims))) for m, d in dims.items()})
         self.gate_bias = nn.Parameter(torch.zeros(runs, 1, len(dims)))
@@ -96,12 +111,12 @@ class Mixture(nn.Module):
         of_experts = [one for expert in self.experts.values() for one in expert.penalised]  # type: ignore[union-attr]
         return [*of_experts, *((weight, GATE_PENALTY) for weight in self.gate.values())]
 
-    def forward(self, x: Mapping[Modality, Tensor], keep: Tensor | None = None) -> Tensor:
-        """Return log-probabilities (R, B, C); `keep` (R, B, H) multiplies the hidden units of every expert."""
+    def forward(self, x: Mapping[Modality, Tensor], streams: Sequence[int], keep: Tensor | None = None) -> Tensor:
+        """Return log-probabilities (R, B, C), as for `Head`; every expert's hidden units are multiplied alike."""
         scores: Tensor = GATE_SPEED * self.gate_bias
-        for modality, weight in self.gate.items():
-            scores = torch.baddbmm(scores, x[modality], weight)  # (R, B, M)
-        log_p = torch.stack([expert(x, keep) for expert in self.experts.values()], dim=-2)  # (R, B, M, C)
+        for modality in self.inputs:
+            scores = scores + product(x[modality], self.gate[modality], streams)  # (R, B, M)
+        log_p = torch.stack([expert(x, streams, keep) for expert in self.experts.values()], dim=-2)  # (R, B, M, C)
         return torch.logsumexp(log_p + log_softmax(scores, dim=-1).unsqueeze(-1), dim=-2)
 
 
@@ -120,9 +135,9 @@ class Heads(nn.Module):
         One per run: initialisation is a function of (seed, head), so a run's student starts from the same weights
         whichever experts it has.
     layers
-        Number of layers by modality, where inputs are (R, B, L, D) and their mixture is learned: each run weighs the
+        Number of layers by modality, where inputs are (S, B, L, D) and their mixture is learned: each run weighs the
         normalised layers by a softmax (the scalar mix of Peters et al., 2018, without its scale). Empty: inputs are
-        (R, B, D).
+        (S, B, D).
     frames
         D by modality where inputs are frames (`Padded`), which each run pools by its own attention, the same for all of
         its heads; `dims` is 2 D there.
@@ -161,13 +176,15 @@ class Heads(nn.Module):
         """Return what the L2 penalty is on in all heads, and its factor for each."""
         return [one for head in self.heads.values() for one in head.penalised]  # type: ignore[union-attr]
 
-    def forward(self, inputs: Batch, keep: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, inputs: Batch, streams: Sequence[int], keep: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """Return log-probabilities (R, B, C) by head; `keep` (R, B, H), by head, multiplies hidden units."""
-        x = {modality: self._vectors(modality, value) for modality, value in inputs.items()}
-        return {name: self.heads[name](x, keep[name] if keep else None) for name in self.names}
+        x = {modality: self._vectors(modality, value, streams) for modality, value in inputs.items()}
+        return {name: self.heads[name](x, streams, keep[name] if keep else None) for name in self.names}
 
-    def _vectors(self, modality: Modality, x: Tensor | Padded) -> Tensor:
-        """Return one vector an utterance, (R, B, D)."""
+    def _vectors(self, modality: Modality, x: Tensor | Padded, streams: Sequence[int]) -> Tensor:
+        """Return one vector per utterance, (S, B, D), or (R, B, D) where each run makes its own."""
         if isinstance(x, Padded):
             statistics = self.pool[modality](x)  # (R, B, 2D)
             halves = statistics.unflatten(-1, (2, -1))
@@ -175,7 +192,26 @@ class Heads(nn.Module):
             return layer_norm(halves, halves.shape[-1:]).flatten(-2)
         if modality not in self.mix:
             return x
-        return torch.einsum("rl,rbld->rbd", self.mix[modality].softmax(dim=-1), x)
+        return torch.einsum("rl,rbld->rbd", self.mix[modality].softmax(dim=-1), of_runs(x, streams))
+
+
+def of_runs(x: Tensor, streams: Sequence[int]) -> Tensor:
+    """Return what each run reads, (R, ...), of streams (S, ...); `streams` says how many runs read each."""
+    if len(streams) == 1:
+        return x.expand(streams[0], *x.shape[1:])  # no copy
+    return x.repeat_interleave(torch.tensor(streams, device=x.device), dim=0, output_size=sum(streams))
+
+
+def product(x: Tensor, weight: Tensor, streams: Sequence[int]) -> Tensor:
+    """Multiply what each run reads by its weights: (S, B, D), (R, D, W) -> (R, B, W); or x (R, B, D), run by run."""
+    if len(x) == len(weight):
+        return torch.bmm(x, weight)
+    if len(set(streams)) > 1:
+        of_streams = torch.split(weight, list(streams))
+        return torch.cat([product(one[None], w, [len(w)]) for one, w in zip(x, of_streams, strict=True)])
+    (number, rows, dim), width = x.shape, weight.shape[2]
+    side_by_side = weight.view(number, -1, dim, width).transpose(1, 2).reshape(number, dim, -1)  # (S, D, R / S * W)
+    return torch.bmm(x, side_by_side).view(number, rows, -1, width).transpose(1, 2).reshape(-1, rows, width)
 
 
 def dropout_mask(rate: float, rows: int, units: int, generators: Sequence[torch.Generator]) -> Tensor:

@@ -104,7 +104,7 @@ def variants(config: Config) -> list[Variant]:
     """Resolve the variants that a configuration names, times its grid.
 
     What a variant's own definition says stands above the grid, the grid above the configuration's sections. Grid
-    points that a variant's definition makes equal are one, called by the first point's name without what it fixes.
+    points that differ in nothing that a variant goes by are one, called by the name without the keys of no effect.
 
     Raises
     ------
@@ -118,10 +118,10 @@ def variants(config: Config) -> list[Variant]:
         fixed = {"objective": objective, "train": training}
         points: dict[str, Variant] = {}
         for point in _grid(config.grid):
-            free = {key: value for key, value in point.items() if not _fixes(fixed, key)}
-            full = name + "".join(f",{key.rpartition('.')[2]}={_written(value)}" for key, value in free.items())
-            merged = {section: {**_of(free, section), **fixed[section]} for section in fixed}
-            points[full] = _variant(full, model, merged, config)
+            variant = _at(point, name, model, fixed, config)
+            read = {key: value for key, value in point.items() if key not in _idle(variant)}
+            variant = _at(read, name, model, fixed, config)
+            points[variant.name] = variant
         twice = sorted(set(points) & set(found))
         if twice:
             raise UserError(f"train.variants: {some(twice)} would be run twice")
@@ -130,18 +130,27 @@ def variants(config: Config) -> list[Variant]:
 
 
 def without_effect(config: Config) -> list[str]:
-    """Say what the configuration asks for and a variant's definition fixes otherwise."""
+    """Say what the configuration asks for and has no effect on a variant."""
     said = []
+    found = variants(config)
     for name in config.train.variants:
         _, objective, training = _changes(name, config.variants, ())
-        fixed = [key for key in config.grid if _fixes({"objective": objective, "train": training}, key)]
-        if fixed:
-            said.append(f"{name} fixes {some(fixed)}: its points of the grid that differ in nothing else are one")
-        given = [key for key in config.objective.model_fields_set if key in objective]
-        ignored = sorted(key for key in given if objective[key] != getattr(config.objective, key))
+        fixed = {"objective": objective, "train": training}
+        without = [key for key in config.grid if _fixes(fixed, key)]
+        of_name = [variant for variant in found if variant.name.partition(",")[0] == name]
+        without += [key for key in config.grid if key not in without and all(key in _idle(v) for v in of_name)]
+        if without:
+            said.append(
+                f"{some(without)} has no effect on {name}: points of the grid that differ in nothing else are one"
+            )
+        ignored = [
+            f"{section}.{key}"
+            for section, changes in fixed.items()
+            for key in sorted(getattr(config, section).model_fields_set & set(changes))
+            if changes[key] != getattr(getattr(config, section), key)
+        ]
         if ignored:
-            listed = some(f"objective.{key}" for key in ignored)
-            said.append(f"{name} fixes {listed}, which has no effect on it; define a variant of your own to change it")
+            said.append(f"{some(ignored)} has no effect on {name}, which fixes it; define a variant of your own")
     return said
 
 
@@ -179,6 +188,15 @@ def run_key(run: Run, context: Mapping[str, Any]) -> str:
         **context,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _at(
+    point: Mapping[str, Any], name: str, model: ModelName, fixed: Mapping[str, dict[str, Any]], config: Config
+) -> Variant:
+    """Return a variant at a point of the grid, called by what the point changes."""
+    free = {key: value for key, value in point.items() if not _fixes(fixed, key)}
+    full = name + "".join(f",{key.rpartition('.')[2]}={_written(value)}" for key, value in free.items())
+    return _variant(full, model, {section: {**_of(free, section), **fixed[section]} for section in fixed}, config)
 
 
 def _variant(name: str, model: ModelName, changes: Mapping[str, dict[str, Any]], config: Config) -> Variant:
@@ -219,6 +237,18 @@ def _changes(
         return variant.model or "heads", dict(variant.objective), dict(variant.train)
     model, objective, training = _changes(variant.base, own, (*above, name))
     return variant.model or model, {**objective, **variant.objective}, {**training, **variant.train}
+
+
+def _idle(variant: Variant) -> set[str]:
+    """Return the keys that could stand in a grid and on which a variant's training does not depend."""
+    if variant.model not in TRAINED:
+        read = {"objective.target", "objective.student", "train.candidates", "train.layer", "train.calibrate"}
+        every = [f"objective.{key}" for key in Objective.model_fields] + [
+            f"train.{key}" for key in Training.model_fields
+        ]
+        return set(every) - read
+    idle: set[str] = set() if variant.objective.modality else {"objective.temperature", "objective.weighting"}
+    return idle if variant.objective.target == "dirichlet" else idle | {"objective.precision"}
 
 
 def _fixes(fixed: Mapping[str, Mapping[str, Any]], key: str) -> bool:

@@ -3,10 +3,10 @@
     p ∝ prod over k of p_k ^ w_k,   w_k >= 0
 
 Weights that sum to one make a mean of opinions on the same evidence. Models that read different evidence add to one
-another, and their weights, of up to one each, may sum to more. The logarithm of a pool is a weighted mean of logits, so a pool of linear
-heads is a linear head. The weights are those under which given votes are most likely; the negative log-likelihood is
-convex in them. Where they sum to one, they are held to equal ones by a penalty of K/2 |w - 1/K|² nats: a few hundred
-votes can't tell a dozen similar models apart, and without it the luckiest would have all of the weight.
+another, and their weights, of up to one each, may sum to more. The logarithm of a pool is a weighted mean of logits, so
+a pool of linear heads is a linear head. The weights are those under which given votes are most likely; the negative
+log-likelihood is convex in them. Where they sum to one, they are held to equal ones by a penalty of K/2 |w - 1/K|²
+nats: a few hundred votes can't tell a dozen similar models apart, and without it the luckiest would take all weight.
 """
 
 from __future__ import annotations
