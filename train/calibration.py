@@ -15,17 +15,19 @@ RANGE = (0.05, 20.0)  # of temperatures
 _TINY = 1e-30  # floor of a probability whose logarithm is taken
 
 
-def fit_temperature(counts: Floats, p: Floats) -> float:
-    """Return the temperature under which votes `counts` (n, C) are most likely, given predictions p (n, C).
+def fit_temperature(counts: Floats, p: Floats, doubt: float = 0.0) -> float:
+    """Return the temperature T under which votes `counts` (n, C) are most likely, given predictions p (n, C).
 
-    The negative log-likelihood is convex in the inverse of the temperature, so it has one minimum within `RANGE`.
+    With `doubt` it is held to 1 by a penalty of doubt / 2 (log T)² nats, as much as about so many votes say of T.
+    Without, the negative log-likelihood is convex in 1 / T, so it has one minimum within `RANGE`.
     """
     logits = np.log(np.maximum(p, _TINY))
 
-    def nll(inverse: float) -> float:
-        return -float((counts * log_softmax(logits * inverse, axis=1)).sum() / counts.sum())
+    def loss(inverse: float) -> float:
+        likelihood = float((counts * log_softmax(logits * inverse, axis=1)).sum())
+        return (doubt / 2 * float(np.log(inverse)) ** 2 - likelihood) / float(counts.sum())
 
-    found = minimize_scalar(nll, bounds=(1 / RANGE[1], 1 / RANGE[0]), method="bounded", options={"xatol": 1e-6})
+    found = minimize_scalar(loss, bounds=(1 / RANGE[1], 1 / RANGE[0]), method="bounded", options={"xatol": 1e-6})
     return float(1 / found.x)
 
 

@@ -35,6 +35,8 @@ from .targets import Pseudo
 
 Floats = NDArray[np.float64]
 
+DOUBT = 100.0  # votes that a guided student's temperature is held to 1 by: a dev part of a hundred clips says little
+
 
 @dataclass(frozen=True)
 class Component:
@@ -156,9 +158,9 @@ def _pooled(
     n, student = len(room.fold.dev), run.variant.objective.student
     choose = fit_weights if run.variant.training.select == "pool" else best
     weights = {head: choose(values[:, :n], counts) for head, values in log_p.items()}
-    if run.variant.model == "cross-fit":  # what the experts add makes targets flatter, and the student with them
+    if run.variant.guided:  # what experts add makes targets flatter than votes, and the student with them
         flat = np.exp(pool(log_p[student][:, :n], weights[student]))
-        weights[student] = weights[student] / fit_temperature(counts, flat)
+        weights[student] = weights[student] / fit_temperature(counts, flat, DOUBT)
     probabilities = {head: np.exp(pool(values, weights[head])) for head, values in log_p.items()}
     named = {head: head for head in log_p}
     if run.variant.model == "pool":
