@@ -32,6 +32,19 @@ def test_no_other_temperature_is_likelier() -> None:
     assert all(nll(best) <= nll(t) for t in np.geomspace(0.1, 10, 41))
 
 
+def test_doubt_holds_the_temperature_to_one_as_that_many_votes_would() -> None:
+    p = softmax(LOGITS * 3, axis=1)
+    found = [fit_temperature(VOTES, p, doubt) for doubt in (0, VOTES.sum() / 100, VOTES.sum(), 1000 * VOTES.sum())]
+    assert found == sorted(found, reverse=True)
+    assert found[1] == pytest.approx(found[0], rel=0.05)
+    assert found[3] == pytest.approx(1, abs=0.01)
+
+    def loss(temperature: float) -> float:
+        return -float((VOTES * np.log(scaled(p, temperature))).sum()) + VOTES.sum() / 2 * np.log(temperature) ** 2
+
+    assert all(loss(found[2]) <= loss(t) for t in np.geomspace(0.1, 10, 41))
+
+
 def test_classes_keep_their_order_and_certain_predictions_stay_finite() -> None:
     p = np.array([[1.0, 0.0, 0.0], [0.2, 0.3, 0.5]])
     for temperature in RANGE:
