@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from amber.audio import is_lfs_stub
 from amber.corpus import Corpus, Ledger, Utterance, Vote
 from amber.errors import UserError, some
 
 from . import Loaded, Source
-from .reading import account, home, is_lfs_stub, lines, sounds
+from .reading import account, home, lines, sounds
 
 LETTERS = ("A", "D", "F", "H", "N", "S")
 CONDITIONS = {"voice": 1, "face": 2, "audiovisual": 3}  # queryType in the files

@@ -29,16 +29,6 @@ CONSENSUS = {
     "O": "Other",
 }
 NO_AGREEMENT = "X"
-SPLITS = {
-    "train": "train",
-    "validation": "dev",
-    "development": "dev",
-    "dev": "dev",
-    "test": "test1",
-    "test1": "test1",
-    "test2": "test2",
-    "test3": "test3",
-}
 VOTE_FILES = {"csv": ("labels_detailed.csv",), "txt": ("labels.txt",), "json": ("labels_detailed.json",)}
 CONSENSUS_CSV = ("labels_consensus.csv", "labels_concensus.csv")
 CONSENSUS_JSON = ("labels_consensus.json", "labels_concensus.json")
@@ -119,11 +109,6 @@ def read_partitions(layout: Layout, ledger: Ledger) -> dict[str, str]:
         return {}
     pairs = (line.split(";") for line in lines(layout.partitions, ledger))
     return {uid: pair[0].strip() for pair in pairs if len(pair) > 1 and (uid := utterance_id(pair[1]))}
-
-
-def split_of(written: str) -> str | None:
-    """Return the contract's name of a split (`dev` for Validation and Development); None for an unknown one."""
-    return SPLITS.get(re.sub(r"[\W_]", "", written).lower())
 
 
 def is_unknown(value: str) -> bool:

@@ -6,13 +6,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from amber.audio import LFS_MOST, is_lfs_stub
 from amber.corpus import Ledger, Utterance
 from amber.errors import UserError, some
 
-_LFS_HEAD = b"version https://git-lfs"
 _REPLACED = "\N{REPLACEMENT CHARACTER}"
 _REPLACED_FILES = "files with bytes that are not UTF-8 (replaced)"
-_LFS_MOST = 1024  # bytes; a stub is about 130
 
 
 def read_text(path: Path, ledger: Ledger) -> str:
@@ -45,14 +44,6 @@ def files(folder: Path, pattern: str) -> Iterator[Path]:
         for path in sorted(folder.glob(pattern)):
             if path.is_file() and not path.name.startswith("._") and path.name != ".DS_Store":
                 yield path
-
-
-def is_lfs_stub(path: Path) -> bool:
-    """Return whether a file is the short text that Git LFS leaves where the content was not fetched."""
-    if path.stat().st_size >= _LFS_MOST:
-        return False
-    with path.open("rb") as file:
-        return file.read(len(_LFS_HEAD)) == _LFS_HEAD
 
 
 def home(root: Path, holds: Callable[[Path], bool], depth: int = 2) -> Path | None:
@@ -97,7 +88,7 @@ def sounds(folder: Path, ledger: Ledger, suffixes: Sequence[str] = (".wav",)) ->
         sized = [(Path(e.path), e.stat().st_size) for e in entries if _is_sound(e, suffixes)]
     found: dict[str, Path] = {}
     for path, size in sorted(sized, key=lambda item: (suffixes.index(item[0].suffix.lower()), item[0].name)):
-        if size < _LFS_MOST and is_lfs_stub(path):
+        if size < LFS_MOST and is_lfs_stub(path):
             ledger.add("failed", path.name)
             ledger.note("some audio files are Git LFS stubs, not audio: run `git lfs pull` in the corpus")
         else:
