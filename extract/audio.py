@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,13 +73,12 @@ def length(path: Path, rate: int, start: float | None = None, end: float | None 
         return max(1, round((last - first) / file.samplerate * rate))
 
 
-def hours(paths: list[Path], sample: int = 200) -> float | None:
+def hours(root: str, paths: Sequence[str], sample: int = 200) -> float | None:
     """Estimate the total duration of audio files, in hours, from an even sample of them; None if none is readable."""
-    chosen = paths[:: max(1, len(paths) // sample)]
     found = []
-    for path in chosen:
+    for path in paths[:: max(1, len(paths) // sample)]:
         try:
-            found.append(seconds(path))
+            found.append(seconds(Path(root, path)))
         except AudioError:
             continue
     return float(np.mean(found)) * len(paths) / 3600 if found else None

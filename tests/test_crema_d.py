@@ -242,7 +242,7 @@ def test_without_tabulated_votes_the_answers_are_read_and_that_is_said(invented)
         crema_d.load(source(invented, "crema-d", votes="tabulated"))
 
 
-def test_what_cannot_be_read_is_refused_with_the_mend(tmp_path, invented):
+def test_what_cannot_be_read_is_refused_with_the_fix(tmp_path, invented):
     with pytest.raises(UserError, match="did you mean 'voice'"):
         crema_d.load(source(invented, "crema-d", condition="voices"))
     with pytest.raises(UserError, match="no finishedResponses"):

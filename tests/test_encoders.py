@@ -264,7 +264,7 @@ def test_a_model_that_is_out_of_reach_is_said_to_be_at_once(monkeypatch: pytest.
         raise ConnectionError("the network is down\nfor good")
 
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
-    with pytest.raises(UserError, match=r"the network is down\nmend: fetch it.*hf download nobody/nothing") as error:
+    with pytest.raises(UserError, match=r"the network is down\nfix: fetch it.*hf download nobody/nothing") as error:
         find("nobody/nothing@v1", "speech")
     assert asked == ["nobody/nothing"]
     assert len(str(error.value).splitlines()) == 3

@@ -22,7 +22,7 @@ MOST_VOTES = 10_000  # on one utterance
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _COUNTED = re.compile(r".*\S\s*[:=]\s*[0-9.]+")  # such as `anger:3`
-_KEYS = ("rater", "labels", "secondary", "is_self")  # of a vote
+_KEYS = {"rater", "labels", "secondary", "is_self"}  # of a vote
 _DUCK = 'a list of labels, or of {"rater": …, "labels": […]}, or counts such as {"anger": 3}'
 
 
@@ -149,7 +149,7 @@ def votes(cell: Any) -> tuple[Vote, ...]:
     if isinstance(cell, str):
         return _listed(cell)
     if isinstance(cell, list) and cell and all(isinstance(item, tuple) for item in cell):
-        cell = dict(cell)  # a map of Parquet's
+        cell = _unique(cell)  # a map of Parquet's
     if isinstance(cell, dict):
         if isinstance(cell.get("labels"), list):
             raise CellError(f"votes must be {_DUCK}; found one vote that is not in a list")
@@ -159,14 +159,14 @@ def votes(cell: Any) -> tuple[Vote, ...]:
     if len(cell) > MOST_VOTES:
         raise CellError(f"votes: {len(cell):,} on one utterance; {MOST_VOTES:,} are the most")
     found = tuple(_vote(item, place) for place, item in enumerate(cell, 1))
-    named = [(item["rater"], item.get("is_self")) for item in cell if isinstance(item, dict) and item.get("rater")]
-    twice = [rater for rater, is_self in named if named.count((rater, is_self)) > 1] if len(set(named)) < len(named) else []
-    if twice:
-        raise CellError(f"votes: rater {twice[0]!r} votes more than once; keep one of the votes")
+    named = [(vote.rater, vote.is_self) for vote, item in zip(found, cell, strict=True) if _names_rater(item)]
+    if len(set(named)) < len(named):
+        twice = next(rater for rater, is_self in named if named.count((rater, is_self)) > 1)
+        raise CellError(f"votes: rater {twice!r} votes more than once; keep one of the votes")
     return found
 
 
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object's pairs as a dict; a key that is given twice is refused rather than overwritten."""
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -175,9 +175,12 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+decoder = json.JSONDecoder(object_pairs_hook=_unique)
+
+
 def _parsed(cell: str) -> Any:
     try:
-        return json.loads(cell, object_pairs_hook=unique)
+        return decoder.decode(cell)
     except CellError as error:
         raise CellError(f"votes: {error}") from None
     except (ValueError, RecursionError):
@@ -192,29 +195,35 @@ def _listed(cell: str) -> tuple[Vote, ...]:
     return counted((label, 1) for label in labels)
 
 
+def _names_rater(item: Any) -> bool:
+    return isinstance(item, dict) and item.get("rater") is not None
+
+
 def _vote(item: Any, place: int) -> Vote:
     if isinstance(item, str):
         return _unnamed(place, _label(item, "votes"))
-    if not isinstance(item, dict) or not isinstance(item.get("labels"), list):
+    labels = item.get("labels") if isinstance(item, dict) else None
+    if not isinstance(labels, list):
         raise CellError(f'a vote is {{"rater": …, "labels": […]}} or a label, found {_shown(item)}')
-    odd = [key for key, value in item.items() if key not in _KEYS and value is not None]
-    if odd:
-        raise CellError(f"votes: a vote has no {odd[0]!r}{nearest(str(odd[0]), _KEYS)}; it has {', '.join(_KEYS)}")
+    if not item.keys() <= _KEYS:
+        odd = next((key for key in item.keys() - _KEYS if item[key] is not None), None)
+        if odd is not None:
+            raise CellError(f"votes: a vote has no {odd!r}{nearest(odd, _KEYS)}; it has {', '.join(sorted(_KEYS))}")
     is_self, secondary = item.get("is_self"), item.get("secondary")
-    if not isinstance(is_self, bool | None):
+    if is_self is not None and not isinstance(is_self, bool):
         raise CellError(f"votes: is_self must be true or false, found {_shown(is_self)}")
-    if not isinstance(secondary, list | None):
+    if secondary is not None and not isinstance(secondary, list):
         raise CellError(f"votes: secondary must be a list of labels, found {_shown(secondary)}")
     return Vote(
-        rater=text(item.get("rater"), "votes: rater") or str(place),
-        labels=tuple(_label(label, "votes: labels") for label in item["labels"]),
-        secondary=tuple(_label(label, "votes: secondary") for label in secondary or ()),
-        is_self=bool(is_self),
+        text(item.get("rater"), "votes: rater") or str(place),
+        tuple([_label(label, "votes: labels") for label in labels]),
+        tuple([_label(label, "votes: secondary") for label in secondary]) if secondary else (),
+        bool(is_self),
     )
 
 
 def _label(value: Any, column: str) -> str:
-    label = _clean(value, column) if isinstance(value, str) else None
+    label = _cleaned(value, column) if isinstance(value, str) else None
     if label is None:
         raise CellError(f"{column}: a label must be a text that is not empty, found {_shown(value)}")
     return label
@@ -232,9 +241,13 @@ def _clean(value: str, column: str) -> str | None:
     return stripped or None
 
 
+# Labels are few, whatever the number of rows.
+_cleaned = lru_cache(maxsize=1 << 14)(_clean)
+
+
 @lru_cache(maxsize=1 << 14)
 def _unnamed(number: int, label: str) -> Vote:
-    """Return the vote of a rater who is not named; shared, as most tables have few labels."""
+    """Return the vote of a rater who is not named."""
     return Vote(rater=str(number), labels=(label,))
 
 

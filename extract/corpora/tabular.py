@@ -10,7 +10,7 @@ import codecs
 import csv
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from amber import parquet
 from amber.errors import UserError, some
 from amber.names import fold
 
-from .cells import CellError, unique
+from .cells import CellError, decoder
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 MOST_LINE = 1 << 24  # characters
@@ -91,7 +91,7 @@ def open_table(path: Path) -> Table:
         with parquet.opened(path) as file:
             table = Table(path, list(file.schema_arrow.names))
     elif suffix in (".jsonl", ".ndjson"):
-        table = Table(path, list(dict.fromkeys(name for _, row in _json_rows(path) for name in row)))
+        table = Table(path, list(dict.fromkeys(name for _, row in _json_rows(path, json.loads) for name in row)))
     else:
         table = _csv_table(path)
     if len(set(table.header)) < len(table.header):
@@ -163,7 +163,7 @@ def _quoting(reason: str) -> str:
     return f"not valid CSV: {reason}"
 
 
-def _json_rows(path: Path) -> Rows:
+def _json_rows(path: Path, decode: Callable[[str], Any] = decoder.decode) -> Rows:
     with _text(path, newline="\n") as file:
         number = 0
         while line := _line(file, path):
@@ -171,7 +171,7 @@ def _json_rows(path: Path) -> Rows:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line, object_pairs_hook=unique)
+                row = decode(line)
             except CellError as error:
                 raise UserError(f"{path}, line {number}: {error}") from None
             except (ValueError, RecursionError):
