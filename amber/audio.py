@@ -73,15 +73,15 @@ def _descriptor(path: Path) -> int:
     if "\0" in str(path):
         raise AudioError("no such file")
     descriptor = os.open(path, _FLAGS)
-    try:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode):
-            raise AudioError("not a file, but a folder, a pipe or a device")
-        if about.st_size < LFS_MOST and is_lfs_stub(path):
-            raise AudioError("a Git LFS stub, not audio: run `git lfs pull` in the corpus")
-    except BaseException:
+    about, trouble = os.fstat(descriptor), ""
+    if not stat.S_ISREG(about.st_mode):
+        trouble = "not a file, but a folder, a pipe or a device"
+    elif about.st_size < LFS_MOST and os.read(descriptor, len(_LFS_HEAD)) == _LFS_HEAD:
+        trouble = "a Git LFS stub, not audio: run `git lfs pull` in the corpus"
+    if trouble:
         os.close(descriptor)
-        raise
+        raise AudioError(trouble)
+    os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
 
 

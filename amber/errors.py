@@ -31,5 +31,5 @@ def some(names: Iterable[str], most: int = 5) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text that can be written: names of files may hold bytes that are not UTF-8, which become `\\udcff`."""
+    """Return a text that can be written: names of files may hold bytes that are not UTF-8, which are escaped."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

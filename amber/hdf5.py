@@ -103,7 +103,8 @@ def _followed(file: h5py.File, inner: str, place: Place) -> Any:
             continue
         link = node.get(name, getlink=True) if isinstance(node, h5py.Group) else None
         if isinstance(link, h5py.ExternalLink):
-            raise UserError(f"{place.option} {place}: a link to another file, {printable(link.filename)!r}; not followed")
+            other = printable(link.filename)
+            raise UserError(f"{place.option} {place}: a link to another file, {other!r}; not followed")
         if isinstance(link, h5py.SoftLink):
             hops += 1
             if hops > MOST_LINKS:

@@ -180,9 +180,10 @@ def _open(place: Place, corpus: Corpus, ids: list[str] | None, files: ExitStack)
         raise UserError(f"{where}: features must be numbers (N, D) or (N, L, D), found {source.dtype} {source.shape}")
     if ids is None:
         if len(source) != len(corpus):
+            swapped = source.shape[1] == len(corpus)
             raise UserError(
                 f"{where}: {len(source)} rows, but {len(corpus)} in the table; join by id with --ids FILE:/PATH"
-                + ("\nits second axis is as long as the table: are the axes swapped?" if _swapped(source, corpus) else "")
+                + ("\nits second axis is as long as the table: are the axes swapped?" if swapped else "")
             )
         _refuse_other_order(place, corpus, files)
         return _Array(place, source, np.arange(len(corpus)))
@@ -190,10 +191,6 @@ def _open(place: Place, corpus: Corpus, ids: list[str] | None, files: ExitStack)
         raise UserError(f"{where}: {len(source)} rows, but {len(ids)} ids")
     row_of = {name: row for row, name in enumerate(ids)}
     return _Array(place, source, np.array([row_of.get(name, -1) for name in corpus.ids], dtype=np.int64))
-
-
-def _swapped(source: h5py.Dataset, corpus: Corpus) -> bool:
-    return bool(source.shape[1] == len(corpus))
 
 
 def _refuse_other_order(place: Place, corpus: Corpus, files: ExitStack) -> None:

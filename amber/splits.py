@@ -30,7 +30,7 @@ Rows = NDArray[np.int64]
 Keys = list[str | None]
 
 ACTOR_RANGES = ((1001, 1018), (1019, 1036), (1037, 1054), (1055, 1072), (1073, 1091))
-# How people write the parts of an official division, in small letters without `set` and what is neither letter nor digit.
+# How people write the parts of an official division, in small letters and digits, without `set` at the end.
 PARTS = {
     "train": ("train", "training", "trn"),
     "dev": ("dev", "devel", "development", "val", "valid", "validation"),
@@ -179,7 +179,8 @@ def _named_parts(values: Keys, column: str) -> Keys:
 
 def _natural(value: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key that puts 2 before 10."""
-    return tuple((0, int(t), "") if t.isdecimal() and len(t) < 1000 else (1, 0, t) for t in re.findall(r"\d+|\D+", value))
+    pieces = re.findall(r"\d+|\D+", value)
+    return tuple((0, int(t), "") if t.isdecimal() and len(t) < 1000 else (1, 0, t) for t in pieces)
 
 
 def _rows(keys: Keys, wanted: set[str]) -> Rows:

@@ -227,7 +227,7 @@ def test_the_answers_of_each_rater(invented):
     assert loaded.corpus.column("consensus") == ["S", "A", None]  # of the tabulated file
     entries = loaded.ledger.entries
     assert entries["answers to practice clips (dropped)"] == ["finishedResponses.csv:6"]
-    assert entries["answers known to be duplicates (dropped)"] == ["finishedResponses.csv:7"]
+    assert entries["answers that a rater gave again (first kept)"] == [f"{CLIPS[0]}: p9"]
     assert entries["unknown label strings"] == [f"{CLIPS[2]}: Q"]
     assert "finishedResponses.csv:8" in entries["failed"]
 
@@ -295,7 +295,7 @@ def test_the_rehearsal_layout_reads_back_with_its_quirks_filed(tmp_path):
     every = crema_d.load(source(tmp_path, "crema-d", votes="per-rater"))
     assert every.corpus.ids == loaded.corpus.ids
     assert every.corpus.column("consensus") == loaded.corpus.column("consensus")
-    assert len(every.ledger.entries["answers known to be duplicates (dropped)"]) == 2
+    assert len(every.ledger.entries["answers that a rater gave again (first kept)"]) == 2
     assert len(every.corpus.votes().utterance) >= len(loaded.corpus.votes().utterance)
 
 

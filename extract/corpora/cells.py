@@ -31,7 +31,7 @@ class CellError(ValueError):
 
 
 def text(value: Any, column: str) -> str | None:
-    """Return a cell as text, stripped; None where it is empty. Whole numbers are texts, too: ids and speakers often are.
+    """Return a cell as text, stripped; None where it is empty. Whole numbers are texts, as ids often are.
 
     Raises
     ------
@@ -258,5 +258,3 @@ def _shown(value: Any) -> str:
     except (TypeError, ValueError, RecursionError):
         said = type(value).__name__
     return said if len(said) <= 60 else f"{said[:57]}…"
-
-

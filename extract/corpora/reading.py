@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -10,8 +12,12 @@ from amber.audio import LFS_MOST, is_lfs_stub
 from amber.corpus import Ledger, Utterance
 from amber.errors import UserError, some
 
-_REPLACED = "\N{REPLACEMENT CHARACTER}"
-_REPLACED_FILES = "files with bytes that are not UTF-8 (replaced)"
+_ESCAPED = re.compile("[\udc80-\udcff]")
+_WESTERN_FILES = "files with bytes that are not UTF-8 (read as Windows-1252)"
+# What such a byte is read as: each is another character, so that names that differ stay different.
+_WESTERN = {
+    0xDC00 + byte: char if (char := bytes([byte]).decode("cp1252", "ignore")) else chr(byte) for byte in range(128, 256)
+}
 
 
 def read_text(path: Path, ledger: Ledger) -> str:
@@ -21,21 +27,53 @@ def read_text(path: Path, ledger: Ledger) -> str:
 
 def decode(raw: bytes, name: str, ledger: Ledger) -> str:
     """Decode the content of the text file `name`, as `read_text` does."""
-    text = raw.decode("utf-8-sig", errors="replace")
-    if _REPLACED in text:
-        ledger.add(_REPLACED_FILES, name)
+    text, western = _western(raw.decode("utf-8-sig", errors="surrogateescape"))
+    if western:
+        ledger.add(_WESTERN_FILES, name)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def lines(path: Path, ledger: Ledger) -> Iterator[str]:
     """Yield the lines of a text file one by one, decoded as `read_text` does: for files too large to hold."""
-    replaced = False
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
+    any_western = False
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         for line in file:
-            replaced = replaced or _REPLACED in line
-            yield line
-    if replaced:
-        ledger.add(_REPLACED_FILES, path.name)
+            if line.isascii():
+                yield line
+            else:
+                text, western = _western(line)
+                any_western = any_western or western
+                yield text
+    if any_western:
+        ledger.add(_WESTERN_FILES, path.name)
+
+
+def csv_records(path: Path, ledger: Ledger) -> Iterator[tuple[int, list[str]]]:
+    """Yield the records of a CSV file, each with the line that it ends in, the header first.
+
+    Raises
+    ------
+    UserError
+        If its quotation marks do not match.
+
+    """
+    reader = csv.reader(lines(path, ledger), strict=True)
+    try:
+        for cells in reader:
+            yield reader.line_num, cells
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from None
+
+
+def whole(cell: str) -> int | None:
+    """Return the number in a cell, which a program may have written as `3.0`; None if it is no whole number."""
+    return int(cell.partition(".")[0]) if re.fullmatch(r"[0-9]{1,12}(?:\.0+)?", cell.strip()) else None
+
+
+def _western(text: str) -> tuple[str, bool]:
+    """Return a text with the bytes that are not UTF-8 read as Windows-1252, and whether there were any."""
+    fixed = text.translate(_WESTERN) if _ESCAPED.search(text) else text
+    return fixed, fixed is not text
 
 
 def files(folder: Path, pattern: str) -> Iterator[Path]:

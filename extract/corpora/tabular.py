@@ -141,9 +141,10 @@ def _records(file: TextIO, table: Table) -> Iterator[tuple[int, list[str]]]:
             return
         # Two stray quotation marks hide the rows between them in one cell, and the count of cells may be right.
         if len(held) > 1 and _are_rows(held, table):
+            last = begun + len(held) - 1
             raise UserError(
-                f"{table.path}, line {begun}: a quoted cell runs on to line {begun + len(held) - 1} over what looks like "
-                "whole rows\nclose the quotation mark, or write line breaks in a text as spaces"
+                f"{table.path}, line {begun}: a quoted cell runs on to line {last}, over what looks like whole rows\n"
+                "close the quotation mark, or write line breaks in a text as spaces"
             )
         yield begun, cells
 
