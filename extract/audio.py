@@ -22,7 +22,7 @@ LONGEST = 4 * 3600.0  # seconds of one utterance
 BLOCK = 1 << 24  # samples that are decoded at a time, all channels together
 _TOLERANCE = 0.05  # seconds by which a span may reach over the end, and a lossy file fall short of its header
 _LAST_BIT = 2.0**-14  # from lowest to highest sample: the last bit of 16, which holds no speech
-_CANCELLED = 0.01  # of the channels' peak; what is left of a voice and its inverse is less
+_CANCELLED = 0.05  # of the channels' level; what is left of a voice and its inverse is less
 
 
 def read(path: Path, rate: int, start: float | None = None, end: float | None = None) -> Signal:
@@ -70,7 +70,7 @@ def length(path: Path, rate: int, start: float | None = None, end: float | None 
     """
     with opened(path) as file:
         first, last = _span(file, start, end)
-        return max(1, round((last - first) / file.samplerate * rate))
+        return max(1, round((last - first) / int(file.samplerate) * rate))
 
 
 def hours(root: str, paths: Sequence[str], sample: int = 200) -> float | None:
@@ -106,7 +106,8 @@ def _span(file: soundfile.SoundFile, start: float | None, end: float | None) -> 
 
 def _mono(file: soundfile.SoundFile, count: int) -> Iterator[Signal]:
     """Yield the next `count` frames in blocks, channels averaged, (T,) each; refuse what holds no speech."""
-    left, highest, lowest, loudest = count, -np.inf, np.inf, 0.0
+    left, highest, lowest = count, -np.inf, np.inf
+    energy, mixed = 0.0, 0.0  # of the channels on average, and of their mean
     while left:
         samples = file.read(min(left, max(1, BLOCK // file.channels)), dtype="float32", always_2d=True)  # (T, channels)
         if not len(samples):
@@ -116,12 +117,13 @@ def _mono(file: soundfile.SoundFile, count: int) -> Iterator[Signal]:
             raise AudioError("holds samples that are not finite")
         highest, lowest = max(highest, mono.max()), min(lowest, mono.min())
         if file.channels > 1:
-            loudest = max(loudest, float(np.abs(samples).max()))
+            energy += float(np.vdot(samples, samples)) / file.channels
+            mixed += float(np.vdot(mono, mono))
         left -= len(samples)
         yield mono
     if left > (int(_TOLERANCE * file.samplerate) if file.format == "MP3" else 0):
         raise cut_short((count - left) / file.samplerate, count / file.samplerate)
-    if max(highest, -lowest) < _CANCELLED * loudest:
+    if mixed < _CANCELLED**2 * energy:
         raise AudioError("its channels cancel out: one is the inverse of the other; keep one of them")
     if highest - lowest <= _LAST_BIT:
         raise AudioError("holds no signal: all samples are the same, but for the last bit")

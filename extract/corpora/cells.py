@@ -81,6 +81,7 @@ def number(value: Any, column: str) -> float | None:
     """
     if value is None or (isinstance(value, float) and value != value):
         return None
+    found: float | None = None
     if isinstance(value, str):
         value = value.strip()
         if not value:
@@ -89,9 +90,10 @@ def number(value: Any, column: str) -> float | None:
         if found is None and value.lower().lstrip("+-") in ("nan", "inf", "infinity"):
             raise CellError(f"{column} must be a finite number, found {value!r}")
     elif isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-        found = float(value) if abs(value) < 1e308 else math.inf
-    else:
-        found = None
+        try:
+            found = float(value)
+        except OverflowError:
+            found = math.inf
     if found is None:
         comma = "; write decimals with a point" if isinstance(value, str) and re.fullmatch(r"\d+,\d+", value) else ""
         raise CellError(f"{column} must be a number, found {_shown(value)}{comma}")

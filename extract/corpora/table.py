@@ -104,7 +104,7 @@ class _Columns:
         further = [name for name in header if name not in {*named.values(), *counts, *truths, "truth"}]
         if "truth" in header:
             ledger.note("column `truth` is not read: a truth is given in truth_<label> columns")
-        if counts and named.pop("votes", None):
+        if counts and named.pop("votes", ""):
             ledger.note("column `votes` is not read: the vote_ columns are")
         return cls(named, counts, truths, further)
 

@@ -152,9 +152,9 @@ def _answers(clips: Sequence[_Clip], rng: np.random.Generator) -> Iterator[list[
                 row += 1
                 yield _answer(row, f"demo{(clip.number + rater) % 97:02d}", letter, condition, clip.number, clip.name)
     yield _answer(row + 1, "demo00", "H", 1, 7443, clips[0].name)
-    rater = f"demo{clips[0].number % 97:02d}"  # the first of those above
-    for number in (row + 2, row + 3):
-        yield _answer(number, rater, "S", 1, clips[0].number, clips[0].name)
+    first = f"demo{clips[0].number % 97:02d}"  # the first of those above
+    for again in (row + 2, row + 3):
+        yield _answer(again, first, "S", 1, clips[0].number, clips[0].name)
 
 
 def _answer(row: int, rater: str, letter: str, condition: int, number: int, name: str) -> list[Cell]:
