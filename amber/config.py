@@ -261,7 +261,9 @@ def _set(data: dict[str, Any], override: str) -> None:
 
 
 def _short(text: str) -> str:
-    return printable(text if len(text) <= 120 else f"{text[:117]}…")
+    """Return a text of the user's in one line that is not too long."""
+    line = " ".join(text[:1000].split())
+    return printable(line if len(line) <= 120 else f"{line[:117]}…")
 
 
 def _explain(model: type[BaseModel], error: ValidationError) -> str:

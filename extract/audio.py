@@ -19,7 +19,8 @@ Signal = NDArray[np.float32]
 
 SHORTEST = 0.025  # seconds: one analysis window
 LONGEST = 4 * 3600.0  # seconds of one utterance
-BLOCK = 1 << 24  # samples that are decoded at a time, all channels together
+LONG = 1 << 24  # samples, all channels together: what is longer is decoded block by block
+BLOCK = 1 << 21  # samples, likewise
 _TOLERANCE = 0.05  # seconds by which a span may reach over the end, and a lossy file fall short of its header
 _LAST_BIT = 2.0**-14  # from lowest to highest sample: the last bit of 16, which holds no speech
 _CANCELLED = 0.05  # of the channels' level; what is left of a voice and its inverse is less
@@ -107,9 +108,10 @@ def _span(file: soundfile.SoundFile, start: float | None, end: float | None) -> 
 def _mono(file: soundfile.SoundFile, count: int) -> Iterator[Signal]:
     """Yield the next `count` frames in blocks, channels averaged, (T,) each; refuse what holds no speech."""
     left, highest, lowest = count, -np.inf, np.inf
+    block = count if count * file.channels <= LONG else max(1, BLOCK // file.channels)
     energy, mixed = 0.0, 0.0  # of the channels on average, and of their mean
     while left:
-        samples = file.read(min(left, max(1, BLOCK // file.channels)), dtype="float32", always_2d=True)  # (T, channels)
+        samples = file.read(min(left, block), dtype="float32", always_2d=True)  # (T, channels)
         if not len(samples):
             break
         mono = samples.mean(axis=1)

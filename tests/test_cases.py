@@ -103,14 +103,16 @@ def test_bytes_of_another_encoding_never_merge_two_names(tmp_path: Path) -> None
     assert [line.strip() for line in lines(path, ledger)] == ["Müller", "Möller", "Größe"]
     every = bytes(range(128, 256))
     assert len(set(read_text(put(tmp_path, "all.txt", b"\n".join(bytes([b]) for b in every)), ledger))) == 129
-    assert ledger.entries["files with bytes that are not UTF-8 (read as Windows-1252)"] == ["names.txt"] * 2 + ["all.txt"]
+    assert ledger.entries["files with bytes that are not UTF-8 (read as Windows-1252)"] == ["names.txt"] * 2 + [
+        "all.txt"
+    ]
 
 
 # Quotation marks
 
 
 def test_a_quotation_mark_that_is_never_closed_is_named_with_its_line(tmp_path: Path) -> None:
-    marked = [f'u{i},{"" if i != 41 else chr(34)}he said {i},s,joy' for i in range(9000)]
+    marked = [f"u{i},{'' if i != 41 else chr(34)}he said {i},s,joy" for i in range(9000)]
     with pytest.raises(UserError, match=r"line 43\b.*131,072"):
         read(put(tmp_path, "t.csv", "\n".join(["id,text,speaker,votes", *marked]) + "\n"))
     with pytest.raises(UserError, match=r"line 43\b.*never closed"):
@@ -128,7 +130,7 @@ def test_a_text_may_have_lines_and_quotation_marks(tmp_path: Path) -> None:
     content = 'id,text,speaker,votes\nu1,"one, ""two""\nthree, four, five, six",s,joy\nu2,it\'s 5" long,s,joy\n'
     assert read(put(tmp_path, "t.csv", content)).corpus.column("text") == [
         'one, "two"\nthree, four, five, six',
-        'it\'s 5" long',
+        "it's 5\" long",
     ]
 
 
