@@ -110,7 +110,7 @@ def _announced(file: soundfile.SoundFile, path: Path) -> int:
         promised, there = int(shortened[1]), int(shortened[2])
         if promised % (1 << 31) >= _STREAMED or promised == 1 << 31 or promised <= there + _SLACK:
             return 0
-        return max(file.frames + 1, round(file.frames * promised / max(1, there)))
+        return int(max(file.frames + 1, round(file.frames * promised / max(1, there))))
     if file.format == "RF64" and (frames := _RF64.search(log)):
         return int(frames[1])
     if file.format == "NIST":

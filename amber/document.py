@@ -49,7 +49,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         self.level = getattr(self, "level", 0) + 1
         if self.level > DEEPEST:
-            raise yaml.MarkedYAMLError(problem=f"more than {DEEPEST} levels deep", problem_mark=self.get_mark())  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem=f"more than {DEEPEST} levels deep", problem_mark=self.get_mark())
         node: yaml.Node | None = super().compose_node(parent, index)
         self.level -= 1
         return node

@@ -156,11 +156,11 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
 
 def test_files_that_fail_are_closed(tmp_path: Path) -> None:
     bad = [put(tmp_path, "noise.wav", b"not audio" * 500), put(tmp_path, "cut.wav", encoded(voice(), "WAV")[:20_000])]
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for path in bad * 5:
         with pytest.raises(AudioError):
             audio.read(path, RATE)
-    assert len(os.listdir("/proc/self/fd")) <= before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 @pytest.mark.parametrize("rate", [16_000, 8_000, 44_100])
