@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
 
 from amber.config import Config
 from amber.corpus import FILE, Corpus, Modality
@@ -120,7 +119,7 @@ def read_corpus(folder: Path) -> tuple[Corpus | None, str]:
         return Corpus.read(folder / FILE), ""
     except UserError as error:
         return None, str(error)
-    except (pa.ArrowInvalid, OSError) as error:
+    except OSError as error:
         return None, f"{folder / FILE}: can't be read: {error}"
 
 

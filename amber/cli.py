@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -222,6 +224,9 @@ def evaluate(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong use or configuration, 130 interrupted."""
     settle()
+    for stream in (sys.stdout, sys.stderr):  # names of files may hold bytes that are not UTF-8
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         code = app(args=list(arguments), prog_name="amber", standalone_mode=False)
@@ -269,7 +274,7 @@ def _listed(text: str | None) -> list[Any] | None:
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    return [int(part) if part.isdigit() else part for part in parts]
+    return [int(part) if re.fullmatch(r"[0-9]{1,20}", part) else part for part in parts]
 
 
 def _dataset(config: Config, dataset: str | None) -> str | None:

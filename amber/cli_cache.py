@@ -12,6 +12,7 @@ import typer
 from amber.console import Console, print_result
 from amber.errors import UserError, some
 from amber.location import locate
+from amber.names import is_folder_name
 
 if TYPE_CHECKING:
     from amber.cache import Dataset, Entry
@@ -136,7 +137,7 @@ def import_(
     from amber.hdf5 import Place
     from amber.hdf5_import import import_ as run
 
-    if Path(dataset).name != dataset or dataset.startswith("."):
+    if not is_folder_name(dataset):
         raise UserError(f"--dataset: {dataset!r} can't be the name of a folder in the cache")
     if not table.exists():
         raise UserError(f"--table {table}: no such file")

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
+from amber import document
 from amber.console import print_result
-from amber.errors import UserError
+from amber.errors import UserError, printable
 
 app = typer.Typer(help="Check a corpus on disk, or write a synthetic one in a licensed layout.", rich_markup_mode=None)
 
@@ -56,5 +56,8 @@ def _options(pairs: list[str] | None) -> dict[str, Any]:
         key, sign, value = pair.partition("=")
         if not sign:
             raise UserError(f"--option {pair}: write it as key=value")
-        found[key.strip()] = yaml.safe_load(value)
+        try:
+            found[key.strip()] = document.parse(value)
+        except document.DocumentError as error:
+            raise UserError(f"--option {printable(pair)[:120]}: {error}") from None
     return found

@@ -12,20 +12,32 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from amber.errors import UserError, nearest
+from amber import document
+from amber.errors import UserError, nearest, printable
+from amber.names import is_folder_name
 
 M = TypeVar("M", bound=BaseModel)
+
+
+def _folder_name(name: str) -> str:
+    if not is_folder_name(name):
+        raise ValueError("must be the name of a folder, not a path")
+    return name
+
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**63)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 Divergence = Literal["kl", "reverse-kl", "js", "bhattacharyya", "hellinger"]
 Weighting = Literal["adaptive", "uniform", "confidence"]
 Layer = Literal["last", "mean", "all", "learned"] | Annotated[int, Field(ge=0)]
 LayerChoice = Layer | dict[Literal["speech", "text"], Layer]  # one choice for both modalities, or one for each
+FolderName = Annotated[str, AfterValidator(_folder_name)]
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 HeadName = Literal["speech", "text", "fusion"]
 ModelName = Literal["heads", "pool", "cross-fit", "uniform", "prior", "logistic", "svm", "mlp", "ridge"]
@@ -37,14 +49,14 @@ Scheme = Literal[
 class Section(BaseModel):
     """A part of the configuration: frozen, and strict about its keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class CorpusOptions(Section):
     """Which corpus, and where it lies."""
 
     dataset: str = "demo"
-    name: str | None = None  # the corpus's folder in the cache; the dataset where absent
+    name: FolderName | None = None  # the corpus's folder in the cache; the dataset where absent
     root: str | None = None
     options: dict[str, Any] = {}
 
@@ -144,7 +156,7 @@ class TrainOptions(Training):
     """Which runs there are, beside how one trains."""
 
     variants: list[str] = ["ce", "soft", "amber2"]
-    seeds: list[Annotated[int, Field(ge=0)]] = [0, 1, 2]
+    seeds: list[Seed] = [0, 1, 2]
     folds: Literal["all"] | list[Count] = "all"
     device: str = "auto"
     memory: Positive = 8.0  # GB that the features of an experiment may take
@@ -164,13 +176,13 @@ class EvaluateOptions(Section):
     """How results are judged."""
 
     resamples: Annotated[int, Field(ge=100)] = 10_000
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
 
 class Config(Section):
     """The whole pipeline."""
 
-    experiment: str | None = None
+    experiment: FolderName | None = None
     corpus: CorpusOptions = CorpusOptions()
     features: FeatureOptions = FeatureOptions()
     labels: LabelOptions = LabelOptions()
@@ -217,27 +229,16 @@ def dump(section: Section) -> str:
     return yaml.safe_dump(section.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key given twice is a mistake rather than a silent overwrite."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = [key for key in keys if keys.count(key) > 1]
-        if twice:
-            raise yaml.MarkedYAMLError(problem=f"key {twice[0]!r} is given twice", problem_mark=node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        data = _UniqueKeys(path.read_text(encoding="utf-8")).get_single_data()
+        with path.open(encoding="utf-8") as file:
+            data = document.parse(file.read(document.LARGEST + 1))
     except OSError as error:
         raise UserError(f"{path}: can't be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: is not UTF-8 text") from None
-    except yaml.MarkedYAMLError as error:
-        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{path}: not valid YAML{line}: {error.problem}") from None
+    except document.DocumentError as error:
+        raise UserError(f"{path}: {error}") from None
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -249,16 +250,22 @@ def _set(data: dict[str, Any], override: str) -> None:
     key, sign, value = override.partition("=")
     parts = key.strip().split(".")
     if not sign or not all(parts):
-        raise UserError(f"--set {override}: write it as section.key=value")
+        raise UserError(f"--set {_short(override)}: write it as section.key=value")
     for part in parts[:-1]:
         below = data.setdefault(part, {})
         if not isinstance(below, dict):
-            raise UserError(f"--set {override}: {part!r} is a value, not a section")
+            raise UserError(f"--set {_short(override)}: {part!r} is a value, not a section")
         data = below
     try:
-        data[parts[-1]] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UserError(f"--set {override}: {value!r} is not valid YAML") from None
+        data[parts[-1]] = document.parse(value)
+    except document.DocumentError as error:
+        raise UserError(f"--set {_short(override)}: {error}") from None
+
+
+def _short(text: str) -> str:
+    """Return a text of the user's in one line that is not too long."""
+    line = " ".join(text[:1000].split())
+    return printable(line if len(line) <= 120 else f"{line[:117]}…")
 
 
 def _explain(model: type[BaseModel], error: ValidationError) -> str:
@@ -270,7 +277,7 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         known = _keys(model, first["loc"][:-1])
         return f"unknown key {path!r}{nearest(str(first['loc'][-1]), known) or '; known: ' + ', '.join(known)}{more}"
-    return f"{path or 'the file'}: {first['msg']}, got {first['input']!r}{more}"
+    return f"{path or 'the file'}: {first['msg']}, got {_short(repr(first['input']))}{more}"
 
 
 def _keys(model: type[BaseModel], location: Iterable[int | str]) -> list[str]:

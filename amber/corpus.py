@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -19,10 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from amber.errors import UserError, some
+from amber import parquet
+from amber.errors import UserError, printable, some
 from amber.location import write_whole
 
 FILE = "utterances.parquet"
+BATCH = 20_000  # records that are held at a time while a corpus is built
 SCHEMA_VERSION = 1
 Modality = Literal["speech", "text"]
 MODALITIES: tuple[Modality, Modality] = ("speech", "text")
@@ -115,11 +118,11 @@ class Ledger:
 
     def add(self, category: str, *ids: str) -> None:
         """File `ids` under `category` (which then exists, even when no id is given)."""
-        self.entries.setdefault(category, []).extend(ids)
+        self.entries.setdefault(category, []).extend(map(printable, ids))
 
     def note(self, text: str) -> None:
         """Keep one remark, once."""
-        if text not in self.notes:
+        if (text := printable(text)) not in self.notes:
             self.notes.append(text)
 
     def lines(self) -> list[str]:
@@ -189,7 +192,9 @@ class Corpus:
     @classmethod
     def of(cls, utterances: Iterable[Utterance], **about: Any) -> Corpus:
         """Build a corpus from records; `about` is what the constructor takes beside the table."""
-        return cls(_to_table(list(utterances)), **about)
+        rest = iter(utterances)
+        tables = [_to_table(first) for first in iter(lambda: list(islice(rest, BATCH)), [])] or [_to_table([])]
+        return cls(_joined(tables), **about)
 
     def column(self, name: str) -> list[Any]:
         """Return one column as Python values (None where there is none), a value per utterance."""
@@ -230,7 +235,7 @@ class Corpus:
     def input_hash(self, modality: Modality) -> str:
         """Return a hash of what a feature set of `modality` depends on: ids, and audio spans or texts, in order."""
         names = ("id", "audio", "start", "end") if modality == "speech" else ("id", "text")
-        return _hash(self.column(name) for name in names)
+        return _hash(self.table[name] for name in names)
 
     def label_hash(self) -> str:
         """Return a hash of everything but audio and text: what training depends on beside the features."""
@@ -238,7 +243,7 @@ class Corpus:
         votes = self.votes()
         columns = (votes.utterance, votes.rater.tolist(), votes.is_self, votes.names)
         labels = (votes.labels, votes.label_vote, votes.secondary, votes.secondary_vote)
-        return _hash([names, *(self.column(name) for name in names), *columns, *labels])
+        return _hash([names, *(self.table[name] for name in names), *columns, *labels])
 
     def write(self, path: Path) -> None:
         """Write the corpus to a Parquet file, in one step: readers see the old file or the new one."""
@@ -255,16 +260,17 @@ class Corpus:
         Raises
         ------
         UserError
-            If there is no such file, or it was not written by this schema version.
+            If there is no such file, it was not written by this schema version, or it is damaged.
 
         """
         if not path.is_file():
             raise UserError(f"no utterances at {path}: run `amber extract` for this dataset first")
-        with path.open("rb") as file:
-            table = pq.read_table(file)
-        about = json.loads((table.schema.metadata or {}).get(b"amber", b"{}"))
+        table = parquet.read(path)
+        about = _about_of(table)
         if about.pop("schema_version", None) != SCHEMA_VERSION:
             raise UserError(f"{path} was not written by this version of amber: run `amber extract` again")
+        if not _fits_contract(table, about):
+            raise UserError(f"{path} is damaged: it does not hold the columns of utterances; run `amber extract` again")
         return cls(table.replace_schema_metadata(None), **about)
 
     def _about(self) -> dict[str, Any]:
@@ -278,6 +284,45 @@ class Corpus:
         }
 
 
+def _about_of(table: pa.Table) -> dict[str, Any]:
+    """Return what a file says of its corpus; nothing where that can't be read."""
+    try:
+        about = json.loads((table.schema.metadata or {}).get(b"amber", b"{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def _fits_contract(table: pa.Table, about: dict[str, Any]) -> bool:
+    """Return whether a table has the columns of the contract, further ones of strings, and facts about the corpus."""
+    types = dict(zip(table.column_names, table.schema.types, strict=True))
+    if len(types) < table.num_columns or any(types.get(name) != kind for name, kind in _COLUMNS.items()):
+        return False
+    if any(kind != pa.string() for name, kind in types.items() if name not in _COLUMNS):
+        return False
+    if any(table[name].null_count for name in ("id", "votes")) or not _whole_votes(table["votes"].combine_chunks()):
+        return False
+    classes, names = about.get("classes"), about.get("consensus_names")
+    return (
+        about.keys() == {"name", "release", "root", "synthetic", "classes", "consensus_names"}
+        and all(isinstance(about[name], str) for name in ("name", "release", "root"))
+        and isinstance(about["synthetic"], bool)
+        and isinstance(classes, list)
+        and all(isinstance(name, str) for name in classes)
+        and isinstance(names, dict)
+        and all(isinstance(name, str) for name in names.values())
+        and all(len(truth) == len(classes) for truth in table["truth"].to_pylist() if truth is not None and classes)
+    )
+
+
+def _whole_votes(votes: pa.Array) -> bool:
+    """Return whether every vote has all its parts."""
+    struct = votes.flatten()
+    lists = [struct.field(name) for name in ("labels", "secondary")]
+    parts = [struct, struct.field("rater"), struct.field("is_self"), *lists, *(part.flatten() for part in lists)]
+    return not any(part.null_count for part in parts)
+
+
 def _to_table(utterances: list[Utterance]) -> pa.Table:
     plain = {
         name: pa.array([getattr(u, name) for u in utterances], type=_COLUMNS[name])
@@ -288,6 +333,18 @@ def _to_table(utterances: list[Utterance]) -> pa.Table:
     extra = {name: pa.array([u.extra.get(name) for u in utterances], type=pa.string()) for name in extra_names}
     arrays = {**plain, "votes": _votes_array(utterances), **extra}
     return pa.table({name: arrays[name] for name in (*COLUMNS, *extra_names)})
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    """Join tables whose further columns may differ; these follow by name."""
+    table = pa.concat_tables(tables, promote_options="default")
+    further = sorted(set(table.column_names) - set(COLUMNS))
+    tables.clear()
+    columns = {}
+    for name in (*COLUMNS, *further):  # one by one, so that no more than one column is there twice
+        columns[name] = table[name].combine_chunks()
+        table = table.drop_columns([name])
+    return pa.table(columns)
 
 
 def _votes_array(utterances: list[Utterance]) -> pa.Array:
@@ -327,7 +384,21 @@ def _flat(lists: pa.Array) -> tuple[pa.Array, NDArray[np.int64]]:
 def _hash(columns: Iterable[Any]) -> str:
     digest = hashlib.sha256()
     for column in columns:
-        raw = column.tobytes() if isinstance(column, np.ndarray) else json.dumps(column, ensure_ascii=False).encode()
-        digest.update(raw)
+        if isinstance(column, pa.ChunkedArray):
+            for piece in _json_pieces(column):
+                digest.update(piece)
+        elif isinstance(column, np.ndarray):
+            digest.update(column.tobytes())
+        else:
+            digest.update(json.dumps(column, ensure_ascii=False).encode())
         digest.update(b"\0")
     return digest.hexdigest()[:16]
+
+
+def _json_pieces(column: pa.ChunkedArray) -> Iterator[bytes]:
+    """Yield the JSON list of a column's values piece by piece: as a whole it is larger than the column."""
+    yield b"["
+    for start in range(0, len(column), BATCH):
+        listed = json.dumps(column.slice(start, BATCH).to_pylist(), ensure_ascii=False)[1:-1]
+        yield (", " if start else "").encode() + listed.encode()
+    yield b"]"

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 class UserError(Exception):
     """A mistake of the user's: wrong use, configuration or input (exit code 2).
 
-    The message is one to three lines: what is wrong, where, and the mend.
+    The message is one to three lines: what is wrong, where, and the fix.
     """
 
 
@@ -28,3 +28,8 @@ def some(names: Iterable[str], most: int = 5) -> str:
     listed = list(names)
     more = len(listed) - most
     return ", ".join(listed[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def printable(text: str) -> str:
+    """Return a text that can be written: names of files may hold bytes that are not UTF-8, which are escaped."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -7,8 +7,10 @@ The export goes unit by unit, so that memory does not grow with the corpus, and 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,13 @@ from numpy.typing import NDArray
 
 from amber.console import Console
 from amber.corpus import Corpus
-from amber.errors import UserError, some
+from amber.errors import UserError, printable, some
 from amber.store import FeatureStore
 from amber.unit import USABLE
+
+LARGEST_RATIO = 2_000  # of what an array claims to its file: the best that compression does is about 1,000
+LARGEST_BLOCK = 1 << 30  # bytes that are read at once, at least: a chunk, and a row
+MOST_LINKS = 16  # from one to the next
 
 Pick = Callable[[NDArray[Any]], NDArray[Any]]  # (n, L, D) -> (n, D) or (n, L, D)
 
@@ -58,23 +64,75 @@ class Place:
         Raises
         ------
         UserError
-            If there is no such file, it is not HDF5, or it holds no such dataset; the message lists what it holds.
+            If there is no such file, it is not HDF5, or it holds no such dataset (the message lists what it holds);
+            if the dataset draws on other files, or claims more than its own can hold.
 
         """
         if not self.file.is_file():
             raise UserError(f"{self.option} {self}: no such file")
-        try:
+        with reading(self):
             file = files.enter_context(h5py.File(self.file, "r"))
-        except OSError as error:
-            raise UserError(f"{self.option} {self.file}: can't be read as HDF5: {error}") from None
-        found = file.get(self.inner)
-        if not isinstance(found, h5py.Dataset):
+            found = _followed(file, self.inner, self)
+            if isinstance(found, h5py.Dataset):
+                _refuse_stranger(found, self.file.stat().st_size, self)
+                return found
             there: list[str] = []
             file.visititems(lambda name, item: there.append(f"/{name}") if isinstance(item, h5py.Dataset) else None)
-            what = "is a group" if isinstance(found, h5py.Group) else "is not there"
-            holds = f"the file holds {some(there, 9) or 'nothing'}"
-            raise UserError(f"{self.option} {self.file}: /{self.inner} {what}; {holds}")
-        return found
+        what = "is a group" if isinstance(found, h5py.Group) else "is not there"
+        holds = f"the file holds {some(map(printable, there), 9) or 'nothing'}"
+        raise UserError(f"{self.option} {self.file}: /{self.inner} {what}; {holds}")
+
+
+@contextmanager
+def reading(place: Place) -> Iterator[None]:
+    """Turn what h5py raises for a damaged or foreign file into a `UserError`."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, TypeError, LookupError, OverflowError, MemoryError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{place.option} {place}: can't be read as HDF5: {printable(reason)[:200]}") from None
+
+
+def _followed(file: h5py.File, inner: str, place: Place) -> Any:
+    """Return what lies at a path of a file, or None; links that lead out of the file are refused, not opened."""
+    node: Any = file
+    names, hops = deque(inner.split("/")), 0
+    while names:
+        name = names.popleft()
+        if not name or name == ".":
+            continue
+        link = node.get(name, getlink=True) if isinstance(node, h5py.Group) else None
+        if isinstance(link, h5py.ExternalLink):
+            other = printable(link.filename)
+            raise UserError(f"{place.option} {place}: a link to another file, {other!r}; not followed")
+        if isinstance(link, h5py.SoftLink):
+            hops += 1
+            if hops > MOST_LINKS:
+                raise UserError(f"{place.option} {place}: a link that leads to itself")
+            node = file if link.path.startswith("/") else node
+            names.extendleft(reversed(link.path.split("/")))
+        elif link is None:
+            return None
+        else:
+            node = node[name]
+    return node
+
+
+def _refuse_stranger(found: h5py.Dataset, size: int, place: Place) -> None:
+    """Refuse a dataset whose values lie in other files, or that claims more than its file can hold."""
+    if found.external:
+        raise UserError(f"{place.option} {place}: its values are in another file, {found.external[0][0]!r}; not read")
+    if found.is_virtual:
+        raise UserError(f"{place.option} {place}: a virtual dataset, made of others; store the values themselves")
+    if found.shape is None:
+        raise UserError(f"{place.option} {place}: an empty dataset, without a shape")
+    claimed = math.prod(found.shape) * found.dtype.itemsize
+    if claimed > LARGEST_RATIO * size:
+        raise UserError(f"{place.option} {place}: claims {found.shape} values, which {size:,} bytes can't hold")
+    chunk = math.prod(found.chunks or (0,)) * found.dtype.itemsize
+    row = math.prod(found.shape[1:]) * found.dtype.itemsize
+    if max(chunk, row) > LARGEST_BLOCK:
+        raise UserError(f"{place.option} {place}: a chunk or row of {max(chunk, row) / 1e9:.1f} GB; too much at a time")
 
 
 def export(

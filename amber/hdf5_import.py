@@ -24,7 +24,8 @@ from amber.console import Console
 from amber.corpus import FILE, Corpus, Ledger, Modality
 from amber.errors import UserError, some
 from amber.features import FeatureSpec
-from amber.hdf5 import Place
+from amber.hdf5 import Place, reading
+from amber.names import fold
 from amber.store import FeatureStore
 from amber.unit import Status, Unit
 
@@ -48,15 +49,31 @@ class _Array:
     def shape(self) -> tuple[int, int]:
         return (self.source.shape[1] if self.source.ndim == 3 else 1, self.source.shape[-1])  # (L, D)
 
+    def is_synthetic(self) -> bool:
+        """Return whether the file says that it is of made-up data."""
+        with reading(self.place):
+            return bool(np.any(self.source.file.attrs.get("synthetic", False)))
+
+    def axes(self) -> str:
+        """Say how the axes were taken."""
+        layers, dim = self.shape
+        return f"{layers} layer{'' if layers == 1 else 's'} of {dim} dimensions"
+
+    def is_ours(self) -> bool:
+        """Return whether `amber cache export` wrote the array, so that its second axis is known to be layers."""
+        with reading(self.place):
+            return "spec" in self.source.attrs
+
     def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Return some rows, each wanted once, (n, L, D)."""
         if not len(rows):
             return np.zeros((0, *self.shape), dtype=self.dtype)
-        if (np.diff(rows) == 1).all():
-            block = self.source[rows[0] : rows[-1] + 1]
-        else:  # HDF5 reads rows in rising order only
-            order = np.argsort(rows)
-            block = self.source[rows[order]][np.argsort(order)]
+        with reading(self.place):
+            if (np.diff(rows) == 1).all():
+                block = self.source[rows[0] : rows[-1] + 1]
+            else:  # HDF5 reads rows in rising order only
+                order = np.argsort(rows)
+                block = self.source[rows[order]][np.argsort(order)]
         with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is counted
             return np.asarray(block).astype(self.dtype).reshape(-1, *self.shape)
 
@@ -123,8 +140,14 @@ def import_(
         arrays = {modality: _open(place, corpus, ids, files) for modality, place in places.items()}
         if ids:
             _account_for(corpus, ids, ledger, console)
-        made_up = any(bool(array.source.file.attrs.get("synthetic", False)) for array in arrays.values())
+        made_up = any(array.is_synthetic() for array in arrays.values())
         corpus.synthetic = corpus.synthetic or made_up
+        for modality, array in arrays.items():
+            if array.shape[0] > 1 and not array.is_ours():
+                console.warn(
+                    f"{modality}: {array.place} {array.source.shape} is taken as {array.axes()}; "
+                    "if an axis is time, average over it first"
+                )
         contents = {modality: _read_through(array, ids, console) for modality, array in arrays.items()}
         if not former or not former.same_as(corpus):
             corpus.write(folder / FILE)
@@ -134,12 +157,15 @@ def import_(
 
 def _read_ids(place: Place, files: ExitStack) -> list[str]:
     source = place.open(files)
-    if source.ndim != 1 or h5py.check_string_dtype(source.dtype) is None:
+    with reading(place):
+        is_strings = source.ndim == 1 and h5py.check_string_dtype(source.dtype) is not None
+    if not is_strings:
         raise UserError(f"{place.option} {place}: ids must be strings (N,), found {source.dtype} {source.shape}")
-    try:
-        ids = [name.strip() for name in source.asstr("utf-8")[:].tolist()]
-    except UnicodeDecodeError:
-        raise UserError(f"{place.option} {place}: ids must be UTF-8") from None
+    with reading(place):
+        try:
+            ids = [name.strip() for name in source.asstr("utf-8")[:].tolist()]
+        except UnicodeDecodeError:
+            raise UserError(f"{place.option} {place}: ids must be UTF-8") from None
     twice = [name for name, count in Counter(ids).items() if count > 1]
     if twice:
         raise UserError(f"{place.option} {place}: {len(twice)} ids occur more than once: {some(twice)}")
@@ -148,12 +174,16 @@ def _read_ids(place: Place, files: ExitStack) -> list[str]:
 
 def _open(place: Place, corpus: Corpus, ids: list[str] | None, files: ExitStack) -> _Array:
     source, where = place.open(files), f"{place.option} {place}"
-    if source.dtype.kind not in "fiu" or source.ndim not in (2, 3) or 0 in source.shape:
+    with reading(place):
+        kind = source.dtype.kind
+    if kind not in "fiu" or source.ndim not in (2, 3) or 0 in source.shape:
         raise UserError(f"{where}: features must be numbers (N, D) or (N, L, D), found {source.dtype} {source.shape}")
     if ids is None:
         if len(source) != len(corpus):
+            swapped = source.shape[1] == len(corpus)
             raise UserError(
                 f"{where}: {len(source)} rows, but {len(corpus)} in the table; join by id with --ids FILE:/PATH"
+                + ("\nits second axis is as long as the table: are the axes swapped?" if swapped else "")
             )
         _refuse_other_order(place, corpus, files)
         return _Array(place, source, np.arange(len(corpus)))
@@ -179,14 +209,26 @@ def _account_for(corpus: Corpus, ids: list[str], ledger: Ledger, console: Consol
     """File which ids stand on one side only."""
     known, given = set(corpus.ids), set(ids)
     if not known & given:
-        raise UserError(f"--ids: none of them ({some(ids, 3)}) is in the table ({some(corpus.ids, 3)})")
+        raise UserError(
+            f"--ids: none of them ({some(ids, 3)}) is in the table ({some(corpus.ids, 3)}){_alike(known, given)}"
+        )
     for what, lone in (
         ("features of ids that are not in the table", [name for name in ids if name not in known]),
         ("without features", [name for name in corpus.ids if name not in given]),
     ):
         ledger.add(what, *lone)
         if lone:
-            console.warn(f"{what}: {len(lone)} ({some(lone)})")
+            console.warn(f"{what}: {len(lone)} ({some(lone)}){_alike(known - given, given - known)}")
+
+
+def _alike(known: set[str], given: set[str]) -> str:
+    """Return a hint for ids that would join but for how they are written."""
+    spelled = {fold(name): name for name in known}
+    for name in sorted(given):
+        for how, key in (("case, blanks or accents", fold(name)), ("an ending or folder", fold(Path(name).stem))):
+            if key in spelled:
+                return f"\n{name!r} and {spelled[key]!r} differ in {how} only: write them alike"
+    return ""
 
 
 def _read_through(array: _Array, ids: list[str] | None, console: Console) -> _Content:
@@ -218,7 +260,7 @@ def _store(corpus: Corpus, modality: Modality, array: _Array, content: _Content,
         console.warn(f"{modality}: {len(failed)} rows are not finite in {array.dtype} ({some(failed)})")
     counts = np.bincount(store.status(), minlength=len(Status))
     said = ", ".join(f"{counts[status]} {status.name.lower()}" for status in Status if counts[status])
-    return f"{store.location}: {said} ({len(missing)} of {len(store.committed())} units done now)"
+    return f"{store.location}: {array.axes()}: {said} ({len(missing)} of {len(store.committed())} units done now)"
 
 
 def _unit(array: _Array, content: _Content, span: range) -> Unit:

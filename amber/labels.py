@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from amber.config import LabelOptions
 from amber.corpus import Corpus, Votes
 from amber.errors import UserError, nearest, some
+from amber.names import fold, spellings
 
 Floats = NDArray[np.float64]
 Y = TypeVar("Y", bound=Any)  # an array or a tensor: torch is not imported here
@@ -125,8 +126,8 @@ class LabelSpace:
         owner: dict[str, str] = {}
         for name, labels in classes.items():
             for label in labels:
-                if owner.setdefault(label.strip().lower(), name) != name:
-                    raise UserError(f"labels.classes: {label!r} is in two classes, {owner[label.lower()]} and {name}")
+                if owner.setdefault(fold(label), name) != name:
+                    raise UserError(f"labels.classes: {label!r} is in two classes, {owner[fold(label)]} and {name}")
         other = options.other or base.other or "drop"
         if other == "keep" and OTHER in classes:
             raise UserError("labels.classes: there is a class `other` already; with `other: keep` name it differently")
@@ -193,7 +194,7 @@ class LabelSpace:
 
     def _weighted_labels(self, votes: Votes) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
         """Return (vote, label, weight) of all labels that count, one row per distinct label of a vote."""
-        codes, same = np.unique([name.strip().lower() for name in votes.names] or [""], return_inverse=True)
+        codes, same = np.unique([fold(name) for name in votes.names] or [""], return_inverse=True)
         vote, label = votes.label_vote, same[votes.labels] if len(votes.labels) else votes.labels
         if self.options.multiple == "first":
             first = np.unique(vote, return_index=True)[1]
@@ -217,9 +218,9 @@ class LabelSpace:
     def _class_of(self, names: Iterable[str]) -> NDArray[np.int64]:
         """Return the class of each label name; one past the last class for labels outside all classes."""
         options = self.options.classes or {}
-        known = {label.strip().lower(): i for i, labels in enumerate(options.values()) for label in labels}
+        known = {fold(label): i for i, labels in enumerate(options.values()) for label in labels}
         outside = len(options)  # the class `other` where it is kept, else the column of no class
-        return np.array([known.get(name.strip().lower(), outside) for name in names], dtype=np.int64)
+        return np.array([known.get(fold(name), outside) for name in names], dtype=np.int64)
 
     def _subset(self, corpus: Corpus, counts: Counts) -> NDArray[np.bool_]:
         inside: Floats = counts.inside.sum(axis=1)
@@ -285,5 +286,7 @@ def _classes(options: LabelOptions, corpus: Corpus) -> tuple[dict[str, list[str]
             raise UserError(f"labels.preset: unknown {preset!r}{nearest(preset, PRESETS)}; known: {some(PRESETS, 9)}")
         base = PRESETS[preset]
         return base.classes or {}, base
-    named = corpus.classes or tuple(sorted({name.strip() for name in corpus.votes().names}, key=str.lower))
-    return {name: [name] for name in named if not name.lower().startswith(OTHER)}, options
+    spelled = spellings(name.strip() for name in corpus.classes or sorted(corpus.votes().names, key=str.lower))
+    if not corpus.classes:  # the spelling in small letters, where there is one, gives the class its name
+        spelled = {folded: sorted(names, key=lambda name: (name != folded, name)) for folded, names in spelled.items()}
+    return {names[0]: names for folded, names in spelled.items() if not folded.startswith(OTHER)}, options

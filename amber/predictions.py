@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from amber.errors import UserError
+from amber import parquet
+from amber.errors import UserError, some
 
 FILE = "predictions.parquet"
 STUDENT = "student"
@@ -98,17 +99,18 @@ def read(path: Path) -> Predictions:
     Raises
     ------
     UserError
-        If the file is missing, or lacks a column of the contract.
+        If the file is missing or damaged, or lacks a column of the contract.
 
     """
-    try:
-        table = pq.read_table(path)
-    except (FileNotFoundError, pa.ArrowInvalid) as error:
-        raise UserError(f"{path}: can't be read as predictions: {error}") from None
+    table = parquet.read(path)
     classes = tuple(n.removeprefix("y_") for n in table.column_names if n.startswith("y_"))
     missing = [n for n in (*_KEYS, *(f"p_{c}" for c in classes)) if n not in table.column_names]
     if missing or not classes:
         raise UserError(f"{path}: not a predictions file, it lacks {', '.join(missing) or 'y_<class> columns'}")
+    numbers = [n for n in table.column_names if n.startswith(("y_", "p_", "truth_"))]
+    odd = [n for n in (*_KEYS, *numbers) if not _as_written(table, n)]
+    if odd:
+        raise UserError(f"{path}: damaged, or not a predictions file: not as it is written: {some(odd)}")
 
     def matrix(prefix: str) -> NDArray[np.float64]:
         return np.column_stack([table[f"{prefix}_{c}"].to_numpy() for c in classes])
@@ -116,3 +118,12 @@ def read(path: Path) -> Predictions:
     has_truth = all(f"truth_{c}" in table.column_names for c in classes)
     keys = {name: table[name].to_numpy() for name in _KEYS}
     return Predictions(classes, keys, matrix("y"), matrix("p"), matrix("truth") if has_truth else None)
+
+
+def _as_written(table: pa.Table, name: str) -> bool:
+    """Return whether a table has one column of a name, of its type and without gaps; a speaker may be unknown."""
+    if table.column_names.count(name) != 1:
+        return False
+    column = table[name]
+    fits = column.type == _KEYS[name] if name in _KEYS else pa.types.is_floating(column.type)
+    return bool(fits and (name == "speaker" or not column.null_count))

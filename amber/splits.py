@@ -8,6 +8,8 @@
 | `speaker-folds` | k groups of speakers of about equal size: test one, dev = the next (cyclic) |
 | `actor-ranges` | CREMA-D's five ranges of actors, as EMO-SUPERB uses them: test one, dev = the next (cyclic) |
 | `column` | values train, dev, test: one fold; any others: test one value, dev = the next (cyclic) |
+
+Parts have the names that people give them (`PARTS`); beside such names, any other value is refused.
 """
 
 from __future__ import annotations
@@ -28,6 +30,16 @@ Rows = NDArray[np.int64]
 Keys = list[str | None]
 
 ACTOR_RANGES = ((1001, 1018), (1019, 1036), (1037, 1054), (1055, 1072), (1073, 1091))
+# How people write the parts of an official division, in small letters and digits, without `set` at the end.
+PARTS = {
+    "train": ("train", "training", "trn"),
+    "dev": ("dev", "devel", "development", "val", "valid", "validation"),
+    "test1": ("test", "testing", "tst", "test1"),
+    "test2": ("test2",),
+    "test3": ("test3",),
+}
+EITHER = ("eval", "evaluation")  # some call dev so and some test: it is the one that is not there by another name
+_PART_OF = {written: part for part, names in PARTS.items() for written in names}
 DATASET_SCHEMES = {
     "demo": "leave-one-session-out",
     "iemocap": "leave-one-session-out",
@@ -132,9 +144,43 @@ def leaks(fold: Fold, corpus: Corpus) -> Leaks:
     return Leaks(len(shared), dict(by_scenario), unknown)
 
 
+def part_of(written: str) -> str | None:
+    """Return the part that a name means (`dev` for Validation and Development); None for an unknown one."""
+    return _PART_OF.get(_key(written))
+
+
+def _key(written: str) -> str:
+    return re.sub(r"[\W_]", "", written).lower().removesuffix("set")
+
+
+def _named_parts(values: Keys, column: str) -> Keys:
+    """Return the part that each value means.
+
+    Raises
+    ------
+    UserError
+        If a value is the name of no part, or of one that can't be told.
+
+    """
+    known = {value: part_of(value) for value in dict.fromkeys(values) if value}
+    either = [value for value in known if _key(value) in EITHER]
+    open_parts = {"dev", "test1"} - set(known.values())
+    if either and len(open_parts) == 1:
+        known |= dict.fromkeys(either, *open_parts)
+    unknown = [value for value, part in known.items() if part is None]
+    if unknown:
+        named = sorted(map(repr, known.keys() - set(unknown)))
+        raise UserError(
+            f"splits: column {column!r} has {some(map(repr, unknown))} beside {some(named) or 'no other value'}\n"
+            "parts are called train, dev (valid, validation, devel) and test; for folds, call none of them so"
+        )
+    return [known[value] if value else None for value in values]
+
+
 def _natural(value: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key that puts 2 before 10."""
-    return tuple((0, int(t), "") if t.isdigit() else (1, 0, t) for t in re.findall(r"\d+|\D+", value))
+    pieces = re.findall(r"\d+|\D+", value)
+    return tuple((0, int(t), "") if t.isdecimal() and len(t) < 1000 else (1, 0, t) for t in pieces)
 
 
 def _rows(keys: Keys, wanted: set[str]) -> Rows:
@@ -156,13 +202,14 @@ def _fold(number: int, name: str, keys: Keys, dev: set[str], test: set[str]) -> 
 
 
 def _official(split: Keys, test: str) -> Fold:
-    parts = {"test1": {"test", "test1"}, "test2": {"test2"}, "both": {"test", "test1", "test2"}}
+    parts = {"test1": {"test1"}, "test2": {"test2"}, "both": {"test1", "test2"}}
     if test not in parts:
         raise UserError(f"corpus.options.test: unknown {test!r}{nearest(test, parts)}; known: {some(parts)}")
-    keys: Keys = [s.lower() if s else None for s in split]
+    keys: Keys = [s or None for s in split]
     if not any(keys):
         raise UserError("splits.scheme: official, but the corpus has no partition of its own; choose another scheme")
-    return Fold(1, test, _rows(keys, {"train"}), _rows(keys, {"dev"}), _rows(keys, parts[test]))
+    named = _named_parts(keys, "split")
+    return Fold(1, test, _rows(named, {"train"}), _rows(named, {"dev"}), _rows(named, parts[test]))
 
 
 def _by_speaker(speakers: Keys, sessions: Keys) -> list[Fold]:
@@ -194,18 +241,19 @@ def _balanced_groups(speakers: Keys, k: int) -> Keys:
 
 
 def _actor_range(speaker: str | None) -> str | None:
-    number = int(speaker) if speaker and speaker.isdigit() else -1
+    number = int(speaker) if speaker and re.fullmatch(r"\d{1,9}", speaker) else -1
     return next((f"{low}-{high}" for low, high in ACTOR_RANGES if low <= number <= high), None)
 
 
 def _by_column(corpus: Corpus, column: str) -> list[Fold]:
     if column not in corpus.columns():
-        raise UserError(f"splits.column: the corpus has no column {column!r}; it has {some(corpus.columns(), 20)}")
+        near = nearest(column, corpus.columns())
+        raise UserError(f"splits.column: no column {column!r}{near}; the corpus has {some(corpus.columns(), 20)}")
     values: Keys = [str(v) if v is not None else None for v in corpus.column(column)]
-    lowered: Keys = [v.lower() if v else None for v in values]
-    if set(lowered) - {None} <= {"train", "dev", "test"}:
-        return [Fold(1, "test", _rows(lowered, {"train"}), _rows(lowered, {"dev"}), _rows(lowered, {"test"}))]
-    return _rotate(values, column)
+    if not any(part_of(v) or _key(v) in EITHER for v in values if v):
+        return _rotate(values, column)
+    named = _named_parts(values, column)
+    return [Fold(1, "test", _rows(named, {"train"}), _rows(named, {"dev"}), _rows(named, {"test1", "test2", "test3"}))]
 
 
 def _check_speakers(fold: Fold, speakers: Sequence[str | None], refuse_unknown: bool) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
+from amber import audio
 from amber.cache import Dataset, Entry
 from amber.console import Console
 from amber.corpus import FILE, Corpus
@@ -108,7 +108,7 @@ def _odd_lengths(unit: Unit, hop: float, corpus: Corpus, rows: range) -> Iterato
 
 def _seconds(path: Path, start: float | None, end: float | None) -> float | None:
     try:
-        whole = soundfile.info(path).duration if end is None else end
-    except (OSError, soundfile.LibsndfileError):
+        whole = audio.seconds(path) if end is None else end
+    except audio.AudioError:
         return None
-    return float(whole) - (start or 0.0)
+    return whole - (start or 0.0)

@@ -84,8 +84,8 @@ def timed_loop(model_folder: Path, paths: list[Path], out: Path) -> float:
     """Return the seconds of the loop that people write."""
     started = time.perf_counter()
     model, extractor = (
-        AutoModel.from_pretrained(model_folder).eval(),
-        AutoFeatureExtractor.from_pretrained(model_folder),
+        AutoModel.from_pretrained(model_folder, trust_remote_code=False).eval(),
+        AutoFeatureExtractor.from_pretrained(model_folder, trust_remote_code=False),
     )
     for path in paths:
         samples, rate = soundfile.read(path, dtype="float32")

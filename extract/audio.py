@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,29 +11,19 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from .corpora.reading import is_lfs_stub
+from amber.audio import AudioError, cut_short, opened, seconds
+
+__all__ = ["LONGEST", "SHORTEST", "AudioError", "Signal", "hours", "length", "read"]
 
 Signal = NDArray[np.float32]
 
 SHORTEST = 0.025  # seconds: one analysis window
-
-
-class AudioError(ValueError):
-    """An audio file that can't be used; the message says why."""
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
-    """Open an audio file; whatever is wrong with it, then or while it is read, is an `AudioError`."""
-    try:
-        if is_lfs_stub(path):
-            raise AudioError("a Git LFS stub, not audio: run `git lfs pull` in the corpus")
-        with soundfile.SoundFile(path) as file:
-            yield file
-    except FileNotFoundError:
-        raise AudioError("no such file") from None
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise AudioError(f"can't be read: {error}") from None
+LONGEST = 4 * 3600.0  # seconds of one utterance
+LONG = 1 << 24  # samples, all channels together: what is longer is decoded block by block
+BLOCK = 1 << 21  # samples, likewise
+_TOLERANCE = 0.05  # seconds by which a span may reach over the end, and a lossy file fall short of its header
+_LAST_BIT = 2.0**-14  # from lowest to highest sample: the last bit of 16, which holds no speech
+_CANCELLED = 0.05  # of the channels' level; what is left of a voice and its inverse is less
 
 
 def read(path: Path, rate: int, start: float | None = None, end: float | None = None) -> Signal:
@@ -56,25 +46,18 @@ def read(path: Path, rate: int, start: float | None = None, end: float | None = 
     Raises
     ------
     AudioError
-        If the file is missing, a Git LFS stub, unreadable or shorter than its span; if it holds less than 25 ms, or
-        samples that are not finite.
+        If the file is missing, no audio file, unreadable, or shorter than its span or than its header says; if it
+        holds less than 25 ms, more than four hours, no signal, or samples that are not finite.
 
     """
-    with _opened(path) as file:
-        first = round((start or 0.0) * file.samplerate)
-        last = round(end * file.samplerate) if end is not None else file.frames
-        if not 0 <= first < last or last > file.frames + file.samplerate // 20:
-            whole = file.frames / file.samplerate
-            raise AudioError(f"the span {start or 0:g} to {end} s is not within its {whole:.2f} s")
+    with opened(path) as file:
+        first, last = _span(file, start, end)
         file.seek(first)
-        samples = file.read(last - first, dtype="float32", always_2d=True)  # (T, channels)
-        found = file.samplerate
-    mono = samples.mean(axis=1)
-    if not np.isfinite(mono).all():
-        raise AudioError("holds samples that are not finite")
-    if len(mono) < SHORTEST * found:
-        raise AudioError(f"holds {len(mono) / found * 1000:.0f} ms, less than {SHORTEST * 1000:.0f} ms")
-    return np.ascontiguousarray(mono if found == rate else soxr.resample(mono, found, rate), dtype=np.float32)
+        found, count = file.samplerate, min(last, file.frames) - first
+        if count < SHORTEST * found:
+            held = math.floor(count / found * 1e5) / 100  # rounded down: 24.999 ms are less than 25 ms
+            raise AudioError(f"holds {held:g} ms, less than {SHORTEST * 1000:g} ms")
+        return _resampled(_mono(file, count), count, found, rate)
 
 
 def length(path: Path, rate: int, start: float | None = None, end: float | None = None) -> int:
@@ -83,21 +66,85 @@ def length(path: Path, rate: int, start: float | None = None, end: float | None 
     Raises
     ------
     AudioError
-        If the file is missing, a Git LFS stub or unreadable.
+        If the file is missing, no audio file, unreadable, or shorter than the span or than its header says.
 
     """
-    with _opened(path) as file:
-        seconds = file.frames / file.samplerate
-        return max(1, round(((seconds if end is None else end) - (start or 0.0)) * rate))
+    with opened(path) as file:
+        first, last = _span(file, start, end)
+        return max(1, round((last - first) / int(file.samplerate) * rate))
 
 
-def hours(paths: list[Path], sample: int = 200) -> float | None:
+def hours(root: str, paths: Sequence[str], sample: int = 200) -> float | None:
     """Estimate the total duration of audio files, in hours, from an even sample of them; None if none is readable."""
-    chosen = paths[:: max(1, len(paths) // sample)]
-    seconds = []
-    for path in chosen:
+    found = []
+    for path in paths[:: max(1, len(paths) // sample)]:
         try:
-            seconds.append(soundfile.info(path).duration)
-        except (OSError, soundfile.LibsndfileError):
+            found.append(seconds(Path(root, path)))
+        except AudioError:
             continue
-    return float(np.mean(seconds)) * len(paths) / 3600 if seconds else None
+    return float(np.mean(found)) * len(paths) / 3600 if found else None
+
+
+def _span(file: soundfile.SoundFile, start: float | None, end: float | None) -> tuple[int, int]:
+    """Return the first and the last frame (exclusive) of a span in seconds."""
+    whole = file.frames / file.samplerate
+    if not file.frames:
+        raise AudioError("holds no samples")
+    begin, stop = start or 0.0, whole if end is None else end
+    said = f"the span {begin:g} to {f'{end:g} s' if end is not None else 'the end'} is not within its {whole:.2f} s"
+    if not (0 <= begin < stop <= whole + 1):  # before it is counted in frames: seconds may be beyond all measure
+        raise AudioError(said)
+    first = round(begin * file.samplerate)
+    last = round(stop * file.samplerate) if end is not None else file.frames
+    if not first < last <= file.frames + int(_TOLERANCE * file.samplerate):
+        raise AudioError(said)
+    if last - first > LONGEST * file.samplerate:
+        raise AudioError(
+            f"{(last - first) / file.samplerate / 3600:.1f} h in one utterance; {LONGEST / 3600:g} h are the most"
+        )
+    return first, last
+
+
+def _mono(file: soundfile.SoundFile, count: int) -> Iterator[Signal]:
+    """Yield the next `count` frames in blocks, channels averaged, (T,) each; refuse what holds no speech."""
+    left, highest, lowest = count, -np.inf, np.inf
+    block = count if count * file.channels <= LONG else max(1, BLOCK // file.channels)
+    energy, mixed = 0.0, 0.0  # of the channels on average, and of their mean
+    while left:
+        samples = file.read(min(left, block), dtype="float32", always_2d=True)  # (T, channels)
+        if not len(samples):
+            break
+        mono = samples.mean(axis=1)
+        if not np.isfinite(mono).all():
+            raise AudioError("holds samples that are not finite")
+        highest, lowest = max(highest, mono.max()), min(lowest, mono.min())
+        if file.channels > 1:
+            energy += float(np.vdot(samples, samples)) / file.channels
+            mixed += float(np.vdot(mono, mono))
+        left -= len(samples)
+        yield mono
+    if left > (int(_TOLERANCE * file.samplerate) if file.format == "MP3" else 0):
+        raise cut_short((count - left) / file.samplerate, count / file.samplerate)
+    if mixed < _CANCELLED**2 * energy:
+        raise AudioError("its channels cancel out: one is the inverse of the other; keep one of them")
+    if highest - lowest <= _LAST_BIT:
+        raise AudioError("holds no signal: all samples are the same, but for the last bit")
+
+
+def _resampled(blocks: Iterator[Signal], count: int, found: int, rate: int) -> Signal:
+    """Return blocks that hold `count` samples in all as one signal at another rate; few blocks are all in memory."""
+    first = next(blocks, np.zeros(0, dtype=np.float32))
+    if len(first) == count:
+        next(blocks, None)  # what is wrong with the whole is said at the end
+        return np.ascontiguousarray(first if found == rate else soxr.resample(first, found, rate), dtype=np.float32)
+    stream = soxr.ResampleStream(found, rate, 1, dtype="float32") if found != rate else None
+    signal = np.empty(count * rate // found + rate, dtype=np.float32)  # memory is taken as it is filled
+    filled = 0
+    block: Signal | None = first
+    while block is not None:
+        following = next(blocks, None)
+        piece = stream.resample_chunk(block, last=following is None) if stream else block
+        signal[filled : filled + len(piece)] = piece
+        filled += len(piece)
+        block = following
+    return signal[:filled]

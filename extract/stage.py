@@ -21,6 +21,7 @@ from amber.errors import RunFailure, UserError, some
 from amber.features import FeatureSpec
 from amber.location import locate
 from amber.machine import Device, choose
+from amber.names import is_folder_name
 from amber.store import FeatureStore
 from amber.unit import Status
 
@@ -77,7 +78,7 @@ def load_corpus(config: Config) -> corpora.Loaded:
     """Read the corpus that a configuration names."""
     options = config.corpus
     name = options.name or options.dataset
-    if Path(name).name != name or name.startswith("."):
+    if not is_folder_name(name):
         raise UserError(f"corpus.name: {name!r} can't be the name of a folder in the cache")
     source = corpora.Source(
         dataset=options.dataset,
@@ -150,8 +151,7 @@ def plan(config: Config) -> list[str]:
     """Say what `run` would do, in lines: utterances, hours, bytes, and what is cached already."""
     loaded = load_corpus(config)
     corpus, folder = loaded.corpus, locate(config.features.cache) / loaded.corpus.name
-    paths = [Path(corpus.root, path) for path in corpus.column("audio") if path]
-    duration = audio.hours(paths)
+    duration = audio.hours(corpus.root, [path for path in corpus.column("audio") if path])
     heard = f"about {duration:.2f} h of audio" if duration is not None else "audio not there yet"
     lines = [f"extract {corpus.name}: {len(corpus)} utterances, {heard}"]
     for part in survey(config, corpus):

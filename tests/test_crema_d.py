@@ -227,7 +227,7 @@ def test_the_answers_of_each_rater(invented):
     assert loaded.corpus.column("consensus") == ["S", "A", None]  # of the tabulated file
     entries = loaded.ledger.entries
     assert entries["answers to practice clips (dropped)"] == ["finishedResponses.csv:6"]
-    assert entries["answers known to be duplicates (dropped)"] == ["finishedResponses.csv:7"]
+    assert entries["answers that a rater gave again (first kept)"] == [f"{CLIPS[0]}: p9"]
     assert entries["unknown label strings"] == [f"{CLIPS[2]}: Q"]
     assert "finishedResponses.csv:8" in entries["failed"]
 
@@ -242,7 +242,7 @@ def test_without_tabulated_votes_the_answers_are_read_and_that_is_said(invented)
         crema_d.load(source(invented, "crema-d", votes="tabulated"))
 
 
-def test_what_cannot_be_read_is_refused_with_the_mend(tmp_path, invented):
+def test_what_cannot_be_read_is_refused_with_the_fix(tmp_path, invented):
     with pytest.raises(UserError, match="did you mean 'voice'"):
         crema_d.load(source(invented, "crema-d", condition="voices"))
     with pytest.raises(UserError, match="no finishedResponses"):
@@ -295,7 +295,7 @@ def test_the_rehearsal_layout_reads_back_with_its_quirks_filed(tmp_path):
     every = crema_d.load(source(tmp_path, "crema-d", votes="per-rater"))
     assert every.corpus.ids == loaded.corpus.ids
     assert every.corpus.column("consensus") == loaded.corpus.column("consensus")
-    assert len(every.ledger.entries["answers known to be duplicates (dropped)"]) == 2
+    assert len(every.ledger.entries["answers that a rater gave again (first kept)"]) == 2
     assert len(every.corpus.votes().utterance) >= len(loaded.corpus.votes().utterance)
 
 

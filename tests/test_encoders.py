@@ -264,7 +264,7 @@ def test_a_model_that_is_out_of_reach_is_said_to_be_at_once(monkeypatch: pytest.
         raise ConnectionError("the network is down\nfor good")
 
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
-    with pytest.raises(UserError, match=r"the network is down\nmend: fetch it.*hf download nobody/nothing") as error:
+    with pytest.raises(UserError, match=r"the network is down\nfix: fetch it.*hf download nobody/nothing") as error:
         find("nobody/nothing@v1", "speech")
     assert asked == ["nobody/nothing"]
     assert len(str(error.value).splitlines()) == 3
@@ -297,3 +297,26 @@ def test_functionals_have_no_frames(name: str) -> None:
     assert card.frame_count is None
     with pytest.raises(UserError, match=f"{name} has one vector an utterance"):
         card.load(choose("cpu")).frames([noise(1.0)])
+
+
+def test_a_long_signal_is_encoded_by_blocks_as_it_is_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from amber.extract.encoders import acoustic
+
+    signal = (0.1 * np.random.default_rng(0).normal(size=50_321)).astype(np.float32)
+    encode = acoustic._log_mel()
+    at_once = encode(signal)
+    monkeypatch.setattr(acoustic, "LONG", 0)
+    for frames in (1, 7, 100, 314):
+        monkeypatch.setattr(acoustic, "BLOCK", frames)
+        np.testing.assert_allclose(encode(signal), at_once, atol=2e-4)
+
+
+def test_a_long_signal_is_normalised_as_its_extractor_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import Wav2Vec2FeatureExtractor
+
+    from amber.extract.encoders import speech
+
+    signal = (0.1 * np.random.default_rng(0).normal(size=50_321) + 0.05).astype(np.float32)
+    expected = Wav2Vec2FeatureExtractor(do_normalize=True)(signal, sampling_rate=16_000).input_values[0]
+    monkeypatch.setattr(speech, "LONG", 7_000)
+    np.testing.assert_allclose(speech._normalised_in_place(signal.copy()), expected, atol=1e-4)

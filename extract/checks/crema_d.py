@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +13,17 @@ from amber.corpus import Corpus, Ledger
 from amber.labels import Floats, LabelSpace
 
 from ..corpora import Loaded, Source
-from ..corpora.crema_d import CONDITIONS, LETTERS, TABULATED, find_base, read_tabulated, votes_file, votes_kind
-from ..corpora.reading import lines
+from ..corpora.crema_d import (
+    CONDITIONS,
+    LETTERS,
+    REPEATED,
+    TABULATED,
+    find_base,
+    read_tabulated,
+    votes_file,
+    votes_kind,
+)
+from ..corpora.reading import csv_records
 from .findings import Finding, check_audio, check_joined, expect, inform
 
 _CLIPS, _ACTORS = 7_442, 91
@@ -43,7 +51,7 @@ def check(source: Source, loaded: Loaded) -> Iterator[Finding]:
         yield from _votes(corpus, ledger, condition)
     yield from _summary(base / "processedResults" / "summaryTable.csv", corpus, _SUMMARY[condition])
     yield from inform(ledger, ("ties", "no usable signal (excluded)", "unknown label strings"))
-    yield from inform(ledger, ("answers known to be duplicates (dropped)", "answers to practice clips (dropped)"))
+    yield from inform(ledger, (REPEATED, "answers to practice clips (dropped)"))
 
 
 def _votes(corpus: Corpus, ledger: Ledger, condition: str) -> Iterator[Finding]:
@@ -74,7 +82,9 @@ def _summary(path: Path, corpus: Corpus, column: str) -> Iterator[Finding]:
     """Compare the consensus with the repository's own summary, in which ties are joined by `:`."""
     if not path.is_file():
         return
-    rows = csv.DictReader(lines(path, Ledger()), restval="")
+    listed = csv_records(path, Ledger())
+    header = next(listed, (1, []))[1]
+    rows = (dict(zip(header, cells, strict=False)) for _, cells in listed)
     votes = {row.get("FileName", ""): row.get(column, "") for row in rows}
     consensus = dict(zip(corpus.ids, corpus.column("consensus"), strict=True))
     wrong = tuple(

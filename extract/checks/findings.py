@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import soundfile
-
+from amber.audio import AudioError, opened
 from amber.corpus import Corpus, Ledger
-
-from ..corpora.reading import is_lfs_stub
 
 Level = Literal["ok", "info", "warn", "fatal"]
 SAMPLE = 20  # audio files that a check opens
@@ -41,16 +38,14 @@ def check_audio(corpus: Corpus, seconds: tuple[float, float], sample: int = SAMP
     for name in chosen:
         path = Path(corpus.root, name)
         try:
-            if is_lfs_stub(path):
-                yield Finding("fatal", "a Git LFS stub, not audio: run `git lfs pull` in the corpus", (name,))
-                continue
-            info = soundfile.info(path)
-        except (OSError, soundfile.LibsndfileError) as error:
+            with opened(path) as file:
+                rate, channels, duration = file.samplerate, file.channels, file.frames / file.samplerate
+        except AudioError as error:
             yield Finding("fatal", f"unreadable audio ({error})", (name,))
             continue
-        if info.samplerate != 16_000 or info.channels != 1:
+        if rate != 16_000 or channels != 1:
             odd.append(name)
-        if not seconds[0] <= info.duration <= seconds[1]:
+        if not seconds[0] <= duration <= seconds[1]:
             unusual.append(name)
     if odd:
         yield Finding("warn", "not 16 kHz mono (resampled on load)", tuple(odd))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
+from amber.audio import AudioError, seconds
 from amber.config import LabelOptions
 from amber.corpus import Corpus, Ledger
 from amber.errors import UserError
@@ -152,6 +152,6 @@ def _durations(source: Source, corpus: Corpus) -> Iterator[Finding]:
 def _duration(path: Path) -> float | None:
     """Return a wav's length in seconds; None where it can't be read, which `check_audio` reports."""
     try:
-        return float(soundfile.info(path).duration)
-    except (OSError, soundfile.LibsndfileError):
+        return seconds(path)
+    except AudioError:
         return None

@@ -14,6 +14,7 @@ import numpy as np
 from amber.config import LabelOptions
 from amber.corpus import Corpus, Ledger
 from amber.labels import LabelSpace
+from amber.splits import part_of
 
 from ..corpora import Loaded, Source
 from ..corpora.msp_podcast import TOTALS
@@ -27,7 +28,6 @@ from ..corpora.msp_release import (
     pick,
     read_entries,
     read_partitions,
-    split_of,
 )
 from ..corpora.msp_votes import DUPLICATES, NAMES, UNLABELLED, header_columns, records
 from .findings import Finding, check_audio, check_joined, expect, inform
@@ -158,8 +158,8 @@ def _raters(corpus: Corpus) -> Iterator[Finding]:
 
 def _partition(corpus: Corpus, layout: Layout, entries: dict[str, Entry]) -> Iterator[Finding]:
     """Compare `Partitions.txt` with the consensus file's splits, and look for speakers in two splits."""
-    listed = {uid: split_of(split) for uid, split in read_partitions(layout, Ledger()).items()}
-    given = {uid: split_of(entry.split) for uid, entry in entries.items() if entry.split}
+    listed = {uid: part_of(split) for uid, split in read_partitions(layout, Ledger()).items()}
+    given = {uid: part_of(entry.split) for uid, entry in entries.items() if entry.split}
     other = tuple(uid for uid, split in given.items() if uid in listed and listed[uid] != split)
     if other:
         yield Finding("warn", f"{len(other)} turns have another split in {layout.partitions}", other)

@@ -57,7 +57,7 @@ class Source:
     def option(self, name: str, default: Any, choices: Collection[Any] = ()) -> Any:
         """Return an option's value, refused if it is not one of `choices` (where those are given)."""
         value = self.options.get(name, default)
-        if choices and value not in choices:
+        if choices and value not in tuple(choices):  # a tuple: a value of YAML may be a list
             raise UserError(
                 f"corpus.options.{name}: unknown {value!r}{nearest(str(value), map(str, choices))}; "
                 f"known: {some(map(str, choices))}"

@@ -6,17 +6,17 @@ alone, and both. The acted emotion is not what listeners hear: voice and acting 
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from amber.audio import is_lfs_stub
 from amber.corpus import Corpus, Ledger, Utterance, Vote
 from amber.errors import UserError, some
 
 from . import Loaded, Source
-from .reading import account, home, is_lfs_stub, lines, sounds
+from .reading import account, csv_records, home, sounds, whole
 
 LETTERS = ("A", "D", "F", "H", "N", "S")
 CONDITIONS = {"voice": 1, "face": 2, "audiovisual": 3}  # queryType in the files
@@ -42,8 +42,9 @@ _CLIP = re.compile(r"(?P<actor>\d{4})_(?P<sentence>[A-Z]{3})_(?P<acted>ANG|DIS|F
 _AUDIO = ("AudioWAV", "flac")  # the second as copies with converted audio name it
 _SUFFIXES = (".wav", ".flac")
 _TIMES = 100_000  # the tabulated file's row names are queryType times this, plus the clip's number
-_DUPLICATES = {"137526", "312184"}  # row names in finishedResponses.csv, known to repeat an answer
-_PRACTICE = {"7443", "7444"}  # clip numbers
+REPEATED = "answers that a rater gave again (first kept)"
+_PRACTICE = {7443, 7444}  # clip numbers, beyond those of the corpus
+_MOST_VOTES = 1_000  # on one clip; the most that there are is 12
 Row = Mapping[str, str]
 
 
@@ -114,39 +115,48 @@ def votes_kind(source: Source, base: Path) -> str:
 def read_tabulated(path: Path, condition: str, ledger: Ledger) -> dict[str, Rated]:
     """Read the counts of one condition as votes of unnamed raters."""
     rated: dict[str, Rated] = {}
+    queries: set[int] = set()
     for row, where in _rows(path, ("fileName", *LETTERS), ledger):
         clip = row["fileName"].partition(".")[0]
-        try:
-            query = int(row[""]) // _TIMES
-            counts = [int(row[letter]) for letter in LETTERS]
-        except ValueError:
-            query, counts = 0, []
-        if query not in CONDITIONS.values() or not _CLIP.fullmatch(clip) or min(counts) < 0:
+        query = (whole(row[""]) or 0) // _TIMES
+        counts = [count for letter in LETTERS if (count := whole(row[letter])) is not None]
+        queries.add(query)
+        if query not in CONDITIONS.values() or not _CLIP.fullmatch(clip) or not _plausible(counts):
             ledger.add("failed", clip or where)
         elif query == CONDITIONS[condition]:
             if clip in rated:
                 ledger.add("listed twice (first kept)", clip)
             rated.setdefault(clip, _counted(counts, row))
+    if queries and not queries & set(CONDITIONS.values()):
+        raise UserError(
+            f"{path}: no row name says in which condition a clip was rated\n"
+            "a row name is the condition times 100,000 plus the clip's number, such as 100001; were they numbered anew?"
+        )
     odd = (clip for clip, of in rated.items() if of.stated not in (None, len(of.votes)))
     ledger.add("numResponses is not the number of votes", *odd)
     return rated
 
 
 def read_responses(path: Path, condition: str, ledger: Ledger) -> dict[str, Rated]:
-    """Read the raters' own answers in one condition, without practice clips and the rows known to be duplicates."""
+    """Read the raters' own answers in one condition, without practice clips; a rater counts once a clip."""
     rated: dict[str, Rated] = {}
+    answered: set[tuple[str, str]] = set()
+    ledger.add(REPEATED)
     for row, where in _rows(path, ("localid", "queryType", "clipNum", "clipName", "respEmo"), ledger):
-        clip, label = row["clipName"].partition(".")[0], row["respEmo"]
-        if row["clipNum"] in _PRACTICE:
+        clip, label, rater = row["clipName"].partition(".")[0], row["respEmo"], row["localid"]
+        query = whole(row["queryType"])
+        if whole(row["clipNum"]) in _PRACTICE:
             ledger.add("answers to practice clips (dropped)", where)
-        elif row[""] in _DUPLICATES:
-            ledger.add("answers known to be duplicates (dropped)", where)
-        elif not _CLIP.fullmatch(clip) or not label or row["queryType"] not in map(str, CONDITIONS.values()):
+        elif not _CLIP.fullmatch(clip) or not label or not rater or query not in CONDITIONS.values():
             ledger.add("failed", where)
-        elif row["queryType"] == str(CONDITIONS[condition]):
-            if label not in LETTERS:
+        elif query == CONDITIONS[condition]:
+            if (clip, rater) in answered:
+                ledger.add(REPEATED, f"{clip}: {rater}")
+                continue
+            answered.add((clip, rater))
+            if label.upper() not in LETTERS:
                 ledger.add("unknown label strings", f"{clip}: {label}")
-            rated.setdefault(clip, Rated()).votes.append(Vote(row["localid"], (label,)))
+            rated.setdefault(clip, Rated()).votes.append(Vote(rater, (label,)))
     return rated
 
 
@@ -171,27 +181,31 @@ def _rows(path: Path, needed: Sequence[str], ledger: Ledger) -> Iterator[tuple[R
     """Yield the rows of a CSV file that R wrote (its first column, the row names, has no header) and where each is."""
     if is_lfs_stub(path):
         raise UserError(f"{path} is a Git LFS stub, not votes: run `git lfs pull` in the corpus")
-    reader = csv.reader(lines(path, ledger))
-    header = [name.strip() for name in next(reader, [])]
+    listed = csv_records(path, ledger)
+    header = [name.strip() for name in next(listed, (1, []))[1]]
     if header and "" not in header and header[0] not in needed:
         header[0] = ""  # a copy in which somebody named the row names
     missing = [name for name in ("", *needed) if name not in header]
     if missing:
         raise UserError(f"{path}: lacks the column {some(name or '(unnamed: row names)' for name in missing)}")
-    for number, cells in enumerate(reader, 2):
+    for number, cells in listed:
         if len(cells) == len(header):
             yield dict(zip(header, map(str.strip, cells), strict=True)), f"{path.name}:{number}"
         elif cells:
             ledger.add("failed", f"{path.name}:{number}")
 
 
+def _plausible(counts: Sequence[int]) -> bool:
+    return len(counts) == len(LETTERS) and sum(counts) <= _MOST_VOTES
+
+
 def _counted(counts: Sequence[int], row: Row) -> Rated:
     named = [letter for letter, count in zip(LETTERS, counts, strict=True) for _ in range(count)]
-    consensus, stated = row.get("emoVote"), row.get("numResponses", "")
+    consensus, stated = row.get("emoVote", "").upper(), whole(row.get("numResponses", ""))
     return Rated(
         votes=[Vote(str(rater), (letter,)) for rater, letter in enumerate(named, 1)],
         consensus=consensus if consensus in LETTERS else None,
-        stated=int(stated) if stated.isdecimal() else None,
+        stated=stated,
     )
 
 
@@ -199,8 +213,10 @@ def _read_sexes(base: Path, ledger: Ledger) -> dict[str, str]:
     path = base / "VideoDemographics.csv"
     if not path.is_file():
         return {}
-    rows = csv.DictReader(lines(path, ledger), restval="")
-    return {(row.get("ActorID") or "").strip(): (row.get("Sex") or "").strip() for row in rows}
+    listed = csv_records(path, ledger)
+    header = [name.strip() for name in next(listed, (1, []))[1]]
+    rows = (dict(zip(header, map(str.strip, cells), strict=False)) for _, cells in listed)
+    return {row.get("ActorID", ""): row.get("Sex", "") for row in rows}
 
 
 def _utterance(clip: str, rated: Rated, audio: Mapping[str, str], sexes: Mapping[str, str]) -> Utterance:

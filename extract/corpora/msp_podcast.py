@@ -16,6 +16,7 @@ from typing import Any
 
 from amber.corpus import Corpus, Ledger, Utterance, Vote
 from amber.errors import UserError
+from amber.splits import part_of
 
 from . import Loaded, Source
 from .msp_release import (
@@ -29,7 +30,6 @@ from .msp_release import (
     pick,
     read_entries,
     read_partitions,
-    split_of,
 )
 from .msp_transcripts import TABLE, find_table, read_table, read_transcripts
 from .msp_votes import (
@@ -134,7 +134,7 @@ def _splits(ids: list[str], entries: dict[str, Entry], layout: Layout, ledger: L
     written = {uid: entry.split for uid, entry in entries.items() if not is_unknown(entry.split)}
     if any(uid not in written for uid in ids):
         written = read_partitions(layout, ledger) | written
-    names = {name: split_of(name) for name in set(written.values())}
+    names = {name: part_of(name) for name in set(written.values())}
     splits = {uid: split for uid in ids if (split := names.get(written.get(uid, "")))}
     ledger.add("unknown split names", *(uid for uid in ids if uid in written and uid not in splits))
     ledger.add("without split", *(uid for uid in ids if uid not in splits))

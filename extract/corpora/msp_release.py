@@ -6,15 +6,16 @@ releases, so all are looked up in lower case.
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from amber.corpus import Ledger
 from amber.errors import UserError
 
-from .msp_votes import FAILED, blame, header_columns, read_json, records, txt_codes, utterance_id
+from .msp_votes import FAILED, blame, header_columns, label_text, read_json, records, txt_codes, utterance_id
 from .reading import home, lines
 
 CONSENSUS = {
@@ -29,16 +30,6 @@ CONSENSUS = {
     "O": "Other",
 }
 NO_AGREEMENT = "X"
-SPLITS = {
-    "train": "train",
-    "validation": "dev",
-    "development": "dev",
-    "dev": "dev",
-    "test": "test1",
-    "test1": "test1",
-    "test2": "test2",
-    "test3": "test3",
-}
 VOTE_FILES = {"csv": ("labels_detailed.csv",), "txt": ("labels.txt",), "json": ("labels_detailed.json",)}
 CONSENSUS_CSV = ("labels_consensus.csv", "labels_concensus.csv")
 CONSENSUS_JSON = ("labels_consensus.json", "labels_concensus.json")
@@ -121,11 +112,6 @@ def read_partitions(layout: Layout, ledger: Ledger) -> dict[str, str]:
     return {uid: pair[0].strip() for pair in pairs if len(pair) > 1 and (uid := utterance_id(pair[1]))}
 
 
-def split_of(written: str) -> str | None:
-    """Return the contract's name of a split (`dev` for Validation and Development); None for an unknown one."""
-    return SPLITS.get(re.sub(r"[\W_]", "", written).lower())
-
-
 def is_unknown(value: str) -> bool:
     """Return whether a cell says that nothing is known."""
     return value.strip().lower() in _UNKNOWN
@@ -150,11 +136,17 @@ def _csv_entries(path: Path, ledger: Ledger) -> Iterator[tuple[str, Entry]]:
 
 def _json_entries(path: Path, ledger: Ledger) -> Iterator[tuple[str, Entry]]:
     for file, about in read_json(path, ledger).items():
-        if isinstance(about, dict):
-            given = {name.lower(): "" if value is None else str(value) for name, value in about.items()}
-            yield file, _entry([given.get(name, "") for name in _ENTRY_FIELDS])
-        else:
+        given = {name.lower(): value for name, value in about.items()} if isinstance(about, dict) else {}
+        cells = [_cell(given.get(name)) for name in _ENTRY_FIELDS]
+        if not isinstance(about, dict) or None in cells:
             ledger.add(FAILED, utterance_id(file) or path.name)
+        else:
+            yield file, _entry([str(cell) for cell in cells])
+
+
+def _cell(value: Any) -> str | None:
+    """Return a JSON value as text, ids as numbers included; None if it is no single value."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else label_text(value)
 
 
 def _entry(cells: list[str]) -> Entry:
@@ -196,8 +188,9 @@ def _label_files(top: dict[str, Path]) -> dict[str, Path]:
 
 def _entries(folder: Path) -> dict[str, Path]:
     """Return the entries of a folder by lower-cased name; of two that differ in case only, the first."""
-    paths = sorted((path for path in folder.iterdir() if not path.name.startswith("._")), reverse=True)
-    return {path.name.lower(): path for path in paths}
+    with os.scandir(folder) as entries:
+        names = [e.name for e in entries if not e.name.startswith("._") and (e.is_file() or e.is_dir())]
+    return {name.lower(): folder / name for name in sorted(names, reverse=True)}
 
 
 def _known(value: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -15,6 +16,7 @@ from .reading import decode, files
 
 TABLE = "transcripts.csv"  # an external table by this name at the release's root needs no option
 _SUFFIX = ".txt"
+_LARGEST = 1 << 20  # bytes of one transcript
 
 
 def read_transcripts(top: dict[str, Path], ids: Iterable[str], ledger: Ledger) -> dict[str, str]:
@@ -79,7 +81,7 @@ def read_table(path: Path, ids: Iterable[str], ledger: Ledger) -> dict[str, str]
 def _folder_members(folder: Path, wanted: dict[str, str]) -> Iterator[tuple[str, bytes]]:
     with os.scandir(folder) as entries:
         for entry in entries:
-            if _stem(entry.name) in wanted:
+            if _stem(entry.name) in wanted and entry.is_file():
                 yield entry.name, Path(entry.path).read_bytes()
 
 
@@ -88,9 +90,13 @@ def _zip_members(archive: Path, wanted: dict[str, str], ledger: Ledger) -> Itera
         with zipfile.ZipFile(archive) as members:
             for info in members.infolist():
                 name = PurePosixPath(info.filename).name
-                if _stem(name) in wanted:
+                if _stem(name) not in wanted:
+                    continue
+                if info.file_size > _LARGEST:
+                    ledger.add(FAILED, name)
+                else:
                     yield name, members.read(info)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
         ledger.add(FAILED, archive.name)
         ledger.note(f"{archive.name} can't be read: {error}")
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from amber.corpus import Ledger, Vote
+from amber.errors import printable
 
 from .reading import lines, read_text
 
@@ -26,16 +27,19 @@ FAILED = "failed"
 DUPLICATES = "duplicate workers (last row kept)"
 UNLABELLED = "votes without a primary label"
 
-_FILE = re.compile(r"(MSP-PODCAST_\w+)(?:\.wav)?", re.IGNORECASE)
+_FILE = re.compile(r"MSP-PODCAST_(\w+?)(?:\.wav)?", re.IGNORECASE)
 _WORKER = re.compile(r"\s*(WORKER\w+)\s*")
 _ATTRIBUTE = re.compile(r"\s*[AVD]:\s*(?:[\d.]+|nan)?\s*", re.IGNORECASE)
 _LOWER_NAMES = {name.lower() for name in NAMES}
 
 
 def utterance_id(file: str) -> str | None:
-    """Return the utterance id in a file name, with or without `.wav`; None if it is no MSP-Podcast name."""
+    """Return the utterance id in a file name, with or without `.wav`; None if it is no MSP-Podcast name.
+
+    An id is spelled one way, whatever the case of the prefix, so that the release's files join.
+    """
     match = _FILE.fullmatch(file.strip())
-    return match[1] if match else None
+    return PREFIX + match[1] if match else None
 
 
 def records(path: Path, ledger: Ledger) -> Iterator[list[str]]:
@@ -149,7 +153,7 @@ def read_json(path: Path, ledger: Ledger) -> dict[str, Any]:
     """Read a JSON object; an empty one, and the file filed as failed, if it is none."""
     try:
         content = json.loads(read_text(path, ledger))
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     if isinstance(content, dict):
         return content
@@ -165,7 +169,11 @@ def json_rows(path: Path, ledger: Ledger) -> Iterator[Row]:
                 ledger.add(FAILED, utterance_id(file) or path.name)
                 continue
             given = {name.lower(): value for name, value in answer.items()}
-            yield file, worker, _text(given.get("emoclass_major")), _text(given.get("emoclass_second"))
+            labels = [label_text(given.get(name)) for name in ("emoclass_major", "emoclass_second")]
+            if None in labels or printable(worker) != worker:
+                ledger.add(FAILED, utterance_id(file) or path.name)
+                continue
+            yield file, worker, str(labels[0]), str(labels[1])
 
 
 def collect(rows: Iterable[Row], ledger: Ledger) -> dict[str, tuple[Vote, ...]]:
@@ -237,7 +245,14 @@ def _column_rows(listed: Iterator[list[str]], where: list[int], width: int, name
             ledger.add(FAILED, blame(cells, file, name))
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    return "" if value is None else str(value).strip()
+def label_text(value: Any) -> str | None:
+    """Return a JSON value as the text that a CSV cell would have; None if it is no text and no list of texts."""
+    if value is None:
+        return ""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return _encodable(",".join(value))
+    return _encodable(value.strip()) if isinstance(value, str) else None
+
+
+def _encodable(text: str) -> str | None:
+    return text if printable(text) == text else None

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from amber.audio import LFS_MOST, is_lfs_stub
 from amber.corpus import Ledger, Utterance
 from amber.errors import UserError, some
 
-_LFS_HEAD = b"version https://git-lfs"
-_REPLACED = "\N{REPLACEMENT CHARACTER}"
-_REPLACED_FILES = "files with bytes that are not UTF-8 (replaced)"
-_LFS_MOST = 1024  # bytes; a stub is about 130
+_ESCAPED = re.compile("[\udc80-\udcff]")
+_WESTERN_FILES = "files with bytes that are not UTF-8 (read as Windows-1252)"
+# What such a byte is read as: each is another character, so that names that differ stay different.
+_WESTERN = {
+    0xDC00 + byte: char if (char := bytes([byte]).decode("cp1252", "ignore")) else chr(byte) for byte in range(128, 256)
+}
 
 
 def read_text(path: Path, ledger: Ledger) -> str:
@@ -22,21 +27,53 @@ def read_text(path: Path, ledger: Ledger) -> str:
 
 def decode(raw: bytes, name: str, ledger: Ledger) -> str:
     """Decode the content of the text file `name`, as `read_text` does."""
-    text = raw.decode("utf-8-sig", errors="replace")
-    if _REPLACED in text:
-        ledger.add(_REPLACED_FILES, name)
+    text, western = _western(raw.decode("utf-8-sig", errors="surrogateescape"))
+    if western:
+        ledger.add(_WESTERN_FILES, name)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def lines(path: Path, ledger: Ledger) -> Iterator[str]:
     """Yield the lines of a text file one by one, decoded as `read_text` does: for files too large to hold."""
-    replaced = False
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
+    any_western = False
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         for line in file:
-            replaced = replaced or _REPLACED in line
-            yield line
-    if replaced:
-        ledger.add(_REPLACED_FILES, path.name)
+            if line.isascii():
+                yield line
+            else:
+                text, western = _western(line)
+                any_western = any_western or western
+                yield text
+    if any_western:
+        ledger.add(_WESTERN_FILES, path.name)
+
+
+def csv_records(path: Path, ledger: Ledger) -> Iterator[tuple[int, list[str]]]:
+    """Yield the records of a CSV file, each with the line that it ends in, the header first.
+
+    Raises
+    ------
+    UserError
+        If its quotation marks do not match.
+
+    """
+    reader = csv.reader(lines(path, ledger), strict=True)
+    try:
+        for cells in reader:
+            yield reader.line_num, cells
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from None
+
+
+def whole(cell: str) -> int | None:
+    """Return the number in a cell, which a program may have written as `3.0`; None if it is no whole number."""
+    return int(cell.partition(".")[0]) if re.fullmatch(r"[0-9]{1,12}(?:\.0+)?", cell.strip()) else None
+
+
+def _western(text: str) -> tuple[str, bool]:
+    """Return a text with the bytes that are not UTF-8 read as Windows-1252, and whether there were any."""
+    fixed = text.translate(_WESTERN) if _ESCAPED.search(text) else text
+    return fixed, fixed is not text
 
 
 def files(folder: Path, pattern: str) -> Iterator[Path]:
@@ -45,14 +82,6 @@ def files(folder: Path, pattern: str) -> Iterator[Path]:
         for path in sorted(folder.glob(pattern)):
             if path.is_file() and not path.name.startswith("._") and path.name != ".DS_Store":
                 yield path
-
-
-def is_lfs_stub(path: Path) -> bool:
-    """Return whether a file is the short text that Git LFS leaves where the content was not fetched."""
-    if path.stat().st_size >= _LFS_MOST:
-        return False
-    with path.open("rb") as file:
-        return file.read(len(_LFS_HEAD)) == _LFS_HEAD
 
 
 def home(root: Path, holds: Callable[[Path], bool], depth: int = 2) -> Path | None:
@@ -97,7 +126,7 @@ def sounds(folder: Path, ledger: Ledger, suffixes: Sequence[str] = (".wav",)) ->
         sized = [(Path(e.path), e.stat().st_size) for e in entries if _is_sound(e, suffixes)]
     found: dict[str, Path] = {}
     for path, size in sorted(sized, key=lambda item: (suffixes.index(item[0].suffix.lower()), item[0].name)):
-        if size < _LFS_MOST and is_lfs_stub(path):
+        if size < LFS_MOST and is_lfs_stub(path):
             ledger.add("failed", path.name)
             ledger.note("some audio files are Git LFS stubs, not audio: run `git lfs pull` in the corpus")
         else:

@@ -1,35 +1,34 @@
 """Anyone's own data: a CSV, TSV, Parquet or JSON Lines table with a row per utterance.
 
 Columns: `id`; `audio` (a path relative to the table's folder) or `text`, or both; and any of `speaker, session,
-split, start, end, consensus`. Votes stand in one count column per label (`vote_<label>`), or in one `votes` column
-(`happy;happy;sad`, or a JSON list of `{"rater": …, "labels": […]}`). `truth_<label>` columns give the generating
-distribution of made-up data. Every other column is kept and can serve as `splits.column`.
+split, start, end, consensus`. Votes stand in one count column per label (`vote_<label>`), or in one `votes` column:
+`happy;happy;sad`, counts by label (`{"happy": 2, "sad": 1}`), or a list of labels or of `{"rater": …, "labels": […]}`.
+`truth_<label>` columns give the generating distribution of made-up data. Every other column is kept and can serve as
+`splits.column`. `cells` says what each kind of cell may hold.
 
 With the option `inputs: optional` neither audio nor texts need to be there: their features come from elsewhere.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+from amber.corpus import COLUMNS, Corpus, Ledger, Utterance
+from amber.errors import UserError, printable, some
+from amber.names import fold, spellings
 
-from amber.corpus import COLUMNS, Corpus, Ledger, Utterance, Vote
-from amber.errors import UserError, some
+from . import Loaded, Source, cells
+from .cells import CellError
+from .tabular import SUFFIXES, Row, open_table
 
-from . import Loaded, Source
-from .reading import read_text
-
-SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 _VOTE = "vote_"
 _TRUTH = "truth_"
-Row = Mapping[str, Any]
+_KNOWN = ("votes", *(name for name in COLUMNS if name not in ("votes", "truth")))
+_OTHER_SPELLING = "audio that is there under another spelling"
 
 
 def load(source: Source) -> Loaded:
@@ -38,28 +37,41 @@ def load(source: Source) -> Loaded:
     needed = source.option("inputs", "needed", ("needed", "optional")) == "needed"
     path = find_table(source.existing_root())
     ledger = Ledger()
-    rows, header = read_rows(path, ledger)
-    if "id" not in header or (needed and not {"audio", "text"} & set(header)):
+    table = open_table(path)
+    columns = _Columns.of(table.header, path, ledger)
+    if table.remark:
+        ledger.note(table.remark)
+    if "id" not in columns.named or (needed and not {"audio", "text"} & columns.named.keys()):
         wanted = "the columns `id` and `audio` or `text`" if needed else "the column `id`"
-        raise UserError(f"{path}: needs {wanted}, found {some(header, 12)}")
-    labels = tuple(name.removeprefix(_VOTE) for name in header if name.startswith(_VOTE))
-    if not labels and "votes" not in header:
+        raise UserError(f"{path}: needs {wanted}, found {some(table.header, 12)}")
+    if not columns.counts and "votes" not in columns.named:
         raise UserError(f"{path}: has no votes; add a count column `vote_<label>` per label, or a `votes` column")
-    truths = tuple(name.removeprefix(_TRUTH) for name in header if name.startswith(_TRUTH))
-    if truths and labels and set(truths) != set(labels):
+    if columns.truths and columns.counts and set(columns.truths.values()) != set(columns.counts.values()):
         raise UserError(f"{path}: the truth_ columns name other labels than the vote_ columns")
-    classes = truths or labels
-    utterances = [_utterance(row, number, path, labels, truths) for number, row in enumerate(rows, start=2)]
-    _file(utterances, path.parent, ledger, needed)
-    about = {"name": source.name, "root": str(path.parent.resolve()), "classes": classes}
-    return Loaded(Corpus.of(utterances, **about), ledger)
+    found = _Found(path.parent)
+
+    def utterances() -> Iterator[Utterance]:
+        for where, row in table.rows():
+            try:
+                utterance = columns.utterance(row)
+            except CellError as error:
+                raise UserError(f"{path}, {where}: {error}") from None
+            found.add(utterance)
+            yield utterance
+
+    classes = tuple((columns.truths or columns.counts).values())
+    corpus = Corpus.of(utterances(), name=source.name, root=str(path.parent.resolve()), classes=classes)
+    found.file(ledger, needed)
+    return Loaded(corpus, ledger)
 
 
 def find_table(root: Path) -> Path:
     """Return the table that `root` is; in a folder, the one named `table`, else the only one."""
-    if root.is_file():
+    if not root.is_dir():
         if root.suffix.lower() not in SUFFIXES:
             raise UserError(f"{root}: not a table that amber reads; known: {some(SUFFIXES)}")
+        if not root.is_file():
+            raise UserError(f"{root}: not a file, but a pipe or a device")
         return root
     tables = [path for path in sorted(root.iterdir()) if path.suffix.lower() in SUFFIXES]
     tables = [path for path in tables if path.stem.lower() == "table"] or tables
@@ -68,134 +80,163 @@ def find_table(root: Path) -> Path:
     return tables[0]
 
 
-def read_rows(path: Path, ledger: Ledger) -> tuple[list[Row], list[str]]:
-    """Return a table's rows and its column names."""
-    suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        try:
-            table = pq.read_table(path)
-        except pa.ArrowInvalid as error:
-            raise UserError(f"{path}: can't be read as Parquet: {error}") from None
-        return table.to_pylist(), list(table.column_names)
-    text = read_text(path, ledger)
-    if suffix in (".jsonl", ".ndjson"):
-        rows = [_json_row(line, path, number) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-        return rows, list(dict.fromkeys(name for row in rows for name in row))
-    reader = csv.DictReader(io.StringIO(text), delimiter="\t" if suffix == ".tsv" else ",")
-    header = [name.strip() for name in reader.fieldnames or ()]
-    if len(set(header)) < len(header):
-        raise UserError(f"{path}: a column name is there twice: {some(header, 12)}")
-    reader.fieldnames = header
-    listed = list(reader)
-    for number, row in enumerate(listed, start=2):
-        if None in row or None in row.values():
-            raise UserError(f"{path}, row {number}: {'more' if None in row else 'fewer'} cells than the header has")
-    return list[Row](listed), header
+@dataclass
+class _Columns:
+    """What a table's columns are: by their names in the contract, by label, and those that are the user's own."""
+
+    named: dict[str, str]
+    counts: dict[str, str]  # label by column
+    truths: dict[str, str]
+    further: list[str]
+
+    @classmethod
+    def of(cls, header: list[str], path: Path, ledger: Ledger) -> _Columns:
+        """Tell the columns apart; a known name in another spelling is that column where there is no other."""
+        for name in header:
+            if printable(name) != name or "\0" in name:
+                raise UserError(f"{path}: a column name that is no text: {name!r}")
+        named = {name: name for name in _KNOWN if name in header}
+        for name in header:
+            if name not in named and (meant := fold(name)) in _KNOWN and meant not in named:
+                named[meant] = name
+                ledger.note(f"column {name!r} is read as `{meant}`")
+        counts, truths = (_labels(header, prefix, path) for prefix in (_VOTE, _TRUTH))
+        further = [name for name in header if name not in {*named.values(), *counts, *truths, "truth"}]
+        if "truth" in header:
+            ledger.note("column `truth` is not read: a truth is given in truth_<label> columns")
+        if counts and named.pop("votes", ""):
+            ledger.note("column `votes` is not read: the vote_ columns are")
+        return cls(named, counts, truths, further)
+
+    def utterance(self, row: Row) -> Utterance:
+        """Return a row as an utterance; CellError if a cell does not hold what its column says."""
+
+        def text(name: str) -> str | None:
+            return cells.text(row.get(self.named[name]), name) if name in self.named else None
+
+        def number(name: str) -> float | None:
+            return cells.number(row.get(self.named[name]), name) if name in self.named else None
+
+        uid = text("id")
+        if not uid:
+            raise CellError("has no id")
+        if self.counts:
+            votes = cells.counted((label, cells.count(row.get(name), name)) for name, label in self.counts.items())
+        else:
+            votes = cells.votes(row.get(self.named["votes"]))
+        return Utterance(
+            id=uid,
+            audio=text("audio"),
+            text=text("text"),
+            speaker=text("speaker"),
+            votes=votes,
+            start=number("start"),
+            end=number("end"),
+            session=text("session"),
+            split=text("split"),
+            release=text("release"),
+            consensus=text("consensus"),
+            truth=self._truth(row),
+            extra=self._further(row),
+        )
+
+    def _further(self, row: Row) -> dict[str, str]:
+        found = ((name, cells.further(row.get(name), name)) for name in self.further)
+        return {name: value for name, value in found if value is not None}
+
+    def _truth(self, row: Row) -> tuple[float, ...] | None:
+        values = [cells.number(row.get(name), name) for name in self.truths]
+        given = [value for value in values if value is not None]
+        if not given:
+            return None
+        if len(given) < len(values) or min(given) < 0 or abs(sum(given) - 1) > 1e-3:
+            raise CellError("the truth_ columns are no distribution")
+        return tuple(value / sum(given) for value in given)
 
 
-def _json_row(line: str, path: Path, number: int) -> Row:
+def _labels(header: list[str], prefix: str, path: Path) -> dict[str, str]:
+    """Return the labels of the columns with a prefix, by column."""
+    found = {name: name.strip()[len(prefix) :].strip() for name in header if fold(name).startswith(prefix)}
+    if not all(found.values()):
+        raise UserError(f"{path}: a column {prefix!r} names no label")
+    return found
+
+
+class _Found:
+    """What a table's rows hold, by id, as they go by."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._ids: dict[str, list[str]] = {
+            "labelled with audio": [],
+            "labelled without audio": [],
+            "without transcript": [],
+            "without votes": [],
+        }
+        self._outside: list[str] = []
+        self._other: list[str] = []
+        self._first_missing = ""
+        self._labels: dict[str, None] = {}
+        self._speakers: dict[str, None] = {}
+        self._is_file = lru_cache(maxsize=1 << 10)(lambda audio: os.path.isfile(os.path.join(root, audio)))  # noqa: PTH113, PTH118 (a Path for each of a million rows takes long)
+
+    def add(self, utterance: Utterance) -> None:
+        """Note what one utterance has and lacks."""
+        uid, audio = utterance.id, utterance.audio
+        there = audio is not None and self._is_file(audio)
+        self._ids["labelled with audio" if there else "labelled without audio"].append(uid)
+        if audio and not there:
+            self._first_missing = self._first_missing or audio
+            if similar := _similar(self._root / audio):
+                self._other.append(f"{uid}: {audio}, not {similar}")
+        if audio and _leads_out(audio):
+            self._outside.append(uid)
+        if not utterance.text:
+            self._ids["without transcript"].append(uid)
+        if not utterance.votes:
+            self._ids["without votes"].append(uid)
+        self._labels.update(dict.fromkeys(label for vote in utterance.votes for label in vote.labels))
+        if utterance.speaker:
+            self._speakers[utterance.speaker] = None
+
+    def file(self, ledger: Ledger, needed: bool) -> None:
+        """File it all. Audio that is named but not there stays named, so that extraction counts it as failed."""
+        if needed and self._first_missing and not self._ids["labelled with audio"]:
+            named = len(self._ids["labelled without audio"])
+            hint = f"\nthere is {self._other[0].partition(', not ')[2]}" if self._other else ""
+            raise UserError(f"none of the {named} audio files is there: {self._root / self._first_missing}, …{hint}")
+        for category, ids in self._ids.items():
+            ledger.add(category, *ids)
+        if self._other:
+            ledger.add(_OTHER_SPELLING, *self._other)
+        if self._outside:
+            ledger.add("audio outside the table's folder", *self._outside)
+        for what, names, how in (
+            ("labels", self._labels, "counted as one label"),
+            ("speakers", self._speakers, "kept apart; if they are the same people, write them alike"),
+        ):
+            for spelled in spellings(names).values():
+                if len(spelled) > 1:
+                    ledger.note(f"{what} that differ in spelling only, {some(map(repr, spelled))}: {how}")
+
+
+def _leads_out(audio: str) -> bool:
+    """Return whether a path leads out of the folder that it is relative to."""
+    return os.path.isabs(audio) or (".." in audio and os.path.normpath(audio).startswith(".."))  # noqa: PTH117
+
+
+def _similar(path: Path) -> str | None:
+    """Return the name of a file that is there and differs in case, letters' encoding or kind of slash only."""
+    slashed = Path(str(path).replace("\\", "/"))
+    if slashed != path and slashed.is_file():
+        return str(slashed.name)
+    return _folded(path.parent).get(fold(path.name))
+
+
+@lru_cache(maxsize=64)
+def _folded(folder: Path) -> dict[str, str]:
+    """Return the names in a folder by their folded forms."""
     try:
-        row = json.loads(line)
-    except ValueError:
-        row = None
-    if not isinstance(row, dict):
-        raise UserError(f"{path}, line {number}: not a JSON object")
-    return row
-
-
-def _utterance(row: Row, number: int, path: Path, labels: tuple[str, ...], truths: tuple[str, ...]) -> Utterance:
-    where = f"{path}, row {number}"
-    uid = _string(row.get("id"))
-    if not uid:
-        raise UserError(f"{where}: has no id")
-    known = {*COLUMNS, "votes", *(_VOTE + label for label in labels), *(_TRUTH + label for label in truths)}
-    extra = {name: text for name, value in row.items() if name not in known and (text := _string(value))}
-    return Utterance(
-        id=uid,
-        audio=_string(row.get("audio")),
-        text=_string(row.get("text")),
-        speaker=_string(row.get("speaker")),
-        votes=_counted(row, labels, where) if labels else _listed(row.get("votes"), where),
-        start=_number(row.get("start"), where, "start"),
-        end=_number(row.get("end"), where, "end"),
-        session=_string(row.get("session")),
-        split=_string(row.get("split")),
-        release=_string(row.get("release")),
-        consensus=_string(row.get("consensus")),
-        truth=_truth(row, truths, where),
-        extra=extra,
-    )
-
-
-def _counted(row: Row, labels: tuple[str, ...], where: str) -> tuple[Vote, ...]:
-    """Turn counts into votes of unnamed raters."""
-    votes: list[Vote] = []
-    for label in labels:
-        count = _number(row.get(_VOTE + label), where, _VOTE + label) or 0.0
-        if count < 0 or count != int(count):
-            raise UserError(f"{where}: {_VOTE}{label} must be a whole number of votes, found {count:g}")
-        votes += [Vote(rater=str(len(votes) + i + 1), labels=(label,)) for i in range(int(count))]
-    return tuple(votes)
-
-
-def _listed(cell: Any, where: str) -> tuple[Vote, ...]:
-    if isinstance(cell, str) and cell.lstrip().startswith("["):
-        try:
-            cell = json.loads(cell)
-        except ValueError:
-            raise UserError(f"{where}: `votes` starts like JSON but is not") from None
-    if cell is None or isinstance(cell, str):
-        named = [label.strip() for label in (cell or "").split(";") if label.strip()]
-        return tuple(Vote(rater=str(i), labels=(label,)) for i, label in enumerate(named, 1))
-    return tuple(_vote(item, i, where) for i, item in enumerate(cell, 1))
-
-
-def _vote(item: Any, number: int, where: str) -> Vote:
-    if isinstance(item, str):
-        return Vote(rater=str(number), labels=(item.strip(),))
-    if not isinstance(item, dict) or not isinstance(item.get("labels"), list):
-        raise UserError(f'{where}: a vote is {{"rater": …, "labels": […]}} or a label, found {item!r}')
-    return Vote(
-        rater=str(item.get("rater") or number),
-        labels=tuple(str(label).strip() for label in item["labels"]),
-        secondary=tuple(str(label).strip() for label in item.get("secondary") or ()),
-        is_self=bool(item.get("is_self", False)),
-    )
-
-
-def _truth(row: Row, truths: tuple[str, ...], where: str) -> tuple[float, ...] | None:
-    values = [_number(row.get(_TRUTH + label), where, _TRUTH + label) for label in truths]
-    given = [value for value in values if value is not None]
-    if not given:
-        return None
-    if len(given) < len(values) or min(given) < 0 or abs(sum(given) - 1) > 1e-3:
-        raise UserError(f"{where}: the truth_ columns are no distribution")
-    return tuple(value / sum(given) for value in given)
-
-
-def _string(value: Any) -> str | None:
-    return str(value).strip() or None if value is not None else None
-
-
-def _number(value: Any, where: str, column: str) -> float | None:
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        raise UserError(f"{where}: {column} must be a number, found {value!r}") from None
-    if number != number or number in (float("inf"), float("-inf")):
-        raise UserError(f"{where}: {column} must be a finite number, found {value!r}")
-    return number
-
-
-def _file(utterances: list[Utterance], root: Path, ledger: Ledger, needed: bool) -> None:
-    """File what is missing. Audio that is named but not there stays named, so that extraction counts it as failed."""
-    missing = {u.id for u in utterances if u.audio and not (root / u.audio).is_file()}
-    named = [u.id for u in utterances if u.audio]
-    if needed and named and len(missing) == len(named):
-        raise UserError(f"none of the {len(named)} audio files is there: {root / (utterances[0].audio or '')}, …")
-    ledger.add("labelled with audio", *(i for i in named if i not in missing))
-    ledger.add("labelled without audio", *(u.id for u in utterances if not u.audio or u.id in missing))
-    ledger.add("without transcript", *(u.id for u in utterances if not u.text))
-    ledger.add("without votes", *(u.id for u in utterances if not u.votes))
+        return {fold(name): printable(name) for name in os.listdir(folder)}  # noqa: PTH208
+    except (OSError, ValueError):
+        return {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,8 @@ from . import Card, choose_layers
 
 RATE = 16_000  # Hz
 WINDOW, HOP, FFT, BANDS = 400, 160, 512, 80  # 25 ms and 10 ms
+LONG = 60_000  # frames, ten minutes: what is longer is taken block by block
+BLOCK = 6_000  # frames
 FLOOR = 1e-10  # power below which a band counts as silent
 
 Signal = NDArray[np.float32]
@@ -80,10 +82,12 @@ def _log_mel() -> Functionals:
 def log_mel_statistics(signal: Signal, *, filters: Any, window: Any) -> NDArray[np.float32]:
     """Return mean, standard deviation and standard deviation of the first difference of log-mel bands, (3 x 80,).
 
-    Frames of 25 ms every 10 ms, natural logarithm of power.
+    Frames of 25 ms every 10 ms, natural logarithm of power. A long signal is taken block by block.
     """
     import torch
 
+    if len(signal) > LONG * HOP:
+        return _statistics_of_blocks(_blocks(signal), filters, window)
     spectrum = torch.stft(
         torch.from_numpy(signal), FFT, HOP, WINDOW, window=window, center=True, pad_mode="constant", return_complex=True
     )  # (FFT / 2 + 1, frames)
@@ -91,6 +95,35 @@ def log_mel_statistics(signal: Signal, *, filters: Any, window: Any) -> NDArray[
     delta = torch.diff(mel, dim=0)
     parts = [mel.mean(dim=0), mel.std(dim=0, correction=0), delta.std(dim=0, correction=0)]
     return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
+
+
+def _blocks(signal: Signal) -> Iterator[Signal]:
+    """Yield the parts of a signal that make `BLOCK` frames each, the last one the rest."""
+    half, frames = FFT // 2, 1 + len(signal) // HOP
+    for first in range(0, frames, BLOCK):
+        start, stop = first * HOP - half, (min(first + BLOCK, frames) - 1) * HOP + half
+        part = signal[max(0, start) : min(stop, len(signal))]
+        yield np.pad(part, (max(0, -start), max(0, stop - len(signal))))
+
+
+def _statistics_of_blocks(blocks: Iterator[Signal], filters: Any, window: Any) -> NDArray[np.float32]:
+    """Return what `log_mel_statistics` does, from sums over blocks, so that memory does not grow with the signal."""
+    import torch
+
+    frames, last = 0, None
+    sums = torch.zeros(4, BANDS, dtype=torch.float64)  # of bands, of differences, and of the squares of both
+    for block in blocks:
+        spectrum = torch.stft(
+            torch.from_numpy(block), FFT, HOP, WINDOW, window=window, center=False, return_complex=True
+        )
+        mel = torch.log(torch.clamp(spectrum.abs().square().T @ filters, min=FLOOR)).double()  # (frames, BANDS)
+        delta = torch.diff(mel, dim=0, prepend=last)
+        frames, last = frames + len(mel), mel[-1:]
+        sums += torch.stack([mel.sum(0), delta.sum(0), mel.square().sum(0), delta.square().sum(0)])
+    counts = torch.tensor([[frames], [frames - 1], [frames], [frames - 1]])
+    mean, delta_mean, square, delta_square = sums / counts
+    deviations = [(square - mean**2).clamp(min=0).sqrt(), (delta_square - delta_mean**2).clamp(min=0).sqrt()]
+    return np.asarray(torch.cat([mean, *deviations]).float().numpy(), dtype=np.float32)
 
 
 def _egemaps() -> Functionals:

@@ -120,19 +120,19 @@ def _config(name: str, place: str, revision: str) -> Any:
         raise UserError(
             f"encoder {name!r} is not built in ({built_in()}), not a folder, and not to be had from the model hub\n"
             f"reason: {_reason(error)}\n"
-            f"mend: fetch it where there is a network (`hf download {place}`) and give its folder instead"
+            f"fix: fetch it where there is a network (`hf download {place}`) and give its folder instead"
         ) from None
 
 
 def _nearest(load: Callable[..., Any], place: str, **options: Any) -> Any:
-    """Load from a folder or the hub's cache, and from the hub only what is in neither."""
+    """Load from a folder or the hub's cache, and from the hub only what is in neither; never run code from there."""
     try:
-        return load(place, local_files_only=True, **options)
+        return load(place, local_files_only=True, trust_remote_code=False, **options)
     except (OSError, ValueError):
         if Path(place).exists():
             raise
     _ask_hub(place, options.get("revision"))
-    return load(place, **options)
+    return load(place, trust_remote_code=False, **options)
 
 
 def _tokenizer(place: str, *, vocabulary: int, **options: Any) -> Any:

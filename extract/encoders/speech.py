@@ -26,6 +26,8 @@ from .masking import TrueLengths, hide_padding
 from .pieces import Piece, join, pool
 from .windows import windows
 
+LONG = 10 * 60 * RATE  # samples: beyond it, a signal is not copied as a whole
+
 Signal = NDArray[np.float32]
 Inputs = dict[str, torch.Tensor]
 
@@ -136,7 +138,24 @@ def _ears(kind: str, extractor: Any, framing: Framing) -> tuple[Callable[[Signal
         return _as_it_is, mel_images
     if kind == "wav2vec2-bert":
         return _as_it_is, mel_pairs
-    return lambda signal: np.asarray(heard(signal).input_values[0], dtype=np.float32), waveforms
+
+    def whole(signal: Signal) -> Signal:
+        if len(signal) > LONG:
+            return _normalised_in_place(signal) if extractor.do_normalize else signal
+        return np.asarray(heard(signal).input_values[0], dtype=np.float32)
+
+    return whole, waveforms
+
+
+def _normalised_in_place(signal: Signal) -> Signal:
+    """Give a long signal mean 0 and variance 1, as its extractor would with several copies of it in memory."""
+    blocks = [signal[start : start + LONG] for start in range(0, len(signal), LONG)]
+    mean = sum(float(block.sum(dtype=np.float64)) for block in blocks) / len(signal)
+    variance = sum(float(np.square(block - np.float32(mean)).sum(dtype=np.float64)) for block in blocks) / len(signal)
+    for block in blocks:
+        block -= np.float32(mean)
+        block /= np.float32(np.sqrt(variance + 1e-7))
+    return signal
 
 
 def _padded(name: str, items: list[NDArray[np.float32]]) -> Inputs:

@@ -1,0 +1,132 @@
+"""Opening audio files: only what is an audio file and as long as its header says, else an `AudioError` with the reason.
+
+libsndfile shortens a file whose end is missing, as an interrupted copy leaves it, and says so in its log only. Here
+such a file is refused, as far as its format tells: an MP3 without a Xing header does not say how long it is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import soundfile
+
+RATES = (1_000, 768_000)  # Hz: what a header may claim
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_SLACK = 128  # bytes that a header may promise too much: some writers count the header itself
+_UNKNOWN_FRAMES = 1 << 62  # what libsndfile gives for a FLAC that does not say how long it is, and more
+_STREAMED = 0x7FFFF000  # and above, from zero or from 2^31: written where a length was not known yet
+
+_LFS_HEAD = b"version https://git-lfs"
+LFS_MOST = 1024  # bytes; a Git LFS stub is about 130
+# The data chunk of WAV, AIFF, SVX, AU and W64 in libsndfile's log: what its header says, and what is there.
+_SHORTENED = re.compile(r"^\s*(?:data|SSND|BODY|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_RF64 = re.compile(r"does not match value from 'ds64' chunk of (\d+)")
+_NIST = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
+_OGG_PAGE = 27 + 255 + 255 * 255  # bytes, at most
+
+
+class AudioError(ValueError):
+    """An audio file that can't be used; the message says why."""
+
+
+def is_lfs_stub(path: Path) -> bool:
+    """Return whether a file is the short text that Git LFS leaves where the content was not fetched."""
+    about = path.stat()
+    if about.st_size >= LFS_MOST or not stat.S_ISREG(about.st_mode):
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_LFS_HEAD)) == _LFS_HEAD
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    """Open an audio file; whatever is wrong with it, then or while it is read, is an `AudioError`.
+
+    libsndfile is given an open file: by a path it would look for `._name` beside it and take that for a part of it.
+    """
+    try:
+        descriptor = _descriptor(path)
+        with soundfile.SoundFile(descriptor) as file:
+            _check(file, path)
+            yield file
+    except FileNotFoundError:
+        raise AudioError("no such file") from None
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"can't be read: {error.error_string}") from None
+    except OSError as error:
+        raise AudioError(f"can't be read: {error.strerror or error}") from None
+
+
+def seconds(path: Path) -> float:
+    """Return an audio file's length; AudioError if it can't be read."""
+    with opened(path) as file:
+        return float(file.frames / file.samplerate)
+
+
+def _descriptor(path: Path) -> int:
+    """Open a regular file; anything else, such as a pipe that nobody writes to, is not waited for."""
+    if "\0" in str(path):
+        raise AudioError("no such file")
+    descriptor = os.open(path, _FLAGS)
+    about, trouble = os.fstat(descriptor), ""
+    if not stat.S_ISREG(about.st_mode):
+        trouble = "not a file, but a folder, a pipe or a device"
+    elif about.st_size < LFS_MOST and os.read(descriptor, len(_LFS_HEAD)) == _LFS_HEAD:
+        trouble = "a Git LFS stub, not audio: run `git lfs pull` in the corpus"
+    if trouble:
+        os.close(descriptor)
+        raise AudioError(trouble)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def _check(file: soundfile.SoundFile, path: Path) -> None:
+    """Refuse a header that claims what can't be, and a file that is shorter than its header says."""
+    if not RATES[0] <= file.samplerate <= RATES[1]:
+        raise AudioError(f"its header claims {file.samplerate} Hz; {RATES[0]:,} to {RATES[1]:,} Hz are read")
+    if file.frames >= _UNKNOWN_FRAMES:
+        raise AudioError("its header does not say how long it is; convert it anew")
+    announced = _announced(file, path)
+    if announced > file.frames:
+        raise cut_short(file.frames / file.samplerate, announced / file.samplerate)
+    if file.format == "OGG" and not _ogg_ends(path):
+        raise AudioError("its end is missing: the last page of the Ogg stream is not there")
+
+
+def cut_short(found: float, announced: float) -> AudioError:
+    """Return the error of a file that holds `found` of the seconds that are `announced`."""
+    return AudioError(f"holds {found:.2f} s of the {announced:.2f} s that its header says: its end is missing")
+
+
+def _announced(file: soundfile.SoundFile, path: Path) -> int:
+    """Return how many frames the header promises, where that can be told, else 0."""
+    log = file.extra_info
+    if shortened := _SHORTENED.search(log):
+        promised, there = int(shortened[1]), int(shortened[2])
+        if promised % (1 << 31) >= _STREAMED or promised == 1 << 31 or promised <= there + _SLACK:
+            return 0
+        return int(max(file.frames + 1, round(file.frames * promised / max(1, there))))
+    if file.format == "RF64" and (frames := _RF64.search(log)):
+        return int(frames[1])
+    if file.format == "NIST":
+        with path.open("rb") as raw:
+            samples = _NIST.search(raw.read(1024))
+        return int(samples[1]) if samples else 0
+    return 0
+
+
+def _ogg_ends(path: Path) -> bool:
+    """Return whether the last page of an Ogg file is whole and says that it is the last one."""
+    with path.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _OGG_PAGE))
+        tail = file.read()
+    at = tail.rfind(b"OggS")
+    page = tail[at:] if at >= 0 else b""
+    if len(page) < 27 or len(page) < 27 + page[26]:
+        return False
+    return bool(page[5] & 4) and 27 + page[26] + sum(page[27 : 27 + page[26]]) <= len(page)

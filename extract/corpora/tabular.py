@@ -1,0 +1,232 @@
+"""Tables in files: CSV, TSV, JSON Lines and Parquet as columns and rows, one row at a time.
+
+What can't be read for sure is refused with its line: text that is not UTF-8 (or UTF-16 with its mark), a stray
+quotation mark, a line that is no JSON object. A row's place is said as people count: the header of a CSV is row 1.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from amber import parquet
+from amber.errors import UserError, some
+from amber.names import fold
+
+from .cells import CellError, decoder
+
+SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
+MOST_LINE = 1 << 24  # characters
+MOST_CELL = 131_072  # characters of a cell in CSV: what Python's reader takes
+BATCH = 5_000  # rows of Parquet that are Python's at a time
+
+_SEPARATORS = (",", ";", "\t", "|")
+_NAMED = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+Row = Mapping[str, Any]
+Rows = Iterator[tuple[str, Row]]  # where a row is, and its cells by column
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its columns, and how it was read where that was not a matter of course."""
+
+    path: Path
+    header: list[str]
+    remark: str = ""
+    separator: str = ","
+    skipped: int = 0  # lines before the header
+
+    def rows(self) -> Rows:
+        """Yield where each row is, and the row.
+
+        Raises
+        ------
+        UserError
+            If the file can't be read on.
+
+        """
+        suffix = self.path.suffix.lower()
+        if suffix == ".parquet":
+            return _parquet_rows(self.path)
+        return _json_rows(self.path) if suffix in (".jsonl", ".ndjson") else self._csv_rows()
+
+    def _csv_rows(self) -> Rows:
+        with _text(self.path) as file:
+            records = _records(file, self)
+            next(records)
+            for number, (line, cells) in enumerate(records, 2):
+                if not cells:
+                    continue
+                where = f"row {number}" if line == number else f"row {number} (line {line})"
+                if len(cells) != len(self.header):
+                    how = "more" if len(cells) > len(self.header) else "fewer"
+                    raise UserError(f"{self.path}, {where}: {how} cells than the header has")
+                yield where, dict(zip(self.header, cells, strict=True))
+
+
+def open_table(path: Path) -> Table:
+    """Find a table's columns.
+
+    Raises
+    ------
+    UserError
+        If the file can't be read, or a column is there twice.
+
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        with parquet.opened(path) as file:
+            table = Table(path, list(file.schema_arrow.names))
+    elif suffix in (".jsonl", ".ndjson"):
+        table = Table(path, list(dict.fromkeys(name for _, row in _json_rows(path, json.loads) for name in row)))
+    else:
+        table = _csv_table(path)
+    if len(set(table.header)) < len(table.header):
+        raise UserError(f"{path}: a column name is there twice: {some(table.header, 12)}")
+    return table
+
+
+def _csv_table(path: Path) -> Table:
+    with _text(path) as file:
+        usual, first, skipped = "\t" if path.suffix.lower() == ".tsv" else ",", _line(file, path), 0
+        told = re.fullmatch(r"sep=(.)\s*", first)  # Excel's way to say it
+        if told:
+            first, skipped = _line(file, path), 1
+    separator = told[1] if told else next((s for s in (usual, *_SEPARATORS) if _has_id(first, s)), usual)
+    said = f"read as separated by {_NAMED.get(separator, separator)}" if separator != usual else ""
+    table = Table(path, [], said, separator, skipped)
+    with _text(path) as file:
+        _, header = next(_records(file, table), (1, []))
+    return Table(path, [name.strip() for name in header], said, separator, skipped)
+
+
+def _has_id(line: str, separator: str) -> bool:
+    names = next(csv.reader([line], delimiter=separator), [])
+    return len(names) > 1 and any(fold(name) == "id" for name in names)
+
+
+def _records(file: TextIO, table: Table) -> Iterator[tuple[int, list[str]]]:
+    """Yield the records of CSV, header included, each with the line that it begins in."""
+    held: list[str] = []  # the lines of a record
+
+    def lines() -> Iterator[str]:
+        while line := _line(file, table.path):
+            held.append(line)
+            yield line
+
+    for _ in range(table.skipped):
+        _line(file, table.path)
+    reader = csv.reader(lines(), delimiter=table.separator, strict=True)
+    while True:
+        held.clear()
+        begun = reader.line_num + 1 + table.skipped
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise UserError(f"{table.path}, line {begun}: {_quoting(str(error))}") from None
+        if cells is None:
+            return
+        # Two stray quotation marks hide the rows between them in one cell, and the count of cells may be right.
+        if len(held) > 1 and _are_rows(held, table):
+            last = begun + len(held) - 1
+            raise UserError(
+                f"{table.path}, line {begun}: a quoted cell runs on to line {last}, over what looks like whole rows\n"
+                "close the quotation mark, or write line breaks in a text as spaces"
+            )
+        yield begun, cells
+
+
+def _are_rows(lines: list[str], table: Table) -> bool:
+    """Return whether each line alone has as many cells as the header; a text with line breaks hardly ever does."""
+    return bool(table.header) and all(line.count(table.separator) == len(table.header) - 1 for line in lines)
+
+
+def _quoting(reason: str) -> str:
+    if "field limit" in reason:
+        return f"a cell of over {MOST_CELL:,} characters; is a quotation mark left open in this line?"
+    if "unexpected end" in reason:
+        return "a quotation mark is opened and never closed"
+    if "expected after" in reason:
+        return 'text goes on after a closing quotation mark; inside a quoted cell, write "" for "'
+    return f"not valid CSV: {reason}"
+
+
+def _json_rows(path: Path, decode: Callable[[str], Any] = decoder.decode) -> Rows:
+    with _text(path, newline="\n") as file:
+        number = 0
+        while line := _line(file, path):
+            number += 1
+            if not line.strip():
+                continue
+            try:
+                row = decode(line)
+            except CellError as error:
+                raise UserError(f"{path}, line {number}: {error}") from None
+            except (ValueError, RecursionError):
+                row = None
+            if not isinstance(row, dict):
+                hint = "; a JSON array? write one object a line" if number == 1 and line.lstrip()[:1] == "[" else ""
+                raise UserError(f"{path}, line {number}: not a JSON object{hint}")
+            yield f"line {number}", row
+
+
+def _parquet_rows(path: Path) -> Rows:
+    with parquet.opened(path) as file:
+        number = 0
+        for batch in file.iter_batches(batch_size=BATCH):
+            batch.validate(full=True)
+            for row in batch.to_pylist():
+                number += 1
+                yield f"row {number}", row
+
+
+@contextmanager
+def _text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
+    """Open a text file in the encoding that it begins with, UTF-8 unless it says otherwise."""
+    try:
+        with path.open("rb") as raw:
+            head = raw.read(4096)
+        encoding = next((name for mark, name in _MARKS if head.startswith(mark)), "utf-8-sig")
+        if encoding == "utf-8-sig" and b"\0" in head:
+            raise UserError(f"{path}: not UTF-8 text, but binary, or UTF-16 without its mark; save it as UTF-8")
+        with path.open(encoding=encoding, newline=newline) as file:
+            yield file
+    except UnicodeError:
+        line = _undecodable(path) if encoding == "utf-8-sig" else ""
+        raise UserError(
+            f"{path}{line}: not {encoding.removesuffix('-sig').upper()} text; save it as UTF-8 (in Excel: CSV UTF-8)"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path}: can't be read: {error.strerror}") from None
+
+
+def _undecodable(path: Path) -> str:
+    """Return which line of a file is the first that is not UTF-8, for messages."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                return f", line {number} (byte 0x{line[error.start]:02x})"
+    return ""
+
+
+def _line(file: TextIO, path: Path) -> str:
+    """Return the next line, empty at the end."""
+    line = file.readline(MOST_LINE + 1)
+    if len(line) > MOST_LINE:
+        raise UserError(f"{path}: a line of over {MOST_LINE:,} characters; is this a table with a row a line?")
+    return line
