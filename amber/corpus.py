@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -238,7 +238,7 @@ class Corpus:
     def input_hash(self, modality: Modality) -> str:
         """Return a hash of what a feature set of `modality` depends on: ids, and audio spans or texts, in order."""
         names = ("id", "audio", "start", "end") if modality == "speech" else ("id", "text")
-        return _hash(self.column(name) for name in names)
+        return _hash(self.table[name] for name in names)
 
     def label_hash(self) -> str:
         """Return a hash of everything but audio and text: what training depends on beside the features."""
@@ -247,7 +247,7 @@ class Corpus:
         votes = self.votes()
         columns = (votes.utterance, votes.rater.tolist(), votes.is_self, votes.names)
         labels = (votes.labels, votes.label_vote, votes.secondary, votes.secondary_vote)
-        return _hash([about, names, *(self.column(name) for name in names), *columns, *labels])
+        return _hash([about, names, *(self.table[name] for name in names), *columns, *labels])
 
     def write(self, path: Path) -> None:
         """Write the corpus to a Parquet file, in one step: readers see the old file or the new one."""
@@ -356,7 +356,12 @@ def _joined(tables: list[pa.Table]) -> pa.Table:
     """Join tables whose further columns may differ; these follow by name."""
     table = pa.concat_tables(tables, promote_options="default")
     further = sorted(set(table.column_names) - set(COLUMNS))
-    return table.select([*COLUMNS, *further]).combine_chunks()
+    tables.clear()
+    columns = {}
+    for name in (*COLUMNS, *further):  # one by one, so that no more than one column is there twice
+        columns[name] = table[name].combine_chunks()
+        table = table.drop_columns([name])
+    return pa.table(columns)
 
 
 def _votes_array(utterances: list[Utterance]) -> pa.Array:
@@ -396,7 +401,21 @@ def _flat(lists: pa.Array) -> tuple[pa.Array, NDArray[np.int64]]:
 def _hash(columns: Iterable[Any]) -> str:
     digest = hashlib.sha256()
     for column in columns:
-        raw = column.tobytes() if isinstance(column, np.ndarray) else json.dumps(column, ensure_ascii=False).encode()
-        digest.update(raw)
+        if isinstance(column, pa.ChunkedArray):
+            for piece in _json_pieces(column):
+                digest.update(piece)
+        elif isinstance(column, np.ndarray):
+            digest.update(column.tobytes())
+        else:
+            digest.update(json.dumps(column, ensure_ascii=False).encode())
         digest.update(b"\0")
     return digest.hexdigest()[:16]
+
+
+def _json_pieces(column: pa.ChunkedArray) -> Iterator[bytes]:
+    """Yield the JSON list of a column's values piece by piece: as a whole it is larger than the column."""
+    yield b"["
+    for start in range(0, len(column), BATCH):
+        listed = json.dumps(column.slice(start, BATCH).to_pylist(), ensure_ascii=False)[1:-1]
+        yield (", " if start else "").encode() + listed.encode()
+    yield b"]"

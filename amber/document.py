@@ -13,6 +13,7 @@ import yaml
 DEEPEST = 40  # levels
 LARGEST = 1 << 20  # characters
 MOST_VALUES = 100_000
+LONGEST_NUMBER = 1024  # bits: what a float can come to
 
 
 class DocumentError(ValueError):
@@ -76,6 +77,8 @@ def _measure(value: Any, level: int, sizes: dict[int, int], above: set[int]) -> 
         except UnicodeEncodeError:
             raise DocumentError(f"a text that is not UTF-8: {value[:60]!r}") from None
         return 1
+    if isinstance(value, int) and value.bit_length() > LONGEST_NUMBER:
+        raise DocumentError("a number beyond all measure")
     if not isinstance(value, dict | list | tuple | set):
         return 1
     if id(value) in above or level > DEEPEST:
