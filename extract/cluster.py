@@ -68,8 +68,8 @@ def on_cluster(
 
 @contextmanager
 def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
-    # What goes wrong is said once, by us.
-    logging.getLogger("distributed").setLevel(logging.ERROR if scheduler is None else logging.CRITICAL)
+    for name in ("distributed", "distributed.client"):  # what goes wrong with a scheduler is said once, by us
+        logging.getLogger(name).setLevel(logging.ERROR if scheduler is None else logging.CRITICAL)
     with ExitStack() as stack:
         if scheduler is None:
             assert workers is not None  # noqa: S101 (one of the two is given)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +55,15 @@ class Experiment:
         """Return the hash of what a run's result depends on."""
         return run_key(run, self.context)
 
-    @cached_property
     def faults(self) -> dict[str, str]:
-        """Return what is wrong with each run that is not done and whole, by path; nothing where it is not there."""
+        """Return what is damaged of each run that is not done, by path; nothing where it is another or not there."""
         found = {run.path: fault(self.folder / run.path, self.key(run)) for run in self.runs}
         return {path: what for path, what in found.items() if what is not None}
 
     def missing(self) -> list[Run]:
-        """Return the runs that are not done, as they were found at first: each of their files is read to tell."""
-        return [run for run in self.runs if run.path in self.faults]
+        """Return the runs that are not done; each file of the others is read to tell."""
+        faults = self.faults()
+        return [run for run in self.runs if run.path in faults]
 
 
 def prepare(config: Config, dataset: str | None) -> Experiment:
@@ -154,12 +153,12 @@ def _run(experiment: Experiment, config: Config, console: Console) -> None:
 
 
 def _train(experiment: Experiment, config: Config, console: Console) -> None:
-    missing = experiment.missing()
-    if not missing:
+    faults = experiment.faults()
+    if not faults:
         console.say(f"{experiment.folder}: all {len(experiment.runs)} runs are done")
         return
     device = choose(config.train.device)
-    _say_what_is_replaced(experiment, missing, console)
+    _say_what_is_replaced(experiment, faults, console)
     groups = _groups(experiment)
     # Groups side by side may be of as many folds.
     at_once = 1 if experiment.tight else min(len(groups), int(config.train.memory / max(experiment.memory, 1e-9)))
@@ -168,15 +167,14 @@ def _train(experiment: Experiment, config: Config, console: Console) -> None:
     keep = not experiment.tight
     features = Inputs(experiment.data, experiment.folds, device.name, keep, (len(choices) + 1) * workers)
     # A group that was cut is trained again as a whole: its numbers depend on the command alone, not on what was done.
-    lacking = {run.path for run in missing}
-    cut = [group for group in groups if lacking & {run.path for run in group}]
+    cut = [group for group in groups if faults.keys() & {run.path for run in group}]
     total = sum(work(run, experiment.data, experiment.folds[run.fold]) for group in cut for run in group)
 
     def train_group(group: list[Run], advance: Advance) -> None:
         room = Room(experiment.data, experiment.folds[group[0].fold], features, device.name, advance)
         for trained in train(group, room):
             folder = experiment.folder / trained.run.path
-            if trained.run.path in lacking:
+            if trained.run.path in faults:
                 write_run(folder, experiment.key(trained.run), trained, room.fold, experiment.data, experiment.facts)
 
     with console.progress("train", total, 0) as advance:
@@ -268,10 +266,10 @@ def _groups(experiment: Experiment) -> list[list[Run]]:
     return sorted(by_key.values(), key=lambda group: group[0].fold)
 
 
-def _say_what_is_replaced(experiment: Experiment, missing: Sequence[Run], console: Console) -> None:
-    damaged = [what for run in missing if (what := experiment.faults[run.path])]
+def _say_what_is_replaced(experiment: Experiment, faults: Mapping[str, str], console: Console) -> None:
+    damaged = [what for what in faults.values() if what]
     if damaged:
         console.warn(f"{len(damaged)} runs are damaged and are trained again: {some(damaged, 3)}")
-    there = [run for run in missing if not experiment.faults[run.path] and (experiment.folder / run.path).exists()]
+    there = [path for path, what in faults.items() if not what and (experiment.folder / path).exists()]
     if there:
         console.say(f"{experiment.folder}: {len(there)} runs of another configuration or cache will be replaced")
