@@ -148,6 +148,8 @@ def _entry(path: Path, corpus: Corpus | None) -> Entry:
         store = FeatureStore.open(path)
         store.check_layout()
     except NoLayoutError:
+        if (path / "zarr.json").exists() and (path / "commits" / "c").exists():
+            return Entry(path, "unreadable", "its zarr.json holds no spec, but there are features; see `amber extract`")
         return Entry(path, "half", "was never laid out whole")
     except (UserError, RunFailure) as error:
         return Entry(path, "unreadable", str(error))

@@ -297,7 +297,7 @@ class FeatureStore:
             self._array("pooled")[here] = stored.features
         else:
             start = number * self.spec.unit_room
-            self._array("frames")[start : start + rows] = stored.features
+            self._write_frames(start, stored.features)
             ends = start + np.cumsum(stored.lengths)
             self._array("spans")[here] = np.stack([ends - stored.lengths, ends], axis=1)
         if stored.stamps is not None:
@@ -305,6 +305,16 @@ class FeatureStore:
         self._array("status")[here] = stored.status
         self._array("errors")[here] = np.array(stored.errors, dtype=object)
         self._array("commits")[number] = stored.checksum
+
+    def _write_frames(self, start: int, features: NDArray[Any]) -> None:
+        """Write frames from `start` on, the last chunk filled up: of one written in part the rest would be read."""
+        whole = len(features) - len(features) % self.spec.chunk_frames
+        if whole:
+            self._array("frames")[start : start + whole] = features[:whole]
+        if whole < len(features):
+            last = np.full((self.spec.chunk_frames, *features.shape[1:]), np.nan, dtype=features.dtype)
+            last[: len(features) - whole] = features[whole:]
+            self._array("frames")[start + whole : start + whole + len(last)] = last
 
     def read_unit(self, number: int) -> Unit:
         """Read a committed unit and hold it against its commit.
