@@ -146,6 +146,39 @@ def test_a_scheduler_that_is_not_there_is_said(amber: Amber, corpus: Path, tmp_p
     assert len(done.stderr.splitlines()) <= 3
 
 
+def test_a_scheduler_that_dies_in_the_middle_is_said_and_costs_no_byte(
+    corpus: Path, whole: Path, tmp_path: Path
+) -> None:
+    where = "tcp://127.0.0.1:28786"
+    parts = [["distributed.cli.dask_scheduler", "--port", where.rpartition(":")[2], "--no-dashboard"]]
+    parts += [["distributed.cli.dask_worker", where, "--nthreads", "2", "--no-dashboard"]]
+    options = {"env": environment(), "stderr": subprocess.DEVNULL, "cwd": tmp_path}
+    scheduler, worker = (subprocess.Popen([sys.executable, "-m", *part], **options) for part in parts)  # type: ignore[call-overload]
+    cache = tmp_path / "cache"
+    command = [sys.executable, "-m", "amber.cli", "-q", "extract", "--dataset", "table", "--scheduler", where]
+    try:
+        for _ in range(30):  # until the scheduler is there
+            process = subprocess.Popen(
+                [*command, *as_options(corpus, cache)], env=environment(), stderr=subprocess.PIPE, text=True
+            )
+            while process.poll() is None and committed(cache) < 2:
+                time.sleep(0.01)
+            if process.poll() is None:
+                break
+            process.communicate()
+        scheduler.kill()
+        _, said = process.communicate(timeout=120)
+    finally:
+        for one in (scheduler, worker):
+            one.kill()
+            one.wait()
+    assert process.returncode == 1, said
+    assert "the scheduler went away" in said
+    assert "Traceback" not in said
+    extract(corpus, cache)
+    assert sets(cache) == sets(whole)
+
+
 def test_a_full_disk_ends_the_run_and_keeps_what_is_committed(amber: Amber, corpus: Path, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
