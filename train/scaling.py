@@ -63,11 +63,11 @@ class Scaling:
             part = np.where(rows < len(inside), inside[np.minimum(rows, len(inside) - 1)], 0)
             if not part.any():
                 continue
-            ours = torch.from_numpy(features if part.all() else features[part > 0]).float()
+            ours = torch.from_numpy(features[part > 0].astype(np.float32))
             if shift is None:  # or the squares would lose what varies little
                 shift = ours.mean(dim=0)
                 total = squares = torch.zeros(ours.shape[1:], dtype=torch.float64)
-            ours = ours - shift
+            ours -= shift
             # Sums over one block in single precision, over blocks in double.
             total, squares = total + ours.sum(dim=0), squares + ours.square_().sum(dim=0)
             sample.append(features[part > 1])
@@ -92,8 +92,8 @@ class Scaling:
 
     def apply(self, features: NDArray[Any]) -> Tensor:
         """Scale features (n, D) or (n, L, D); with a projection, (n, L, D) to (n, K)."""
-        block = torch.from_numpy(features).float()
-        block = (block - torch.from_numpy(self.mean)).div_(torch.from_numpy(self.deviation))
+        block = torch.from_numpy(features.astype(np.float32))  # a copy
+        block.sub_(torch.from_numpy(self.mean)).div_(torch.from_numpy(self.deviation))
         scaled = layer_norm(block, block.shape[-1:])
         if self.projection is None:
             return scaled
