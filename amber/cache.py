@@ -6,6 +6,7 @@ run was killed while laying it out, and *unreadable* if its metadata are damaged
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +14,16 @@ from typing import Any, Literal
 
 import numpy as np
 
+from amber import recordings
 from amber.config import Config
 from amber.corpus import FILE, Corpus, Modality
 from amber.errors import RunFailure, UserError, some
 from amber.location import is_local, remove_folder
-from amber.store import FeatureStore, NoLayoutError, set_folders
+from amber.store import FeatureStore, NoLayoutError, is_being_written, set_folders, writing
 from amber.unit import Status
 
 State = Literal["current", "stale", "half", "unreadable"]
+JUST_NOW = 3600.0  # seconds: on object storage nothing but its age tells that a set is not being written
 _NOT_IN_SPEC = ("schema_version", "corpus", "size")  # said elsewhere in a listing
 
 
@@ -37,6 +40,18 @@ class Entry:
     def bytes(self) -> int:
         """Return its size on disk."""
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+
+    def may_be_in_work(self) -> bool:
+        """Return whether another process writes the set, or may do so.
+
+        On a local disk a lock tells; elsewhere, that it is not complete and something was written within the hour.
+        """
+        if is_local(self.path):
+            return is_being_written(self.path)
+        if self.store and self.store.complete():
+            return False
+        written = [file.stat().st_mtime for file in self.path.rglob("*") if file.is_file()]
+        return time.time() - max(written, default=0.0) < JUST_NOW
 
     def counts(self) -> dict[str, int]:
         """Return how many utterances have each status; nothing where that can't be read."""
@@ -133,11 +148,13 @@ def _entry(path: Path, corpus: Corpus | None) -> Entry:
         store = FeatureStore.open(path)
         store.check_layout()
     except NoLayoutError:
+        if (path / "zarr.json").exists() and (path / "commits" / "c").exists():
+            return Entry(path, "unreadable", "its zarr.json holds no spec, but there are features; see `amber extract`")
         return Entry(path, "half", "was never laid out whole")
     except (UserError, RunFailure) as error:
         return Entry(path, "unreadable", str(error))
     if corpus and store.spec.inputs == corpus.input_hash(store.spec.modality):
-        return Entry(path, "current", "", store)
+        return Entry(path, "current", recordings.replaced(store.stamps(), corpus), store)
     return Entry(path, "stale", "of other utterances than the present ones", store)
 
 
@@ -145,15 +162,16 @@ def unneeded(datasets: Sequence[Dataset], pipelines: Collection[Config]) -> list
     """Return the feature sets that no pipeline names; without pipelines, those of other utterances than the present.
 
     A pipeline names the current sets of its encoder, whatever their layers and precision; where it says no encoder,
-    as training without `features.speech` does, it names every current one. A set that can't be read, and a set whose
-    utterances can't, is never returned.
+    as training without `features.speech` does, it names every current one. A set that can't be read, a set whose
+    utterances can't, and one that may be being written is never returned.
     """
     found = []
     for dataset in datasets:
         for entry in dataset.entries:
             outdated = entry.state == "half" or (entry.state == "stale" and dataset.corpus is not None)
             unnamed = entry.state == "current" and bool(pipelines)
-            if outdated or (unnamed and not any(_names(p, dataset.name, entry) for p in pipelines)):
+            listed = outdated or (unnamed and not any(_names(p, dataset.name, entry) for p in pipelines))
+            if listed and not entry.may_be_in_work():
                 found.append(entry)
     return found
 
@@ -177,9 +195,10 @@ def delete(cache: Path, entry: Entry) -> None:
     """
     if is_local(cache) and (not entry.path.resolve().is_relative_to(cache.resolve()) or entry.path.is_symlink()):
         raise UserError(f"{entry.path}: a link out of the cache; not deleted")
-    # Without its metadata it is no feature set: a deletion that is cut short leaves nothing to be believed.
-    (entry.path / "zarr.json").unlink(missing_ok=True)
-    remove_folder(entry.path)
+    with writing(entry.path.parent, entry.path.name):
+        # Without its metadata it is no feature set: a deletion that is cut short leaves nothing to be believed.
+        (entry.path / "zarr.json").unlink(missing_ok=True)
+        remove_folder(entry.path)
 
 
 def find_set(dataset: Dataset, modality: Modality, asked: str | None) -> FeatureStore | None:

@@ -118,6 +118,7 @@ def extract(
     max_seconds: Annotated[float | None, typer.Option("--max-seconds", help="Longest window of audio.")] = None,
     max_failures: Annotated[float | None, typer.Option("--max-failures", help="Share that may fail.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do units with failures again.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Compare recordings by content, not size and date.")] = False,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes of a local Dask cluster.")] = None,
     scheduler: Annotated[str | None, typer.Option("--scheduler", help="A running one: tcp://host:8786.")] = None,
     features: Features = None,
@@ -156,7 +157,7 @@ def extract(
         print_result("\n".join(stage.plan(config)))
         return
     cluster = stage.Cluster(workers, scheduler)
-    outcomes = stage.run(config, context.obj.console, cluster, retry_failed)
+    outcomes = stage.run(config, context.obj.console, cluster, retry_failed, check)
     if as_json:
         print_result(json.dumps([outcome.as_json() for outcome in outcomes], indent=1))
 

@@ -43,7 +43,7 @@ def verify(context: typer.Context, features: Features = CACHE, dataset: Name = N
     from amber import cache
     from amber.verify import verify as run
 
-    verdict = run(cache.survey(locate(features), dataset), context.obj.console)
+    verdict = run(locate(features), cache.survey(locate(features), dataset), context.obj.console)
     if as_json:
         print_result(
             json.dumps(
@@ -88,6 +88,8 @@ def gc(
         for entry in dataset.entries:
             if entry.state == "unreadable" or (entry.state == "stale" and not dataset.corpus):
                 console.warn(f"{entry.path}: left alone: {entry.trouble if dataset.corpus else dataset.trouble}")
+            elif entry.may_be_in_work():
+                console.warn(f"{entry.path}: left alone: it is being written, or was until a short while ago")
     if not found:
         print_result(f"{features}: nothing to delete")
         return

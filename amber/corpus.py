@@ -20,13 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from amber import parquet
+from amber import parquet, seal
 from amber.errors import UserError, printable, some
 from amber.location import write_whole
 
-FILE = "utterances.parquet"
+FILE, LEDGER = "utterances.parquet", "ledger.json"
 BATCH = 20_000  # records that are held at a time while a corpus is built
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # from 2 on the file carries its digest
 Modality = Literal["speech", "text"]
 MODALITIES: tuple[Modality, Modality] = ("speech", "text")
 
@@ -136,8 +136,7 @@ class Ledger:
 
     def write(self, folder: Path) -> None:
         """Write the ledger into a dataset's folder in the cache."""
-        content = json.dumps(self.as_json(), indent=1, ensure_ascii=False)
-        write_whole(folder / "ledger.json", content.encode())
+        write_whole(folder / LEDGER, seal.dump(self.as_json()))
 
 
 class Corpus:
@@ -208,6 +207,10 @@ class Corpus:
         """Return the corpus of the given rows, in their order."""
         return Corpus(self.table.take(pa.array(rows)), **self._about())
 
+    def is_at(self, path: Path, former: Corpus | None) -> bool:
+        """Return whether a file holds this corpus, of which `former` was read, and carries its digest."""
+        return former is not None and former.same_as(self) and bool(seal.is_whole(path.read_bytes()))
+
     def same_as(self, other: Corpus) -> bool:
         """Return whether both hold the same utterances and the same facts about the corpus."""
         return self._about() == other._about() and bool(self.table.equals(other.table))
@@ -239,19 +242,22 @@ class Corpus:
 
     def label_hash(self) -> str:
         """Return a hash of everything but audio and text: what training depends on beside the features."""
+        about = {name: value for name, value in self._about().items() if name != "root"}
         names = [name for name in self.columns() if name not in {"audio", "start", "end", "text", "votes"}]
         votes = self.votes()
         columns = (votes.utterance, votes.rater.tolist(), votes.is_self, votes.names)
         labels = (votes.labels, votes.label_vote, votes.secondary, votes.secondary_vote)
-        return _hash([names, *(self.table[name] for name in names), *columns, *labels])
+        return _hash([about, names, *(self.table[name] for name in names), *columns, *labels])
 
     def write(self, path: Path) -> None:
         """Write the corpus to a Parquet file, in one step: readers see the old file or the new one."""
         about = {**self._about(), "schema_version": SCHEMA_VERSION}
         table = self.table.replace_schema_metadata({"amber": json.dumps(about, sort_keys=True)})
         buffer = pa.BufferOutputStream()
-        pq.write_table(table, buffer)
-        write_whole(path, buffer.getvalue())
+        with pq.ParquetWriter(buffer, table.schema, write_page_checksum=True) as writer:
+            writer.write_table(table)
+            writer.add_key_value_metadata({f"amber-{seal.KEY}": seal.BLANK})
+        write_whole(path, seal.seal(buffer.getvalue().to_pybytes()))
 
     @classmethod
     def read(cls, path: Path) -> Corpus:
@@ -265,10 +271,17 @@ class Corpus:
         """
         if not path.is_file():
             raise UserError(f"no utterances at {path}: run `amber extract` for this dataset first")
-        table = parquet.read(path)
+        content = path.read_bytes()
+        whole = seal.is_whole(content)
+        if whole is False:
+            raise _damaged(path)
+        table = parquet.read(path, content)
         about = _about_of(table)
-        if about.pop("schema_version", None) != SCHEMA_VERSION:
+        version = about.pop("schema_version", None)
+        if version not in (1, SCHEMA_VERSION):
             raise UserError(f"{path} was not written by this version of amber: run `amber extract` again")
+        if version == SCHEMA_VERSION and not whole:
+            raise _damaged(path)
         if not _fits_contract(table, about):
             raise UserError(f"{path} is damaged: it does not hold the columns of utterances; run `amber extract` again")
         return cls(table.replace_schema_metadata(None), **about)
@@ -282,6 +295,10 @@ class Corpus:
             "classes": list(self.classes),
             "consensus_names": self.consensus_names,
         }
+
+
+def _damaged(path: Path) -> UserError:
+    return UserError(f"{path} is damaged: it is not what was written; run `amber extract` again, which writes it anew")
 
 
 def _about_of(table: pa.Table) -> dict[str, Any]:

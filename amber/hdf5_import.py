@@ -26,7 +26,7 @@ from amber.errors import UserError, some
 from amber.features import FeatureSpec
 from amber.hdf5 import Place, reading
 from amber.names import fold
-from amber.store import FeatureStore
+from amber.store import FeatureStore, writing
 from amber.unit import Status, Unit
 
 BLOCK_BYTES = 8 << 20  # of an array that is read at a time
@@ -149,7 +149,7 @@ def import_(
                     "if an axis is time, average over it first"
                 )
         contents = {modality: _read_through(array, ids, console) for modality, array in arrays.items()}
-        if not former or not former.same_as(corpus):
+        if not corpus.is_at(folder / FILE, former):
             corpus.write(folder / FILE)
         ledger.write(folder)
         return [_store(corpus, modality, arrays[modality], contents[modality], folder, console) for modality in arrays]
@@ -247,7 +247,12 @@ def _read_through(array: _Array, ids: list[str] | None, console: Console) -> _Co
 
 
 def _store(corpus: Corpus, modality: Modality, array: _Array, content: _Content, folder: Path, console: Console) -> str:
-    store = FeatureStore.create(folder, _spec(corpus, modality, array, content), corpus.ids)
+    spec = _spec(corpus, modality, array, content)
+    with writing(folder, spec.name):
+        return _write(FeatureStore.create(folder, spec, corpus.ids), modality, array, content, console)
+
+
+def _write(store: FeatureStore, modality: Modality, array: _Array, content: _Content, console: Console) -> str:
     for trouble in store.drop_damaged().values():
         console.warn(f"{trouble}; doing it again")
     missing = np.flatnonzero(~store.committed()).tolist()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from amber.errors import UserError
+from amber.errors import RunFailure, UserError
 
 
 def locate(where: str | Path) -> Path:
@@ -38,6 +41,23 @@ def is_local(path: Path) -> bool:
     return isinstance(path, Path) and "://" not in str(path)
 
 
+@contextmanager
+def reaching(path: Path) -> Iterator[None]:
+    """Make one failure of what a storage elsewhere raises while it is read or written, such as when it goes away."""
+    try:
+        yield
+    except (UserError, RunFailure):
+        raise
+    except Exception as error:
+        # Every kind of storage raises its own.
+        if is_local(path):
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise RunFailure(
+            f"{path}: the storage failed: {reason}\nwhat is done is kept; the same command goes on from there"
+        ) from error
+
+
 def absolute(path: Path) -> Path:
     """Return a path that means the same in every folder and process."""
     return path.resolve() if is_local(path) else path
@@ -57,6 +77,9 @@ def write_whole(path: Path, content: bytes) -> None:
     if not is_local(path):  # an object appears whole
         path.write_bytes(content)
         return
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")  # another process may write the same file
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

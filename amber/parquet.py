@@ -17,10 +17,13 @@ from amber.errors import UserError
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file; whatever is wrong with it, then or while it is read, is a `UserError`."""
+def opened(path: Path, content: bytes | None = None) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file; whatever is wrong with it, then or while it is read, is a `UserError`.
+
+    `content` are its bytes, where they have been read before.
+    """
     try:
-        content = path.read_bytes()
+        content = path.read_bytes() if content is None else content
         buffer = pa.allocate_buffer(len(content))
         memoryview(buffer).cast("B")[:] = content
         del content
@@ -32,8 +35,8 @@ def opened(path: Path) -> Iterator[pq.ParquetFile]:
         raise UserError(f"{path}: can't be read as Parquet: {_reason(error)}") from None
 
 
-def read(path: Path) -> pa.Table:
-    """Read a Parquet file whole.
+def read(path: Path, content: bytes | None = None) -> pa.Table:
+    """Read a Parquet file whole; `content` are its bytes, where they have been read before.
 
     Raises
     ------
@@ -41,7 +44,7 @@ def read(path: Path) -> pa.Table:
         If it can't be read, or holds what its schema does not allow.
 
     """
-    with opened(path) as file:
+    with opened(path, content) as file:
         table = file.read()
         table.validate(full=True)
         return table

@@ -90,7 +90,9 @@ def write(path: Path, predictions: Predictions) -> None:
     for prefix, matrix in (("y", predictions.y), ("p", predictions.p), ("truth", predictions.truth)):
         if matrix is not None:
             columns |= {f"{prefix}_{c}": pa.array(matrix[:, i]) for i, c in enumerate(predictions.classes)}
-    pq.write_table(pa.table(columns), path)
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), buffer, write_page_checksum=True)
+    path.write_bytes(buffer.getvalue())
 
 
 def read(path: Path) -> Predictions:

@@ -7,9 +7,11 @@ written by one process, and counts as done once its checksum stands in `commits`
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,14 +24,16 @@ from amber import chunks
 from amber.corpus import MODALITIES
 from amber.errors import RunFailure, UserError
 from amber.features import SCHEMA_VERSION, FeatureSpec, slug
-from amber.layout import arrays, lay_out
+from amber.layout import FORMAT, arrays, lay_out
 from amber.location import is_local
+from amber.lock import held, is_held
 from amber.unit import Status, Unit
 
 _BAD_CHUNK = (ValueError, RuntimeError)  # what codecs raise for bytes that are not what was written
 _BAD_METADATA = (ValueError, KeyError, TypeError)  # what Zarr raises for a `zarr.json` that is not
 # A chunk is copied while the processor still holds it: twice as fast from a local disk as many chunks at a time.
 _READING = {"async.concurrency": 2, "codec_pipeline.batch_size": 1}
+_UPGRADING = "upgrading"  # the attribute that holds the commits of a set of format 1 while it is upgraded
 _MEND = "`amber cache verify` names the damage, `amber extract` repairs it"
 
 
@@ -43,16 +47,28 @@ class FeatureStore:
     All in the order of `ids` (N,). Use `create` to write and `open` to read.
     """
 
-    def __init__(self, location: Path, group: zarr.Group, spec: FeatureSpec) -> None:
+    def __init__(self, location: Path, group: zarr.Group, spec: FeatureSpec, format_: int = FORMAT) -> None:
         self.location = location
         self.spec = spec
         self._group = group
-        self._layout = arrays(spec)
+        self.format = format_
+        self._layout = {n: a for n, a in arrays(spec).items() if n != "stamps" or self.format == FORMAT}
         self._arrays: dict[str, zarr.Array[Any]] = {}  # opened so far: opening reads a file
 
     @classmethod
-    def create(cls, folder: Path, spec: FeatureSpec, ids: Sequence[str]) -> FeatureStore:
+    def create(
+        cls, folder: Path, spec: FeatureSpec, ids: Sequence[str], stamps: NDArray[np.int64] | None = None
+    ) -> FeatureStore:
         """Create the set in a dataset's cache folder, or go on with what an earlier run left there.
+
+        Call it, and write, within `writing`.
+
+        Parameters
+        ----------
+        folder, spec, ids
+            The dataset's folder, what the set is, and the ids of its utterances.
+        stamps
+            Of the recordings as they are now, (N, 3): taken for those of a set of format 1, which has none.
 
         Raises
         ------
@@ -67,6 +83,8 @@ class FeatureStore:
         except NoLayoutError:  # the spec is written last
             return cls(location, lay_out(location, spec, ids), spec)
         store.check(spec)
+        if store.format != FORMAT:
+            store = store._upgraded(ids, stamps)
         if store._ids_or(ids) != tuple(ids):
             raise UserError(f"{location}: holds other utterances than the corpus; move it away and extract again")
         return store
@@ -94,10 +112,12 @@ class FeatureStore:
         raw = group.attrs.get("spec")
         if raw is None:
             raise NoLayoutError(f"{location}: not a complete feature set; run `amber extract` again")
-        if not isinstance(raw, dict) or raw.get("schema_version") != SCHEMA_VERSION:
+        known = isinstance(raw, dict) and raw.get("schema_version") == SCHEMA_VERSION
+        format_: Any = group.attrs.get("format", 1)
+        if not known or format_ not in (1, FORMAT):
             raise UserError(f"{location}: written by another version of amber; extract again into a new cache")
         try:
-            return cls(location, group, FeatureSpec.model_validate(raw))
+            return cls(location, group, FeatureSpec.model_validate(raw), format_)
         except ValueError as error:
             raise _damaged_metadata(location) from error
 
@@ -109,11 +129,19 @@ class FeatureStore:
             raise UserError(f"{self.location}: holds other features than asked for\n" + "; ".join(differing))
 
     def check_layout(self) -> None:
-        """Raise a `RunFailure` if an array's metadata are not what the spec asks for: then no unit can be judged."""
+        """Raise a `RunFailure` if metadata are not what the spec asks for, or the spec is not what the name says.
+
+        Then no unit can be judged.
+        """
+        if self.location.name != self.spec.name:
+            raise RunFailure(
+                f"{self.location}: its folder's name is not that of its spec, {self.spec.name}: it was renamed, or its "
+                "metadata are damaged; rename it back, or move it out of the cache and run `amber extract` again"
+            )
         for name, wanted in self._layout.items():
             array = self._array(name)
-            same_type = wanted.dtype is str or array.dtype == wanted.dtype
-            if (array.shape, array.chunks) != (wanted.shape, wanted.chunks) or not same_type:
+            checked = wanted.is_checked(array) or self.format != FORMAT
+            if not wanted.is_metadata_of(array) or not checked:
                 raise _damaged_metadata(f"{self.location}/{name}")
 
     def is_named(self, asked: str) -> bool:
@@ -123,6 +151,81 @@ class FeatureStore:
     def ids(self) -> tuple[str, ...]:
         """Return the utterance ids, in row order."""
         return tuple(str(name) for name in self._read("ids"))
+
+    def _upgraded(self, ids: Sequence[str], stamps: NDArray[np.int64] | None) -> FeatureStore:
+        """Bring a set of format 1 to the present format; the commits are kept aside, should this be cut short."""
+        kept: Any = self._group.attrs.get(_UPGRADING)
+        if not isinstance(kept, dict):
+            kept = {"commits": [self._commit(number) for number in range(self.spec.units)], "errors": self._reasons()}
+            self._group.attrs.update({_UPGRADING: kept})
+        layout = arrays(self.spec)
+        written = {
+            "ids": np.array(ids, dtype=object),
+            "errors": np.array(kept["errors"], dtype=object),
+            "commits": np.array(kept["commits"], dtype=np.uint64),
+        }
+        if "stamps" in layout and stamps is not None:
+            written["stamps"] = stamps
+        for name, values in written.items():
+            layout[name].create(self._group, name, overwrite=True)[:] = values
+        self._group.attrs.put({"spec": self.spec.model_dump(mode="json"), "format": FORMAT})
+        return FeatureStore.open(self.location)
+
+    def _reasons(self) -> list[str]:
+        """Return all of `errors`; nothing where that can't be read, which the unit's commit tells."""
+        found = [""] * self.spec.size
+        for number in range(self.spec.units):
+            with suppress(RunFailure):
+                found[self._slice(number)] = self._read("errors", self._slice(number)).tolist()
+        return found
+
+    def content(self) -> str:
+        """Return a hash of what the set holds: of its commits, each of which is a checksum of a unit's data."""
+        return hashlib.sha256(self._read("commits").astype("<u8").tobytes()).hexdigest()[:16]
+
+    def stamps(self) -> NDArray[np.int64] | None:
+        """Return the stamps of the recordings, (N, 3), as they were read; None where none were kept.
+
+        Those of units that are not committed, or whose chunk is not there or damaged, are -1.
+        """
+        if not self.is_stamped:
+            return None
+        committed = self.committed()
+        with suppress(RunFailure):
+            if committed.all():
+                return self._read("stamps")
+        found = np.full((self.spec.size, 3), -1, dtype=np.int64)
+        for number in np.flatnonzero(committed).tolist():
+            with suppress(RunFailure):
+                found[self._slice(number)] = self._read("stamps", self._slice(number))
+        return found
+
+    @property
+    def is_stamped(self) -> bool:
+        """Return whether the set has stamps of recordings."""
+        return "stamps" in self._layout
+
+    def has_stamps(self, number: int) -> bool:
+        """Return whether the stamps of a unit can be read."""
+        try:
+            self._read("stamps", self._slice(number))
+        except RunFailure:
+            return False
+        return True
+
+    def write_stamps(self, stamps: NDArray[np.int64], numbers: Sequence[int]) -> None:
+        """Write the stamps of some units anew, out of those of all utterances (N, 3)."""
+        for number in numbers:
+            self._array("stamps")[self._slice(number)] = stamps[self._slice(number)]
+
+    def units_of(self, rows: NDArray[np.int64]) -> list[int]:
+        """Return the units that some rows are in."""
+        return sorted(set((rows // self.spec.unit_rows).tolist()))
+
+    def take_back(self, numbers: Sequence[int]) -> None:
+        """Take back the commits of units, so that they are done again."""
+        for number in numbers:
+            self._array("commits")[number] = 0
 
     def unit(self, number: int) -> range:
         """Return the rows of a unit."""
@@ -194,12 +297,24 @@ class FeatureStore:
             self._array("pooled")[here] = stored.features
         else:
             start = number * self.spec.unit_room
-            self._array("frames")[start : start + rows] = stored.features
+            self._write_frames(start, stored.features)
             ends = start + np.cumsum(stored.lengths)
             self._array("spans")[here] = np.stack([ends - stored.lengths, ends], axis=1)
+        if stored.stamps is not None:
+            self._array("stamps")[here] = stored.stamps
         self._array("status")[here] = stored.status
         self._array("errors")[here] = np.array(stored.errors, dtype=object)
         self._array("commits")[number] = stored.checksum
+
+    def _write_frames(self, start: int, features: NDArray[Any]) -> None:
+        """Write frames from `start` on, the last chunk filled up: of one written in part the rest would be read."""
+        whole = len(features) - len(features) % self.spec.chunk_frames
+        if whole:
+            self._array("frames")[start : start + whole] = features[:whole]
+        if whole < len(features):
+            last = np.full((self.spec.chunk_frames, *features.shape[1:]), np.nan, dtype=features.dtype)
+            last[: len(features) - whole] = features[whole:]
+            self._array("frames")[start + whole : start + whole + len(last)] = last
 
     def read_unit(self, number: int) -> Unit:
         """Read a committed unit and hold it against its commit.
@@ -315,9 +430,7 @@ class FeatureStore:
 
     def drop_failed(self) -> None:
         """Take back the commits of units that hold utterances which failed, so that they are done again."""
-        failed = np.flatnonzero(self.status() == Status.FAILED)
-        for number in set((failed // self.spec.unit_rows).tolist()):
-            self._array("commits")[number] = 0
+        self.take_back(self.units_of(np.flatnonzero(self.status() == Status.FAILED)))
 
     def every_layer(self) -> NDArray[Any]:
         """Read `pooled`, (N, L, D), in the set's dtype; rows without features are zero.
@@ -387,18 +500,44 @@ def set_folders(cache: Path, dataset: str) -> list[Path]:
 
 
 def feature_sets(cache: Path, dataset: str) -> list[FeatureStore]:
-    """Return every feature set of a dataset in a cache, by name; half laid-out ones are left out."""
+    """Return every feature set of a dataset in a cache, by name; half laid-out ones are left out.
+
+    Raises
+    ------
+    RunFailure
+        If the metadata of one are not what its spec asks for.
+
+    """
     found = []
     for path in set_folders(cache, dataset):
         try:
-            found.append(FeatureStore.open(path))
+            store = FeatureStore.open(path)
         except UserError:
             continue
+        store.check_layout()
+        found.append(store)
     return found
 
 
+def writing(folder: Path, name: str) -> AbstractContextManager[None]:
+    """Hold the lock on a feature set of a dataset's folder while it is written."""
+    return held(folder, _lock(name), f"it writes {name}", "wait until it has ended, then run the same command again")
+
+
+def is_being_written(location: Path) -> bool:
+    """Return whether a process holds the lock on a feature set."""
+    return is_held(location.parent, _lock(location.name))
+
+
+def _lock(name: str) -> str:
+    return name.removesuffix(".zarr")
+
+
 def _damaged_metadata(location: Path | str) -> RunFailure:
-    return RunFailure(f"{location}/zarr.json is damaged; delete the feature set and run `amber extract` again")
+    return RunFailure(
+        f"{location}/zarr.json can't be used: it is damaged, or another process is just writing it\n"
+        "if none is, move the feature set out of the cache and run `amber extract` again"
+    )
 
 
 def _remove_partial_writes(location: Path) -> None:

@@ -29,13 +29,16 @@ class Unit:
     """The data of one unit of n utterances.
 
     `features` are (n, L, D) for level *pooled*, zero where there are none; for level *frames* they are the frames of
-    all utterances, one after the other, (T, L, D), and `lengths` (n,) says how many each has.
+    all utterances, one after the other, (T, L, D), and `lengths` (n,) says how many each has. `stamps` (n, 3) are
+    those of the recordings that were read (`amber/recordings.py`), where there were any: no part of the checksum, as
+    a file that was copied gives the same features.
     """
 
     features: NDArray[Any]
     status: NDArray[np.uint8]  # (n,)
     errors: list[str]  # (n,)
     lengths: NDArray[np.int64] | None = None
+    stamps: NDArray[np.int64] | None = None
 
     @property
     def checksum(self) -> int:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from amber import audio
+from amber import audio, recordings, seal
 from amber.cache import Dataset, Entry
 from amber.console import Console
-from amber.corpus import FILE, Corpus
+from amber.corpus import FILE, LEDGER, Corpus
 from amber.errors import RunFailure
 from amber.store import FeatureStore
 from amber.unit import USABLE, Unit
@@ -37,18 +37,22 @@ class Verdict:
     units: int
 
 
-def verify(datasets: Sequence[Dataset], console: Console) -> Verdict:
+def verify(cache: Path, datasets: Sequence[Dataset], console: Console) -> Verdict:
     """Read everything in these datasets and hold it against what it should be; nothing is changed."""
     verdict = Verdict([], [], sum(len(d.entries) for d in datasets), sum(_done(e) for d in datasets for e in d.entries))
     with console.progress("verify", verdict.units) as advance:
         for dataset in datasets:
             if not dataset.corpus:
                 verdict.findings.append(Finding(dataset.name, dataset.trouble))
+            verdict.findings.extend(Finding(dataset.name, what) for what in _ledger(cache / dataset.name / LEDGER))
             for entry in dataset.entries:
                 where = f"{dataset.name}/{entry.path.name}"
                 if entry.store:
                     found = _faults(entry.store, dataset.corpus if entry.state == "current" else None, advance)
                     verdict.findings.extend(Finding(where, what) for what in found)
+                    if dataset.corpus and entry.state == "current":
+                        what = recordings.replaced(entry.store.stamps(), dataset.corpus, digests=True)
+                        verdict.remarks.extend([Finding(where, what)] if what else [])
                 verdict.remarks.extend(Finding(where, what) for what in _remarks(entry))
                 if entry.state == "unreadable":
                     verdict.findings.append(Finding(where, entry.trouble))
@@ -69,8 +73,6 @@ def _remarks(entry: Entry) -> Iterator[str]:
 
 def _faults(store: FeatureStore, corpus: Corpus | None, advance: Callable[[], object]) -> Iterator[str]:
     """Say what is wrong with a set; `corpus` holds the utterances that it must be of, if it is current."""
-    if store.location.name != store.spec.name:
-        yield f"its folder's name is not that of its spec, {store.spec.name}"
     try:
         ids: tuple[str, ...] = store.ids()
     except RunFailure as failure:
@@ -87,9 +89,16 @@ def _faults(store: FeatureStore, corpus: Corpus | None, advance: Callable[[], ob
             span = f"{ids[rows.start]} to {ids[rows.stop - 1]}" if ids else f"rows {rows.start} to {rows.stop - 1}"
             yield f"unit {number} ({span}): {failure}"
         else:
+            if store.is_stamped and not store.has_stamps(number):
+                yield f"unit {number}: stamps/c/{number}/0: a chunk is damaged or missing; `amber extract` repairs it"
             if corpus and store.spec.hop and store.spec.sample_rate:
                 yield from _odd_lengths(unit, store.spec.hop / store.spec.sample_rate, corpus, rows)
         advance()
+
+
+def _ledger(path: Path) -> Iterator[str]:
+    if path.is_file() and seal.is_whole(path.read_bytes()) is False:
+        yield f"{LEDGER} is not what was written; `amber extract` writes it anew"
 
 
 def _odd_lengths(unit: Unit, hop: float, corpus: Corpus, rows: range) -> Iterator[str]:

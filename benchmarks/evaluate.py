@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from amber import done
 from amber.config import Objective
 from amber.predictions import FILE, Predictions, write
 
@@ -74,7 +75,7 @@ def make(folder: Path, size: argparse.Namespace) -> None:
                 (run / "env.json").write_text("{}")
                 epochs = [json.dumps({"epoch": e, "dev_bc": 0.8}) for e in range(1, 31)]
                 (run / "metrics.jsonl").write_text("\n".join(epochs) + "\n")
-                (run / "DONE").write_text(f"{variant}{fold}{seed}\n")
+                done.write(run, f"{variant}{fold}{seed}")
 
 
 def main() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from amber import done
 from amber import predictions as contract
 from amber.console import Advance
 from amber.errors import UserError, some
@@ -22,18 +24,25 @@ from amber.predictions import STUDENT, Predictions
 from .aggregate import clusters
 
 Floats = NDArray[np.float64]
+THREADS = 2  # that check files
+TOLERANCE = 1e-3  # by which a distribution's sum may differ from 1
 SHARED = ("dataset", "labels", "splits")  # what runs must have in common to be put into one table
 _FIRST = ("ce", "soft")  # the variants that the others are measured against come first
 
 
 @dataclass(frozen=True)
 class FoundRun:
-    """A finished run on disk: its folder, its key, its resolved configuration, and the name its variant is shown by."""
+    """A finished run on disk: its folder, its key, its resolved configuration, and the name its variant is shown by.
+
+    `digest` is of all of its files, which `vouched` runs are known to have been finished with.
+    """
 
     folder: Path
     key: str
     config: dict[str, Any]
     variant: str
+    digest: str = ""
+    vouched: bool = True
 
     @property
     def seed(self) -> int:
@@ -47,18 +56,22 @@ class FoundRun:
 
     def cache(self) -> Path | None:
         """Return the cache that the run read, where that is on this machine."""
-        recorded = json.loads((self.folder / "env.json").read_text(encoding="utf-8")).get("cache")
-        return Path(recorded) if recorded and Path(recorded).is_dir() else None
+        recorded = _json(self.folder / "env.json").get("cache")
+        return Path(recorded) if isinstance(recorded, str) and Path(recorded).is_dir() else None
 
     def looks(self) -> list[dict[str, float]]:
         """Return what the run recorded of each look at dev."""
-        lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines if line.strip()]
+        path = self.folder / "metrics.jsonl"
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+            return [json.loads(line) for line in lines if line.strip()]
+        except (OSError, ValueError, RecursionError):
+            raise _damaged(path) from None
 
     def model(self) -> dict[str, Any]:
         """Return the model's description; empty where the model was not kept."""
         path = self.folder / "model" / "config.json"
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+        return _json(path) if path.is_file() else {}
 
 
 @dataclass(frozen=True)
@@ -81,6 +94,7 @@ class Experiment:
     dev: dict[int, Floats]
     seeds: dict[str, list[int]]
     heads: dict[str, dict[str, Floats]]
+    left_out: list[str] = field(default_factory=list)  # heads that only some runs of a variant have
 
     @property
     def config(self) -> dict[str, Any]:
@@ -130,17 +144,24 @@ def find_runs(folder: Path) -> list[FoundRun]:
     Raises
     ------
     UserError
-        If there are none, or they differ in dataset, labels or splits.
+        If there are none, one is not as it was finished, or they differ in dataset, labels or splits.
 
     """
     if not folder.is_dir():
         raise UserError(f"--runs {folder}: no such folder")
-    found = []
-    for done in sorted(folder.glob("*/fold*-seed*/DONE")):
-        config = yaml.load((done.parent / "config.yaml").read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506
-        found.append(FoundRun(done.parent, done.read_text(encoding="utf-8").strip(), config, str(config["variant"])))
+    paths = sorted(folder.glob(f"*/fold*-seed*/{done.FILE}"))
+    # Reading the files takes longest, and hashing them lets other threads go on.
+    with ThreadPoolExecutor(THREADS) as pool:
+        checked = list(pool.map(lambda path: _check(folder, path.parent), paths))
+    damaged = [what for _, faults in checked for what in faults]
+    if damaged:
+        raise UserError(
+            f"{folder}: {len(damaged)} files of finished runs are not what was written: {some(damaged, 3)}\n"
+            "put them back, or train these runs again: the same `amber train` does them, and only them"
+        )
+    found = [_found(folder, path.parent, sealed) for path, (sealed, _) in zip(paths, checked, strict=True) if sealed]
     if not found:
-        near = sorted(path.parents[2].name for path in folder.parent.glob("*/*/fold*-seed*/DONE"))
+        near = sorted(path.parents[2].name for path in folder.parent.glob(f"*/*/fold*-seed*/{done.FILE}"))
         hint = f"; there are {some(dict.fromkeys(near))}" if near else ""
         raise UserError(f"--runs {folder}: no finished runs there{hint}")
     for run in found:
@@ -150,6 +171,45 @@ def find_runs(folder: Path) -> list[FoundRun]:
                 f"{name}, so they can't stand in one table\ntrain them again or under another experiment name"
             )
     return sorted(found, key=_order)
+
+
+def _check(folder: Path, of: Path) -> tuple[done.Done | None, list[str]]:
+    """Return what vouches for a run, and what of it is not as it was finished."""
+    name = of.relative_to(folder)
+    try:
+        sealed = done.read(of)
+    except (OSError, UserError) as error:
+        return None, [f"{name}: {str(error).splitlines()[0].removeprefix(f'{of}/')}"]
+    return sealed, [f"{name}/{what}" for what in sealed.faults(of)]
+
+
+def _found(folder: Path, of: Path, sealed: done.Done) -> FoundRun:
+    path = of / "config.yaml"
+    try:
+        config = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506
+        name = f"{config['variant']}/fold{config['fold']:d}-seed{config['seed']:d}"
+        complete = all(key in config for key in SHARED)
+    except (OSError, ValueError, TypeError, LookupError, yaml.YAMLError, RecursionError):
+        raise _damaged(path) from None
+    if not complete:
+        raise _damaged(path)
+    if of != folder / name:
+        raise UserError(f"{of}: holds the run {name} (its config.yaml says so); move it back, or train it again")
+    return FoundRun(of, sealed.key, config, str(config["variant"]), sealed.digest, sealed.vouched)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        raise _damaged(path) from None
+    if not isinstance(data, dict):
+        raise _damaged(path)
+    return data
+
+
+def _damaged(path: Path) -> UserError:
+    return UserError(f"{path}: damaged or missing; put it back, or train the run again with `amber train`")
 
 
 def differences(one: FoundRun, other: FoundRun) -> list[str]:
@@ -181,6 +241,22 @@ def read(name: str, runs: list[FoundRun], advance: Advance) -> Experiment:
     return table.experiment(name, runs)
 
 
+def _refuse_strange(run: FoundRun, predictions: Predictions) -> None:
+    """Refuse predictions of another run, and such as are no distributions: no head is left out for them."""
+    path = run.folder / contract.FILE
+    for name in ("variant", "fold", "seed"):
+        if not (predictions.keys[name] == run.config[name]).all():
+            raise UserError(f"{path}: holds predictions of another {name}; train the run again with `amber train`")
+    for what, values in (("p", predictions.p), ("y", predictions.y)):
+        whole = np.isfinite(values).all(axis=1) & (values >= 0).all(axis=1)
+        wrong = np.flatnonzero(~whole | (np.abs(values.sum(axis=1) - 1) > TOLERANCE))
+        if len(wrong):
+            head, uid = predictions.keys["head"][wrong[0]], predictions.keys["id"][wrong[0]]
+            raise UserError(
+                f"{path}: {what} of {len(wrong)} rows is no distribution, first of {head} on {uid}; train the run again"
+            )
+
+
 class _Table:
     """Gathers predictions by utterance: a row for each id, in the order of their first appearance."""
 
@@ -190,12 +266,14 @@ class _Table:
         self.classes: tuple[str, ...] = ()
         self.dev: dict[int, Floats] = {}
         # (variant, seed) -> head -> pieces of (rows, predictions)
+        self.left_out: list[str] = []
         self.pieces: dict[tuple[str, int], dict[str, list[tuple[NDArray[np.int64], Floats]]]] = {}
 
     def add(self, run: FoundRun, predictions: Predictions) -> None:
         self.classes = self.classes or predictions.classes
         if predictions.classes != self.classes:
             raise UserError(f"{run.folder}: its classes are {predictions.classes}, those of others {self.classes}")
+        _refuse_strange(run, predictions)
         part, heads = predictions.keys["part"], predictions.keys["head"]
         pieces = self.pieces.setdefault((run.variant, run.seed), defaultdict(list))
         for head in dict.fromkeys(heads.tolist()):
@@ -256,6 +334,7 @@ class _Table:
             dev=self.dev,
             seeds=dict(seeds),
             heads={variant: self._heads(variant, seeds[variant], order) for variant in seeds},
+            left_out=self.left_out,
         )
 
     def _heads(self, variant: str, seeds: list[int], order: NDArray[np.int64]) -> dict[str, Floats]:
@@ -267,7 +346,9 @@ class _Table:
             for place, seed in enumerate(seeds):
                 for rows, p in self.pieces[variant, seed].get(head, []):
                     stacked[place, rows] = p
-            if not np.isnan(stacked).any():
+            if np.isnan(stacked).any():
+                self.left_out.append(f"{variant}: head {head}: not in all of its runs")
+            else:
                 found[head] = stacked[:, order]
         return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +12,10 @@ from numpy.typing import NDArray
 
 from amber import audio as sound
 from amber import corpus as contract
+from amber import recordings
 from amber.corpus import Corpus
 
-from .gather import Experiment
+from .gather import Experiment, FoundRun
 
 
 @dataclass(frozen=True)
@@ -28,15 +31,27 @@ class Material:
     seconds: NDArray[np.float64]
 
 
-def find(experiment: Experiment) -> Material:
-    """Look the test utterances up in the cache that the runs read; empty where it is not on this machine."""
+def find_corpus(runs: Sequence[FoundRun]) -> Corpus | None:
+    """Return the utterances of the cache that the runs read; None where it is not on this machine."""
+    cache = runs[0].cache()
+    path = cache / str(runs[0].config["dataset"]["name"]) / contract.FILE if cache else None
+    return Corpus.read(path) if path is not None and path.is_file() else None
+
+
+def digest(corpus: Corpus | None) -> list[str]:
+    """Return what figures and report depend on of the utterances: words, spans, and recordings as they are now."""
+    if corpus is None:
+        return []
+    stamps = hashlib.sha256(recordings.look(corpus).tobytes()).hexdigest()
+    return [corpus.root, corpus.input_hash("speech"), corpus.input_hash("text"), stamps]
+
+
+def find(experiment: Experiment, corpus: Corpus | None) -> Material:
+    """Look the test utterances up; empty where there is no corpus."""
     n = len(experiment.ids)
     nothing = Material([None] * n, [None] * n, [(None, None)] * n, np.full(n, np.nan))
-    cache = experiment.runs[0].cache()
-    path = cache / str(experiment.config["dataset"]["name"]) / contract.FILE if cache else None
-    if path is None or not path.is_file():
+    if corpus is None:
         return nothing
-    corpus = Corpus.read(path)
     row = {uid: i for i, uid in enumerate(corpus.ids)}
     columns = {name: corpus.column(name) for name in ("text", "audio", "start", "end")}
     text, audio, span, seconds = nothing.text, nothing.audio, nothing.span, nothing.seconds

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amber import __version__
+from amber import __version__, seal
 from amber.config import EvaluateOptions
 from amber.console import Console
+from amber.corpus import Corpus
 from amber.errors import UserError
+from amber.location import write_whole
 
 from . import material, tables, words
 from .derived import with_temperature
@@ -20,8 +22,8 @@ from .figures import figures
 from .gather import FoundRun, differences, find_runs, read, side_by_side
 from .report import page
 
-SCHEMA_VERSION = 3
-FILES = ("metrics.json", "table.md", "table.tex", "report.html")
+SCHEMA_VERSION = 4
+METRICS = "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -68,29 +70,39 @@ def run(folders: Sequence[Path], options: EvaluateOptions, console: Console) -> 
 
 
 def _evaluate(folder: Path, name: str, runs: list[FoundRun], options: EvaluateOptions, console: Console) -> Result:
-    key = _key(runs, options)
-    former = _former(folder, key)
+    unvouched = [run for run in runs if not run.vouched]
+    if unvouched:
+        console.warn(
+            f"{folder}: {len(unvouched)} runs were trained by an earlier version, which kept no digests: whether they "
+            "are as they were finished is not known"
+        )
+    corpus = material.find_corpus(runs)
+    key = _key(runs, options, corpus)
+    former = _former(folder, key, console)
     if former:
         console.say(f"{folder}: evaluated before, nothing changed")
         return Result(folder, former)
     console.say(f"{folder}: evaluating {len(runs)} runs")
     with console.progress("read predictions", len(runs)) as advance:
         experiment = with_temperature(read(name, runs, advance))
-    extra = material.find(experiment)
+    for line in experiment.left_out:
+        console.warn(f"{line}; it is left out")
+    extra = material.find(experiment, corpus)
     metrics = {"key": key, "amber": __version__, **figures(experiment, extra, options, console)}
     said = words.caption(metrics)
     written = {
         "table.md": tables.markdown(metrics, said),
         "table.tex": tables.latex(metrics, said),
         "report.html": page.render(experiment, extra, metrics, folder),
-        # Last: its key vouches for the other files.
-        "metrics.json": json.dumps(metrics, indent=1, allow_nan=False) + "\n",
     }
+    contents = {name: text.encode() for name, text in written.items()}
+    # Last, and sealed: it vouches for the other files.
+    files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    contents[METRICS] = seal.dump({**metrics, "files": files})
     folder.mkdir(exist_ok=True)
-    (folder / "metrics.json").unlink(missing_ok=True)  # should this be interrupted, the old one vouches for nothing
-    for file, text in written.items():
-        (folder / file).write_text(text, encoding="utf-8")
-    return Result(folder, metrics)
+    for name, content in contents.items():
+        write_whole(folder / name, content)
+    return Result(folder, json.loads(contents[METRICS]))
 
 
 def _apart(found: Sequence[tuple[str, list[FoundRun]]]) -> str:
@@ -103,17 +115,29 @@ def _apart(found: Sequence[tuple[str, list[FoundRun]]]) -> str:
     return "; ".join(f"{name} differs from {first} in {', '.join(what)}" for name, what in differing if what)
 
 
-def _key(runs: Sequence[FoundRun], options: EvaluateOptions) -> str:
-    parts = [SCHEMA_VERSION, __version__, options.model_dump(), [(str(r.folder), r.variant, r.key) for r in runs]]
+def _key(runs: Sequence[FoundRun], options: EvaluateOptions, corpus: Corpus | None) -> str:
+    of_runs = [(str(r.folder), r.variant, r.key, r.digest) for r in runs]
+    parts = [SCHEMA_VERSION, __version__, options.model_dump(), of_runs, material.digest(corpus)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _former(folder: Path, key: str) -> dict[str, Any] | None:
-    """Return the figures on disk if they are of the same runs and options, and everything is there."""
-    if not all((folder / name).is_file() for name in FILES):
+def _former(folder: Path, key: str, console: Console) -> dict[str, Any] | None:
+    """Return the figures on disk if they are of the same runs and options, and everything is as it was written."""
+    path = folder / METRICS
+    if not path.is_file():
         return None
-    try:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except ValueError:
+    content = path.read_bytes()
+    metrics = seal.load(content)
+    if metrics is None and seal.is_whole(content) is False:
+        console.warn(f"{path} is not what was written; evaluating again")
+    if metrics is None or metrics.get("key") != key:
         return None
-    return metrics if isinstance(metrics, dict) and metrics.get("key") == key else None
+    changed = [name for name, digest in metrics["files"].items() if not _is(folder / name, digest)]
+    if changed:
+        console.warn(f"{folder}: {', '.join(changed)}: missing, or not what was written; evaluating again")
+        return None
+    return metrics
+
+
+def _is(path: Path, digest: str) -> bool:
+    return path.is_file() and seal.of_file(path) == digest

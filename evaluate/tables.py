@@ -155,6 +155,15 @@ _TEX = {
     "&": r"\&",
     "#": r"\#",
     "`": "",
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
 }
 
 
@@ -163,7 +172,8 @@ def _tex(cell: str) -> str:
 
 
 def _markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *body])
+    rows = [[text.replace("|", r"\|") for text in row] for row in (header, ["---"] * len(header), *body)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def cell(figure: Mapping[str, Any] | None) -> str:

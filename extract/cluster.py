@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -23,6 +24,7 @@ RETRIES = 2  # of a unit that raises: by then it is not the worker's fault
 PATIENCE = "5s"  # to find a scheduler that is running
 
 dask: Any = importlib.import_module("distributed")
+comm: Any = importlib.import_module("distributed.comm")
 
 
 def on_cluster(
@@ -55,16 +57,22 @@ def on_cluster(
                 failed: int = task.result()
             except dask.KilledWorker as error:
                 raise RunFailure(f"a unit lost its worker again and again: {error}") from None
+            except (CancelledError, comm.CommClosedError) as error:
+                raise RunFailure(
+                    f"the scheduler went away, or gave the work up ({type(error).__name__})\n"
+                    "what is done is kept; the same command goes on from there"
+                ) from None
             tick(sizes[task.key])
             yield failed
 
 
 @contextmanager
 def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
+    for name in ("distributed", "distributed.client"):  # what goes wrong with a scheduler is said once, by us
+        logging.getLogger(name).setLevel(logging.ERROR if scheduler is None else logging.CRITICAL)
     with ExitStack() as stack:
         if scheduler is None:
             assert workers is not None  # noqa: S101 (one of the two is given)
-            logging.getLogger("distributed").setLevel(logging.ERROR)
             # Processes are told their threads before they import torch.
             threads = str(max(1, (os.cpu_count() or 1) // workers))
             cluster = stack.enter_context(

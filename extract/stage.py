@@ -14,15 +14,16 @@ from typing import Any
 import numpy as np
 
 from amber import corpus as contract
+from amber import recordings
 from amber.config import Config
 from amber.console import Console
 from amber.corpus import MODALITIES, Corpus, Modality
 from amber.errors import RunFailure, UserError, some
 from amber.features import FeatureSpec
-from amber.location import locate
+from amber.location import locate, reaching
 from amber.machine import Device, choose
 from amber.names import is_folder_name
-from amber.store import FeatureStore
+from amber.store import FeatureStore, writing
 from amber.unit import Status
 
 from . import audio, corpora, engine
@@ -106,7 +107,13 @@ def survey(config: Config, corpus: Corpus) -> list[Work]:
     return work
 
 
-def run(config: Config, console: Console, cluster: Cluster | None = None, retry_failed: bool = False) -> list[Outcome]:
+def run(
+    config: Config,
+    console: Console,
+    cluster: Cluster | None = None,
+    retry_failed: bool = False,
+    check: bool = False,
+) -> list[Outcome]:
     """Extract everything that a configuration asks for and the cache lacks.
 
     Parameters
@@ -119,6 +126,8 @@ def run(config: Config, console: Console, cluster: Cluster | None = None, retry_
         Which processes do it; this one where absent.
     retry_failed
         Whether units with utterances that failed are done again.
+    check
+        Whether recordings are compared by content, read whole, and not by size and time of modification alone.
 
     Raises
     ------
@@ -133,12 +142,15 @@ def run(config: Config, console: Console, cluster: Cluster | None = None, retry_
     work = survey(config, corpus)
     for line in loaded.ledger.lines():
         console.say(f"{corpus.name}: {line}")
-    _write_corpus(corpus, folder, console)
-    loaded.ledger.write(folder)
-    if loaded.prepare:
-        loaded.prepare(console)
     share = config.features.max_failures
-    outcomes = [_extract(part, corpus, folder, share, retry_failed, cluster or Cluster(), console) for part in work]
+    with reaching(folder):
+        _write_corpus(corpus, folder, console)
+        loaded.ledger.write(folder)
+        if loaded.prepare:
+            loaded.prepare(console)
+        outcomes = [
+            _extract(part, corpus, folder, share, retry_failed, check, cluster or Cluster(), console) for part in work
+        ]
     for outcome in outcomes:
         console.say(outcome.line())
         if outcome.errors:
@@ -193,20 +205,23 @@ def _spec(config: Config, corpus: Corpus, card: Card, device: Device) -> Feature
 
 def _write_corpus(corpus: Corpus, folder: Path, console: Console) -> None:
     path = folder / contract.FILE
-    former = _former(path)
-    if former and former.same_as(corpus):
+    former = _former(path, console)
+    if corpus.is_at(path, former):
         return
-    if former:
+    if former and not former.same_as(corpus):
         gone, new = set(former.ids) - set(corpus.ids), set(corpus.ids) - set(former.ids)
         console.say(f"{corpus.name}: the utterances changed ({len(new)} new, {len(gone)} gone); replacing {path}")
     corpus.write(path)
 
 
-def _former(path: Path) -> Corpus | None:
+def _former(path: Path, console: Console) -> Corpus | None:
     """Return what an earlier run wrote, where this version can read it."""
+    if not path.is_file():
+        return None
     try:
         return Corpus.read(path)
-    except UserError:
+    except UserError as error:
+        console.warn(f"{str(error).splitlines()[0]}\n{path} is written anew")
         return None
 
 
@@ -216,16 +231,25 @@ def _extract(
     folder: Path,
     max_failures: float,
     retry_failed: bool,
+    check: bool,
     cluster: Cluster,
     console: Console,
 ) -> Outcome:
-    store = FeatureStore.create(folder, work.spec, corpus.ids)
-    _drop_damaged(store, console)
-    if retry_failed:
-        store.drop_failed()
-    missing = np.flatnonzero(~store.committed()).tolist()
-    if missing:
-        _do(work, store, inputs(corpus, work.card), missing, max_failures, cluster, console)
+    with writing(folder, work.spec.name):
+        now = recordings.look(corpus) if work.spec.sample_rate else None
+        if now is not None and check:
+            now = recordings.with_digests(corpus, now, np.arange(len(corpus)))
+        store = FeatureStore.create(folder, work.spec, corpus.ids, now)
+        if now is not None:
+            _drop_changed(store, corpus, now, console)
+        _drop_damaged(store, console)
+        if retry_failed:
+            store.drop_failed()
+        missing = np.flatnonzero(~store.committed()).tolist()
+        if missing:
+            _do(work, store, inputs(corpus, work.card), missing, max_failures, cluster, console)
+        if now is not None and check:
+            _keep_digests(store, now)
     counts = np.bincount(store.status(), minlength=len(Status))
     by_name = {status.name.lower(): int(counts[status]) for status in Status}
     return Outcome(store.location, work.card.modality, by_name, store.errors(), work.spec.units, len(missing))
@@ -265,6 +289,38 @@ def _results(
     from .cluster import on_cluster  # late: it takes a second to import
 
     return on_cluster(cluster.workers, cluster.scheduler, work.recipe, store, units, tick)
+
+
+def _drop_changed(store: FeatureStore, corpus: Corpus, now: recordings.Stamps, console: Console) -> None:
+    """Let the units of recordings that were replaced be done again."""
+    then = store.stamps()
+    if then is None:
+        return
+    done = np.repeat(store.committed(), store.spec.unit_rows)[: len(corpus)]
+    # A file that was copied has another time and, where its digest is known, is known for the same.
+    copied = np.flatnonzero(done & (then[:, recordings.DIGEST] != 0) & recordings.changed(then, now))
+    now = recordings.with_digests(corpus, now, copied)
+    changed = recordings.changed(then, now) & done
+    if changed.any():
+        rows = np.flatnonzero(changed)
+        units = store.units_of(rows)
+        store.take_back(units)
+        what = f"{len(units)} unit{'s' if len(units) > 1 else ''}"
+        console.warn(f"{store.spec.modality}: {recordings.describe(corpus, then, now, rows)}; doing {what} again")
+    _write_stamps(store, then, recordings.merged(then, now, done & ~changed & (now[:, recordings.TIME] != 0)))
+
+
+def _keep_digests(store: FeatureStore, now: recordings.Stamps) -> None:
+    """Record the digests of recordings that were read while nothing happened to them."""
+    then = store.stamps()
+    assert then is not None  # noqa: S101 (the caller knows that there are recordings)
+    same = (then[:, : recordings.DIGEST] == now[:, : recordings.DIGEST]).all(axis=1)
+    _write_stamps(store, then, recordings.merged(then, now, same))
+
+
+def _write_stamps(store: FeatureStore, then: recordings.Stamps, now: recordings.Stamps) -> None:
+    rows = np.flatnonzero((then != now).any(axis=1))
+    store.write_stamps(now, store.units_of(rows))
 
 
 def _drop_damaged(store: FeatureStore, console: Console) -> None:

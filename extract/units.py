@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from amber.errors import RunFailure
 from amber.features import FeatureSpec
+from amber.recordings import NONE, stamp
 from amber.unit import Status, Unit
 
 from .audio import AudioError
 from .batching import batches
 from .encoders import Encoder
-from .inputs import Input
+from .inputs import Input, Recording
 
 AHEAD = 2  # batches that are read while one is encoded
 # What models and tokenizers raise for an input that they can't take; memory that runs out on a GPU is one of these.
@@ -43,6 +44,7 @@ class Draft:
         self._features: list[NDArray[Any] | None] = [None] * len(inputs)
         self._status = np.full(len(inputs), Status.ABSENT, dtype=np.uint8)
         self._errors = [""] * len(inputs)
+        self._stamps = [NONE] * len(inputs)
 
     @property
     def size(self) -> int:
@@ -55,6 +57,8 @@ class Draft:
         for i, item in enumerate(self._inputs):
             if item is None:
                 continue
+            if isinstance(item, Recording):  # before it is read: one that is replaced from now on is another
+                self._stamps[i] = stamp(item.path)
             try:
                 lengths[i] = item.length()
             except AudioError as error:
@@ -126,15 +130,16 @@ class Draft:
         """Return the finished unit."""
         spec, n = self._spec, len(self._inputs)
         vector = (len(spec.layers), spec.dim)
+        stamps = np.array(self._stamps, dtype=np.int64).reshape(n, len(NONE)) if spec.sample_rate else None
         if spec.level == "pooled":
             pooled = np.zeros((n, *vector), dtype=spec.dtype)
             for i, features in enumerate(self._features):
                 if features is not None:
                     pooled[i] = features
-            return Unit(pooled, self._status, self._errors)
+            return Unit(pooled, self._status, self._errors, stamps=stamps)
         frames = [f if f is not None else np.zeros((0, *vector), dtype=spec.dtype) for f in self._features]
         lengths = np.array([len(f) for f in frames], dtype=np.int64)
-        return Unit(np.concatenate(frames), self._status, self._errors, lengths)
+        return Unit(np.concatenate(frames), self._status, self._errors, lengths, stamps)
 
 
 def _read(item: Input) -> Any:

@@ -109,8 +109,8 @@ def test_damaged_metadata_are_named_and_cost_no_unit(run_cache: Run, cache: Path
     path = Path(store.location, "pooled", "zarr.json")
     whole = path.read_bytes()
     path.write_text(whole.decode().replace('"float16"', '"float32"'))
-    assert "pooled/zarr.json is damaged" in run_cache("verify", "--features", cache, code=1)
-    with pytest.raises(Exception, match=r"pooled/zarr\.json is damaged"):
+    assert "pooled/zarr.json can't be used: it is damaged" in run_cache("verify", "--features", cache, code=1)
+    with pytest.raises(Exception, match=r"pooled/zarr\.json can't be used: it is damaged"):
         stage.run(demo_config(cache), Console(quiet=True))
     path.write_bytes(whole)
     assert FeatureStore.open(store.location).complete()
@@ -131,10 +131,11 @@ def test_other_ids_and_another_name_are_found(run_cache: Run, cache: Path) -> No
     store = feature_sets(cache, "demo")[1]
     array = store._array("ids")
     array[:] = np.array(store.ids()[::-1], dtype=object)
+    found = [f["what"] for f in json.loads(run_cache("verify", "--features", cache, "--json", code=1))["findings"]]
+    assert any("its ids are not those of utterances.parquet" in what for what in found)
     store.location.rename(cache / "demo" / "text-other-00000000.zarr")
     found = [f["what"] for f in json.loads(run_cache("verify", "--features", cache, "--json", code=1))["findings"]]
     assert any("folder's name is not that of its spec" in what for what in found)
-    assert any("its ids are not those of utterances.parquet" in what for what in found)
 
 
 def test_what_is_not_complete_is_no_damage(run_cache: Run, cache: Path) -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import itertools
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -320,3 +321,48 @@ def test_a_long_signal_is_normalised_as_its_extractor_does(monkeypatch: pytest.M
     expected = Wav2Vec2FeatureExtractor(do_normalize=True)(signal, sampling_rate=16_000).input_values[0]
     monkeypatch.setattr(speech, "LONG", 7_000)
     np.testing.assert_allclose(speech._normalised_in_place(signal.copy()), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        *(
+            ("config.json", {key: value})
+            for key in ("hidden_size", "num_attention_heads")
+            for value in (-1, 0, 10**9, "x")
+        ),
+        *(("config.json", {"num_hidden_layers": value}) for value in (-1, 10**9, 1e300, True, [])),
+        *(("config.json", {key: "x"}) for key in ("hidden_act", "dtype", "model_type", "layer_norm_eps")),
+        *(("tokenizer_config.json", {"model_max_length": value}) for value in (-1, "x", [])),
+        ("config.json", b"null"),
+        ("config.json", b'{"a":' * 3000),
+        ("model.safetensors", b""),
+        ("model.safetensors", b"\xff" * 64),
+        ("pytorch_model.bin", None),
+    ],
+)
+def test_a_model_folder_that_makes_no_sense_is_a_message(
+    models: Callable[[str], Path], tmp_path: Path, file: str, content: dict[str, object] | bytes | None
+) -> None:
+    copy = Path(shutil.copytree(models("bert"), tmp_path / "model"))
+    if content is None:  # weights that would run a program when they are unpacked
+        (copy / "model.safetensors").unlink()
+        (copy / file).write_bytes(pickle.dumps(Runs(tmp_path / "ran")))
+    elif isinstance(content, bytes):
+        (copy / file).write_bytes(content)
+    else:
+        (copy / file).write_text(json.dumps({**json.loads((copy / file).read_text()), **content}))
+    with pytest.raises(UserError) as refused:
+        find(str(copy), "text", "all", 30.0).load(choose("cpu"))
+    assert len(str(refused.value).splitlines()) <= 3
+    assert not (tmp_path / "ran").exists()
+
+
+class Runs:
+    """Something that writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ONE, demo_config
+from conftest import ONE, demo_config, vouch
 
 from amber.config import EvaluateOptions
 from amber.console import Console
@@ -38,6 +38,7 @@ def folder(demo_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for candidate in model["candidates"]:
             candidate["layer_weights"] = {"speech": {"0": 0.25, "1": 0.75}}
         path.write_text(json.dumps(model))
+    vouch(runs / "demo")
     stage.run([runs / "demo"], EvaluateOptions(resamples=200), QUIET)
     return runs / "demo"
 
@@ -187,7 +188,7 @@ def test_audio_that_is_not_at_hand_is_said_to_be_missing(folder: Path, tmp_path:
     copy = Path(shutil.copytree(folder, tmp_path / "demo"))
     for path in copy.glob("*/*/env.json"):
         path.write_text(json.dumps({**json.loads(path.read_text()), "cache": os.fspath(tmp_path / "gone")}))
-    (copy / "metrics.json").unlink()
+    vouch(copy)
     found = stage.run([copy], EvaluateOptions(resamples=200), QUIET).metrics
     text = (copy / "report.html").read_text()
     assert "The audio is not at hand." in text

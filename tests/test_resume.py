@@ -25,6 +25,7 @@ from amber.console import Console
 from amber.errors import RunFailure
 from amber.extract import stage
 from amber.store import FeatureStore, feature_sets
+from amber.unit import Status, Unit
 
 ROWS, RECORDINGS = 1300, 12
 QUIET = Console(quiet=True)
@@ -193,6 +194,17 @@ def test_an_encoder_that_breaks_midway_loses_nothing_that_was_committed(
     assert sets(tmp_path) == sets(whole)
 
 
+def replace_status(location: Path) -> Unit:
+    """Return a set's first unit with a failure in it, such as memory that ran out."""
+    store = FeatureStore.open(location)
+    unit = store.read_unit(0)
+    stamps = store.stamps()
+    assert stamps is not None
+    status, errors = unit.status.copy(), list(unit.errors)
+    status[3], errors[3] = Status.FAILED, "out of memory"
+    return replace(unit, status=status, errors=errors, stamps=stamps[: len(status)])
+
+
 def test_failures_are_tried_again_when_asked(corpus: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     for name in ("wav2vec2-group", "bert", "r0.wav"):
@@ -203,6 +215,9 @@ def test_failures_are_tried_again_when_asked(corpus: Path, tmp_path: Path) -> No
     config = load(None, options(tmp_path, cache))
     assert list(stage.run(config, QUIET)[0].errors) == ["u70"]
     (tmp_path / "later.wav").write_bytes((corpus / "r3.wav").read_bytes())
+    outcome = stage.run(config, QUIET)[0]  # the recording was replaced: nothing needs to be said
+    assert (outcome.units_done_now, outcome.errors) == (1, {})
+    FeatureStore.open(outcome.location).commit(0, replace_status(outcome.location))
     assert stage.run(config, QUIET)[0].units_done_now == 0
     outcome = stage.run(config, QUIET, retry_failed=True)[0]
     assert (outcome.units_done_now, outcome.errors) == (1, {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ import numpy as np
 import torch
 import yaml
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
+from amber import done
 from amber import predictions as contract
 from amber.corpus import Modality
+from amber.errors import RunFailure, UserError
 from amber.predictions import STUDENT, Predictions, concatenate
 from amber.splits import Fold
 
@@ -27,7 +30,7 @@ from .fit import Fitted
 from .group import Trained
 from .matrix import TRAINED, Run
 
-DONE = "DONE"
+PARTIAL = ".partial"  # how the name ends of a run's folder while it is written
 ATTENTIVE = "attentive-statistics"  # what makes one vector of frames
 CALIBRATED = "student-calibrated"  # the head under which the student's predictions stand after temperature scaling
 
@@ -42,10 +45,24 @@ class Facts:
     surroundings: Mapping[str, Any]
 
 
-def is_done(folder: Path, key: str) -> bool:
-    """Return whether a folder holds the finished run with this key."""
-    done = folder / DONE
-    return done.is_file() and done.read_text(encoding="utf-8").strip() == key
+def fault(folder: Path, key: str) -> str | None:
+    """Return None if a folder holds the finished run with this key, whole; else what is damaged, if that is known."""
+    try:
+        found = done.read(folder)
+    except FileNotFoundError:
+        return ""
+    except (OSError, UserError) as error:
+        return str(error).splitlines()[0]
+    if found.key != key or not found.vouched:
+        return ""
+    faults = found.faults(folder)
+    return f"{folder}: {', '.join(faults)}" if faults else None
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what killed processes were just writing into an experiment's folder."""
+    for path in folder.glob(f"*/.*{PARTIAL}"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def write_run(
@@ -56,11 +73,41 @@ def write_run(
     data: Data,
     facts: Facts,
 ) -> None:
-    """Write a finished run: into a folder beside it, then in place of whatever stood there."""
+    """Write a finished run: into a folder beside it, `DONE` included, then in place of whatever stood there.
+
+    Raises
+    ------
+    RunFailure
+        If it can't be written; what stood there stays.
+
+    """
+    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{PARTIAL}")
+    try:
+        (partial / "model").mkdir(parents=True)
+        _write_files(partial, key, trained, fold, data, facts)
+        done.write(partial, key)
+        _put_in_place(partial, folder)
+    except OSError as error:
+        raise RunFailure(
+            f"{folder}: can't be written: {error.strerror or error}\n"
+            "what is done is kept; the same command goes on from there"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _put_in_place(new: Path, folder: Path) -> None:
+    if folder.exists():
+        former = new.with_name(f".{folder.name}.{uuid.uuid4().hex}{PARTIAL}")
+        folder.rename(former)
+        new.rename(folder)
+        shutil.rmtree(former, ignore_errors=True)
+    else:
+        new.rename(folder)
+
+
+def _write_files(partial: Path, key: str, trained: Trained, fold: Fold, data: Data, facts: Facts) -> None:
     run = trained.run
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / "model").mkdir(parents=True)
     config = {
         "experiment": facts.experiment,
         "variant": run.variant.name,
@@ -79,9 +126,6 @@ def write_run(
     predictions = predictions_of(run, data, parts, trained.probabilities, trained.temperature)
     contract.write(partial / contract.FILE, predictions)
     _write_model(partial / "model", trained, data, facts)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    (folder / DONE).write_text(key + "\n", encoding="utf-8")
 
 
 def predictions_of(
@@ -150,7 +194,7 @@ def _write_model(folder: Path, trained: Trained, data: Data, facts: Facts) -> No
         written.append(
             {"number": number, **one.candidate.described(), "weights": one.weights, "layer_weights": weights}
         )
-    save_file(tensors, folder / "heads.safetensors")
+    (folder / "heads.safetensors").write_bytes(save(tensors))
     prior = trained.prior
     config = {
         "classes": list(data.space.classes),

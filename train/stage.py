@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from amber import splits
+from amber import recordings, splits
 from amber.config import Config, Layer
 from amber.console import Advance, Console
 from amber.corpus import Modality
-from amber.errors import UserError
+from amber.errors import RunFailure, UserError, some
 from amber.labels import LabelSpace
-from amber.location import absolute, locate
+from amber.location import absolute, locate, reaching
+from amber.lock import held
 from amber.machine import choose, surroundings
 from amber.splits import Fold
 
@@ -28,9 +31,9 @@ from .heads import inputs_of
 from .inputs import Inputs
 from .matrix import LAYERED, Run, Variant, chosen_folds, run_key, runs, variants, without_effect
 from .parallel import for_each, workers_for
-from .results import Facts, is_done, write_run
+from .results import Facts, fault, remove_partial, write_run
 
-SCHEMA_VERSION = 4  # of what a run's result depends on beside its configuration
+SCHEMA_VERSION = 5  # of what a run's result depends on beside its configuration
 
 
 @dataclass(frozen=True)
@@ -46,19 +49,21 @@ class Experiment:
     context: dict[str, Any]
     memory: float  # GB that the features of one fold take
     tight: bool  # not everything that a group reads fits: one layer choice at a time, frames read again every epoch
-    said: list[str]  # what the configuration asks for in vain
+    said: list[str]  # what the configuration asks for in vain, and what was replaced since it was extracted
 
     def key(self, run: Run) -> str:
         """Return the hash of what a run's result depends on."""
         return run_key(run, self.context)
 
-    def is_done(self, run: Run) -> bool:
-        """Return whether a run's folder holds its finished result."""
-        return is_done(self.folder / run.path, self.key(run))
+    def faults(self) -> dict[str, str]:
+        """Return what is damaged of each run that is not done, by path; nothing where it is another or not there."""
+        found = {run.path: fault(self.folder / run.path, self.key(run)) for run in self.runs}
+        return {path: what for path, what in found.items() if what is not None}
 
     def missing(self) -> list[Run]:
-        """Return the runs that are not done."""
-        return [run for run in self.runs if not self.is_done(run)]
+        """Return the runs that are not done; each file of the others is read to tell."""
+        faults = self.faults()
+        return [run for run in self.runs if run.path in faults]
 
 
 def prepare(config: Config, dataset: str | None) -> Experiment:
@@ -82,6 +87,9 @@ def prepare(config: Config, dataset: str | None) -> Experiment:
     corpus = find_corpus(config.features.cache, dataset)
     space = LabelSpace.resolve(config.labels, corpus)
     stores = find_stores(config.features, corpus, inputs_of(heads))
+    for store in stores.values():
+        if store.ids() != corpus.ids:
+            raise RunFailure(f"{store.location}: its ids are not those of the utterances; run `amber extract` again")
     data = join(corpus, space, stores)
     split = splits.resolve(config.splits, data.corpus)
     test = config.corpus.options.get("test", "test1")
@@ -103,24 +111,54 @@ def prepare(config: Config, dataset: str | None) -> Experiment:
         folds=folds,
         runs=runs(config, numbers),
         facts=Facts(name, sections, specs, {**surroundings(), "cache": str(absolute(locate(config.features.cache)))}),
-        context={"schema": SCHEMA_VERSION, "corpus": corpus.label_hash(), **sections},
+        context={"schema": SCHEMA_VERSION, "corpus": corpus.label_hash(), **sections, **_content(data)},
         memory=needed,
         tight=tight,
-        said=without_effect(config),
+        said=[*without_effect(config), *_replaced(data)],
     )
+
+
+def _content(data: Data) -> dict[str, Any]:
+    """Return what the numbers of every run come from: what the feature sets hold, and which utterances are used."""
+    ids = hashlib.sha256(json.dumps(data.corpus.ids).encode()).hexdigest()[:16]
+    return {"content": {modality: store.content() for modality, store in data.stores.items()}, "ids": ids}
+
+
+def _replaced(data: Data) -> list[str]:
+    found = {
+        modality: recordings.replaced(stamps[data.rows[modality]], data.corpus)
+        for modality, store in data.stores.items()
+        if (stamps := store.stamps()) is not None
+    }
+    return [f"{modality}: {what}" for modality, what in found.items() if what]
 
 
 def run(config: Config, dataset: str | None, console: Console) -> Experiment:
     """Train every run of the matrix that is not done."""
-    experiment = prepare(config, dataset)
+    with reaching(locate(config.features.cache)):
+        experiment = prepare(config, dataset)
+        _run(experiment, config, console)
+    return experiment
+
+
+def _run(experiment: Experiment, config: Config, console: Console) -> None:
     for line in describe(experiment):
         console.say(line)
-    missing = experiment.missing()
-    if not missing:
+    if not experiment.folder.exists():
+        choose(config.train.device)  # a mistake is found before anything is written
+    elsewhere = "wait until it has ended, or train under another name with --set experiment=NAME"
+    with held(experiment.folder, "train", "`amber train` writes one experiment at a time", elsewhere):
+        remove_partial(experiment.folder)
+        _train(experiment, config, console)
+
+
+def _train(experiment: Experiment, config: Config, console: Console) -> None:
+    faults = experiment.faults()
+    if not faults:
         console.say(f"{experiment.folder}: all {len(experiment.runs)} runs are done")
-        return experiment
+        return
     device = choose(config.train.device)
-    _say_what_is_replaced(experiment, missing, console)
+    _say_what_is_replaced(experiment, faults, console)
     groups = _groups(experiment)
     # Groups side by side may be of as many folds.
     at_once = 1 if experiment.tight else min(len(groups), int(config.train.memory / max(experiment.memory, 1e-9)))
@@ -129,19 +167,18 @@ def run(config: Config, dataset: str | None, console: Console) -> Experiment:
     keep = not experiment.tight
     features = Inputs(experiment.data, experiment.folds, device.name, keep, (len(choices) + 1) * workers)
     # A group that was cut is trained again as a whole: its numbers depend on the command alone, not on what was done.
-    cut = [group for group in groups if not all(experiment.is_done(run) for run in group)]
+    cut = [group for group in groups if faults.keys() & {run.path for run in group}]
     total = sum(work(run, experiment.data, experiment.folds[run.fold]) for group in cut for run in group)
 
     def train_group(group: list[Run], advance: Advance) -> None:
         room = Room(experiment.data, experiment.folds[group[0].fold], features, device.name, advance)
         for trained in train(group, room):
             folder = experiment.folder / trained.run.path
-            if not experiment.is_done(trained.run):
+            if trained.run.path in faults:
                 write_run(folder, experiment.key(trained.run), trained, room.fold, experiment.data, experiment.facts)
 
     with console.progress("train", total, 0) as advance:
         for_each(train_group, cut, advance, workers, threads)
-    return experiment
 
 
 def describe(experiment: Experiment) -> Iterator[str]:
@@ -229,7 +266,10 @@ def _groups(experiment: Experiment) -> list[list[Run]]:
     return sorted(by_key.values(), key=lambda group: group[0].fold)
 
 
-def _say_what_is_replaced(experiment: Experiment, missing: Sequence[Run], console: Console) -> None:
-    there = [run for run in missing if (experiment.folder / run.path).exists()]
+def _say_what_is_replaced(experiment: Experiment, faults: Mapping[str, str], console: Console) -> None:
+    damaged = [what for what in faults.values() if what]
+    if damaged:
+        console.warn(f"{len(damaged)} runs are damaged and are trained again: {some(damaged, 3)}")
+    there = [path for path, what in faults.items() if not what and (experiment.folder / path).exists()]
     if there:
         console.say(f"{experiment.folder}: {len(there)} runs of another configuration or cache will be replaced")

@@ -8,7 +8,10 @@ the utterance's `truth`.
 
 from __future__ import annotations
 
+import os
+import stat
 import tempfile
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +32,7 @@ SIZE = 600
 CONFLICT = 0.3  # share of utterances in which voice and words carry different emotions
 SPEAKERS = 10
 RATERS = 12  # in the pool
+MADE = 1_000_000_000  # time of modification of every recording: it says what the options say, whenever it is made
 _FEMALE, _MALE = Speaker(pitch=205.0, tract=0.87), Speaker(pitch=118.0, tract=1.0)
 
 _OPENERS = ("", "Well, ", "Look, ", "You know, ", "So, ", "Listen, ", "Right, ", "Now, ")
@@ -116,8 +120,8 @@ def load(source: Source) -> Loaded:
     if not isinstance(conflict, int | float) or not 0 <= conflict <= 1:
         raise UserError(f"corpus.options.conflict: a share from 0 to 1, got {conflict!r}")
     # Audio is read from this machine's disk, wherever the features go.
-    home = source.cache if is_local(source.cache) else Path(tempfile.gettempdir(), "amber-demo")
-    folder = home / f"audio-seed{seed}-conflict{conflict:g}"
+    home = source.cache if is_local(source.cache) else _private_folder()
+    folder = home / f"audio-seed{seed}-conflict{float(conflict)!r}"
     spoken = make(size, seed, float(conflict))
     ledger = Ledger()
     ledger.add("labelled with audio", *(item.utterance.id for item in spoken))
@@ -125,6 +129,24 @@ def load(source: Source) -> Loaded:
     about = {"name": source.name, "root": str(folder.resolve()), "synthetic": True, "classes": CLASSES}
     corpus = Corpus.of([item.utterance for item in spoken], **about)
     return Loaded(corpus, ledger, prepare=lambda console: _write_audio(spoken, folder, console))
+
+
+def _private_folder() -> Path:
+    """Return a temporary folder that is this user's alone, the same every time.
+
+    Raises
+    ------
+    UserError
+        If somebody else made it.
+
+    """
+    user = os.getuid() if hasattr(os, "getuid") else None
+    folder = Path(tempfile.gettempdir(), "amber-demo" if user is None else f"amber-demo-{user}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or (user is not None and (found.st_uid != user or found.st_mode & 0o077)):
+        raise UserError(f"{folder}: not a folder of yours alone; remove it, or set TMPDIR to a private folder")
+    return folder
 
 
 def _spoken(index: int, seed: int, conflict: float, anatomy: NDArray[np.float64]) -> Spoken:
@@ -185,8 +207,9 @@ def _write_audio(spoken: list[Spoken], folder: Path, console: Console) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with console.progress("demo audio", len(spoken), len(spoken) - len(missing)) as advance:
         for item, path in missing:
-            partial = path.with_suffix(".partial")
+            partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")  # another command may write it, too
             soundfile.write(partial, item.waveform(), RATE, subtype="PCM_16", format="WAV")
+            os.utime(partial, (MADE, MADE))
             partial.replace(path)
             advance()
 

