@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
+from amber import audio as sound
 from amber import corpus as contract
 from amber import recordings
 from amber.corpus import Corpus
@@ -74,7 +74,6 @@ def _seconds(file: Path, start: float | None, end: float | None) -> float:
     if end is not None:
         return end - (start or 0.0)
     try:
-        length = float(soundfile.info(str(file)).duration)
-    except soundfile.LibsndfileError:  # a format that it can't read; the duration is then unknown, as documented
+        return sound.seconds(file) - (start or 0.0)
+    except sound.AudioError:  # what can't be read has no known duration, as documented
         return float("nan")
-    return length - (start or 0.0)

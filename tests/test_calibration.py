@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.special import softmax
+from scipy.special import expit, softmax
 
 from amber.train.calibration import RANGE, fit_temperature, scaled
 
@@ -32,17 +32,34 @@ def test_no_other_temperature_is_likelier() -> None:
     assert all(nll(best) <= nll(t) for t in np.geomspace(0.1, 10, 41))
 
 
-def test_doubt_holds_the_temperature_to_one_as_that_many_votes_would() -> None:
-    p = softmax(LOGITS * 3, axis=1)
-    found = [fit_temperature(VOTES, p, doubt) for doubt in (0, VOTES.sum() / 100, VOTES.sum(), 1000 * VOTES.sum())]
+def test_doubt_holds_the_temperature_to_one_as_that_many_utterances_would() -> None:
+    p, n = softmax(LOGITS * 3, axis=1), len(VOTES)
+    found = [fit_temperature(VOTES, p, doubt) for doubt in (0, n / 100, n, 1000 * n)]
     assert found == sorted(found, reverse=True)
     assert found[1] == pytest.approx(found[0], rel=0.05)
     assert found[3] == pytest.approx(1, abs=0.01)
 
-    def loss(temperature: float) -> float:
-        return -float((VOTES * np.log(scaled(p, temperature))).sum()) + VOTES.sum() / 2 * np.log(temperature) ** 2
+    def loss(temperature: float) -> float:  # in nats a vote, where doubt is the number of utterances
+        nll = -float((VOTES * np.log(scaled(p, temperature))).sum() / VOTES.sum())
+        return nll + float(np.log(temperature)) ** 2 / 2
 
-    assert all(loss(found[2]) <= loss(t) for t in np.geomspace(0.1, 10, 41))
+    assert all(loss(found[2]) <= loss(t) for t in found[2] * np.geomspace(0.1, 10, 401))
+
+
+@pytest.mark.parametrize("utterances", [5, 200])
+@pytest.mark.parametrize("votes", [0.5, 20.0])
+@pytest.mark.parametrize("temperature", [0.8, 1.5])
+def test_doubt_in_closed_form(utterances: int, votes: float, temperature: float) -> None:
+    """Of two classes with log-odds z, which a temperature of 1/b multiplies by b, and doubt d, on n utterances.
+
+    A share s of the votes for the first class is most likely where z (s - sigmoid(b z)) = d log(b) / (b n), however
+    many votes an utterance has and whichever has more.
+    """
+    z, b, doubt = np.log(4), 1 / temperature, 1.0
+    first = expit(b * z) + doubt * np.log(b) / (b * z * utterances)
+    counts = votes * np.arange(1, utterances + 1)[:, None] * [first, 1 - first]
+    found = fit_temperature(counts, np.tile([0.8, 0.2], (utterances, 1)), doubt)
+    assert found == pytest.approx(temperature, abs=1e-3)
 
 
 def test_classes_keep_their_order_and_certain_predictions_stay_finite() -> None:

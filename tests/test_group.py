@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from amber.train.data import Data
 from amber.train.group import Room, Trained, train
 from amber.train.inputs import Inputs
 from amber.train.matrix import Run
+from amber.train.opinion import best, fit_weights, pool
 from amber.train.prior import Prior, fit_prior, speaker_folds
 
 Floats = np.ndarray
@@ -156,8 +158,10 @@ def test_the_candidates_of_the_defaults_all_train(demo_cache: Path) -> None:
     assert len(found.components) == 3 * 3 + 2 + 1
     assert {c.candidate for c in found.components} == set(of.candidates(run))
     assert {record["candidate"] for record in found.records} == set(range(1, 13))
-    for head in ("speech", "text"):
-        assert sum(c.weights[head] for c in found.components) == pytest.approx(1)
+    n = len(of.fold.dev)
+    for head, p in found.probabilities.items():
+        total = sum(c.weights["student" if head == "fusion" else head] for c in found.components)
+        assert_is_best_scaled(np.log(p[:n]) / total, of.data.counts[of.fold.dev], total)
 
 
 def test_progress_is_every_model_once(demo_cache: Path) -> None:
@@ -223,22 +227,22 @@ def test_predictions_follow_from_the_model_s_folder(trained: Path, demo_cache: P
     student = found.of(head="student")
     rows = [row[uid] for uid in student.keys["id"]]
     whole = written["model"] == "pool"
+    dev = student.keys["part"] == "dev"
+    votes = student.y[dev] * student.keys["n_votes"][dev].astype(float)[:, None]
     # In the file's words: whose predictions, of which head, with which weights.
     heads = written["heads"] if whole else [written["student"]]
-    total = np.zeros(len(written["candidates"]))
+    weights = [
+        {head: candidate["weights"][f"student, {head}" if whole else "student"] for head in heads}
+        for candidate in written["candidates"]
+    ]
     mixed = np.zeros_like(student.p)
-    for place, candidate in enumerate(written["candidates"]):
-        for head in heads:
-            weight = candidate["weights"][f"student, {head}" if whole else "student"]
+    for candidate, of_heads in zip(written["candidates"], weights, strict=True):
+        for head, weight in of_heads.items():
             mixed = mixed + weight * log_p_of(candidate, head, tensors, data)[rows]
-            total[place] += weight
-    if guided(variant):
-        dev = student.keys["part"] == "dev"
-        votes = student.y[dev] * student.keys["n_votes"][dev].astype(float)[:, None]
-        assert_is_best_scaled(mixed[dev] / total.sum(), votes, total.sum())
-    elif not whole:  # of heads that read different evidence, weights add up to more
-        assert total.sum() == pytest.approx(1)
     np.testing.assert_allclose(softmax(mixed, axis=1), student.p, atol=1e-5)
+    total = sum(weight for of_heads in weights for weight in of_heads.values())
+    if not whole:
+        assert_is_best_scaled(mixed[dev] / total, votes, total)
     calibrated = found.of(head="student-calibrated")
     np.testing.assert_allclose(softmax(mixed / written["temperature"], axis=1), calibrated.p, atol=1e-5)
     # Experts by themselves.
@@ -246,24 +250,60 @@ def test_predictions_follow_from_the_model_s_folder(trained: Path, demo_cache: P
         named = [one for one in written["candidates"] if one["weights"][head]]
         expert = sum(one["weights"][head] * log_p_of(one, head, tensors, data)[rows] for one in named)
         np.testing.assert_allclose(softmax(expert, axis=1), found.of(head=head).p, atol=1e-5)
-
-
-def guided(variant: str) -> bool:
-    """Return whether a variant's student learns from experts."""
-    return variant.startswith(("amber2", "prior"))
+        total = sum(one["weights"][head] for one in named)
+        assert_is_best_scaled(expert[dev] / total, votes, total)
 
 
 def assert_is_best_scaled(log_p: Floats, votes: Floats, factor: float) -> None:
     """The logarithm of a pool (n, C), with weights that sum to one, is multiplied by what makes votes most likely.
 
-    What is far from 1 is paid for, by 50 log² nats.
+    What is far from 1 is paid for, by 50 log² nats for one vote of each utterance.
     """
-    assert abs(factor - 1) > 0.005
 
     def loss(of: float) -> float:
-        return float(50 * np.log(of) ** 2 - (votes * log_softmax(of * log_p, axis=1)).sum())
+        nll = -float((votes * log_softmax(of * log_p, axis=1)).sum())
+        return nll + 50 * float(np.log(of)) ** 2 * float(votes.sum()) / len(votes)
 
-    assert loss(factor) < min(loss(0.98 * factor), loss(1.02 * factor), loss(1))
+    grid = factor * np.linspace(0.7, 1.4, 7001)
+    assert grid[np.argmin([loss(of) for of in grid])] == pytest.approx(factor, abs=1e-3)
+
+
+@pytest.mark.parametrize("select", ["pool", "best"])
+@pytest.mark.parametrize("variant", ["soft", "amber2", "amber2-prior", "pool"])
+def test_every_head_has_a_temperature_and_the_pool_of_all_none(demo_cache: Path, variant: str, select: str) -> None:
+    """Candidates of one head that are too flat, of another that are far too sure, and of a third between."""
+    of, (run, _) = room(demo_cache, variant, SEVERAL, f"train.select={select}")
+    rows, n = np.concatenate([of.fold.dev, of.fold.test]), len(of.fold.dev)
+    counts = of.data.counts[of.fold.dev]
+    rng = np.random.default_rng(0)
+    truth = np.log(of.data.counts[rows] + 0.5)
+    sureness = {"fusion": 0.3} if variant == "soft" else {"speech": 0.3, "text": 8.0, "fusion": 4.0}
+    log_p = {
+        head: log_softmax(sure * (truth + rng.normal(size=(3, *truth.shape)) / 2), axis=-1)
+        for head, sure in sureness.items()
+    }
+    fitted: Any = SimpleNamespace(records=[])
+    found = module._pooled(run, [(one, fitted, {}) for one in of.candidates(run)[:3]], log_p, None, of)
+    totals = {}
+    for head, values in log_p.items():
+        name = "student" if head == "fusion" and variant != "pool" else head
+        weights = np.array([one.weights[name] for one in found.components])
+        shares = fit_weights(values[:, :n], counts) if select == "pool" else best(values[:, :n], counts)
+        totals[head] = weights.sum()
+        np.testing.assert_allclose(weights / totals[head], shares, atol=1e-9)
+        assert_is_best_scaled(pool(values[:, :n], shares), counts, totals[head])
+        np.testing.assert_allclose(found.probabilities[head], np.exp(pool(values, weights)), atol=1e-9)
+    if variant == "soft":
+        assert totals["fusion"] > 1.02
+    else:
+        assert totals["text"] < totals["fusion"] < 0.98
+        assert totals["speech"] > 1.02
+    if variant == "pool":  # of each head's chosen, with the weights that the votes alone ask for
+        used = [(head, k) for head in log_p for k in range(3) if found.components[k].weights[head]]
+        free = fit_weights(np.stack([log_p[head][k, :n] for head, k in used]), counts, sum_to_one=False)
+        whole = {(head, k): found.components[k].weights[f"student, {head}"] for head in log_p for k in range(3)}
+        np.testing.assert_allclose([whole[one] for one in used], free, atol=1e-9)
+        assert all(not weight for one, weight in whole.items() if one not in used)
 
 
 def test_linear_and_hidden_candidates_and_layers_side_by_side_are_among_what_was_reconstructed(trained: Path) -> None:
@@ -285,7 +325,7 @@ def test_weights_are_shares_and_only_what_weighs_is_written(trained: Path, varia
     weights = [one["weights"] for one in written["candidates"]]
     heads = ("speech", "text", "fusion")
     expected = {
-        "heads": {"student", *(("speech", "text") if guided(variant) else ())},
+        "heads": {"student", *(("speech", "text") if variant == "amber2" else ())},
         "cross-fit": {"student", "speech", "text"},
         "pool": {*heads, *(f"student, {head}" for head in heads)},
     }[written["model"]]
@@ -293,8 +333,7 @@ def test_weights_are_shares_and_only_what_weighs_is_written(trained: Path, varia
     assert all(any(of.values()) for of in weights)
     for name in (name for name in expected if not name.startswith("student, ")):
         total = sum(of[name] for of in weights)
-        # A guided student has a temperature, by which its weights are divided.
-        assert (total == pytest.approx(1)) != (guided(variant) and name == "student")
+        assert total != pytest.approx(1)  # every head has a temperature, by which its weights are divided
         if variant.endswith("best"):
             assert {of[name] for of in weights} <= {0, total}
     if "student, fusion" in expected:
@@ -312,29 +351,29 @@ def test_weights_are_shares_and_only_what_weighs_is_written(trained: Path, varia
         assert sum(written["prior"]["weights"]) > 0
 
 
-def on_dev(trained: Path, variant: str) -> tuple[float, float]:
-    """Return a student's mean negative log-likelihood of a dev vote, and how many votes there are."""
+def on_dev(trained: Path, variant: str) -> tuple[float, int]:
+    """Return a student's mean negative log-likelihood of a dev vote, and how many utterances there are."""
     of_dev = predictions.read(trained / variant / "fold2-seed0" / predictions.FILE).of(head="student", part="dev")
     votes = of_dev.y * of_dev.keys["n_votes"].astype(float)[:, None]
-    return float(-(votes * np.log(of_dev.p)).sum() / votes.sum()), float(votes.sum())
+    return float(-(votes * np.log(of_dev.p)).sum() / votes.sum()), len(votes)
 
 
 @pytest.mark.parametrize("variant", ["amber2-prior", "prior-best", "soft"])
 def test_the_pool_is_no_worse_on_dev_than_the_best_candidate_and_its_penalty(trained: Path, variant: str) -> None:
     folder = trained / variant / "fold2-seed0"
     lowest = min(json.loads(line)["dev_nll"] for line in (folder / "metrics.jsonl").read_text().splitlines())
-    nll, votes = on_dev(trained, variant)
+    nll, utterances = on_dev(trained, variant)
     if variant == "prior-best":  # one candidate, at a better temperature
         assert nll < lowest
         return
     written = json.loads((folder / "model" / "config.json").read_text())["candidates"]
     weights = np.zeros(CANDIDATES)
     weights[: len(written)] = [one["weights"]["student"] for one in written]
-    # K/2 |w - 1/K|² nats, of these weights and of all weight on one.
+    # K/2 |w - 1/K|² nats for one vote of each utterance, of these weights and of all weight on one.
     spent, of_one = (
         CANDIDATES / 2 * np.square(w - 1 / CANDIDATES).sum() for w in (weights / weights.sum(), np.eye(CANDIDATES)[0])
     )
-    assert nll + spent / votes <= lowest + of_one / votes + 1e-6
+    assert nll + spent / utterances <= lowest + of_one / utterances + 1e-6
     assert spent < of_one
 
 

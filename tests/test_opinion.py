@@ -11,7 +11,7 @@ from scipy.special import expit, log_softmax, softmax
 from amber.train.opinion import SMALLEST, best, fit_weights, pool
 
 Floats = np.ndarray
-MANY = 1e5  # times as many votes: the penalty towards equal weights is nothing beside them
+MANY = 200  # times as many utterances: the penalty towards equal weights is next to nothing beside them
 
 
 def drawn(models: int, seed: int, n: int = 60, classes: int = 4, scale: float = 2.0) -> tuple[Floats, Floats]:
@@ -28,10 +28,15 @@ def nll(log_q: Floats, counts: Floats) -> float:
     return float(-(counts * log_q).sum() / counts.sum())
 
 
+def repeated(log_p: Floats, counts: Floats, times: int) -> tuple[Floats, Floats]:
+    """Return so many times as many utterances, each as before."""
+    return np.tile(log_p, (1, times, 1)), np.tile(counts, (times, 1))
+
+
 def penalised(log_p: Floats, counts: Floats, weights: Floats) -> float:
-    """Return what weights that sum to one minimise, in nats: all votes, and K/2 |w - 1/K|²."""
+    """Return what weights that sum to one minimise, in nats a vote: of n utterances, K/2 |w - 1/K|² / n is added."""
     size = len(weights)
-    return nll(pool(log_p, weights), counts) * counts.sum() + size / 2 * float(np.square(weights - 1 / size).sum())
+    return nll(pool(log_p, weights), counts) + size / 2 * float(np.square(weights - 1 / size).sum()) / len(counts)
 
 
 def test_the_pool_by_hand() -> None:
@@ -58,69 +63,79 @@ def test_no_model_and_not_their_mean_is_better_on_the_votes_and_the_penalty(
     assert weights.shape == (models,)
     assert weights.sum() == pytest.approx(1)
     assert ((weights == 0) | (weights >= SMALLEST)).all()
-    allowed = 1e-5 * counts.sum()
     for other in (*np.eye(models), np.full(models, 1 / models)):
-        assert penalised(log_p, counts, weights) <= penalised(log_p, counts, other) + allowed
-    # With many votes, on the votes alone.
-    log_q = pool(log_p, fit_weights(log_p, MANY * counts))
+        assert penalised(log_p, counts, weights) <= penalised(log_p, counts, other) + 1e-5
+    # With many utterances, on the votes alone, but for a penalty of all weight on one of (K - 1)/2.
+    log_q = pool(log_p, fit_weights(*repeated(log_p, counts, MANY)))
+    allowed = (models - 1) / 2 / (MANY * len(counts)) + 1e-5
     for one in log_p:
-        assert nll(log_q, counts) <= nll(one, counts) + 2e-5
+        assert nll(log_q, counts) <= nll(one, counts) + allowed
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("times", [0.02, 0.1])
-def test_the_weights_of_two_models_are_the_best_on_a_grid(seed: int, times: float) -> None:
-    log_p, counts = drawn(2, seed, n=8)
+@pytest.mark.parametrize("times", [1, 3])
+def test_the_weights_of_two_models_are_the_best_on_a_grid(seed: int, times: int) -> None:
+    log_p, counts = repeated(*drawn(2, seed, n=8, scale=0.3), times)
     grid = np.linspace(0, 1, 2001)
     both = [np.array([share, 1 - share]) for share in grid]
-    expected = grid[np.argmin([penalised(log_p, times * counts, one) for one in both])]
+    expected = grid[np.argmin([penalised(log_p, counts, one) for one in both])]
     alone = grid[np.argmin([nll(pool(log_p, one), counts) for one in both])]
     assert 0.005 < abs(expected - 0.5) < abs(alone - 0.5) - 0.02  # between equal weights and the votes' own
-    np.testing.assert_allclose(fit_weights(log_p, times * counts), [expected, 1 - expected], atol=2e-3)
+    np.testing.assert_allclose(fit_weights(log_p, counts), [expected, 1 - expected], atol=2e-3)
 
 
-@pytest.mark.parametrize("votes", [1.0, 10.0, 100.0])
+@pytest.mark.parametrize("utterances", [2, 10, 100])
+@pytest.mark.parametrize("votes", [0.5, 10.0])
 @pytest.mark.parametrize("lead", [-0.5, 0.2, 0.6])
-def test_the_penalty_in_closed_form(votes: float, lead: float) -> None:
+def test_the_penalty_in_closed_form(utterances: int, votes: float, lead: float) -> None:
     """Of two models with opposite log-odds z and -z and weights (1 ± u)/2 the pool has log-odds u z.
 
-    The penalty is u²/2, so n of N votes for the first class are most likely where z (n - N sigmoid(u z)) = u.
+    The penalty is u²/2 for one vote of each of n utterances, so a share s of the votes for the first class is most
+    likely where z (s - sigmoid(u z)) = u / n, however many votes an utterance has and whichever has more.
     """
     z = np.log(9)
-    log_p = np.log([[[0.9, 0.1]], [[0.1, 0.9]]])
-    first = votes * expit(lead * z) + lead / z
-    found = fit_weights(log_p, np.array([[first, votes - first]]))
-    np.testing.assert_allclose(found, [(1 + lead) / 2, (1 - lead) / 2], atol=1e-3)
+    log_p = np.log(np.tile([[[0.9, 0.1]], [[0.1, 0.9]]], (1, utterances, 1)))
+    first = expit(lead * z) + lead / z / utterances
+    counts = votes * np.arange(1, utterances + 1)[:, None] * [first, 1 - first]
+    np.testing.assert_allclose(fit_weights(log_p, counts), [(1 + lead) / 2, (1 - lead) / 2], atol=1e-3)
 
 
-def test_few_votes_leave_the_weights_near_equal_ones_and_many_find_the_best() -> None:
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 6), st.integers(0, 10_000), st.sampled_from([0.05, 20.0]))
+def test_more_votes_of_the_same_utterances_change_nothing(models: int, seed: int, times: float) -> None:
+    log_p, counts = drawn(models, seed, n=10)
+    np.testing.assert_allclose(fit_weights(log_p, times * counts), fit_weights(log_p, counts), atol=2e-3)
+
+
+def test_few_utterances_leave_the_weights_near_equal_ones_and_many_find_the_best() -> None:
     """A dozen models, one of them better than the others."""
     rng = np.random.default_rng(0)
     truth = rng.normal(size=(20, 3))
     noise = rng.normal(size=(12, 20, 3))
     noise[4] *= 0.05
-    log_p = log_softmax(truth + noise, axis=-1)
+    log_p = log_softmax(truth + noise / 2, axis=-1)
     p = softmax(truth, axis=-1)
-    furthest = [float(np.abs(fit_weights(log_p, times * p) - 1 / 12).max()) for times in (0.01, 0.1, 1, 10, MANY)]
+    found = [fit_weights(*repeated(log_p, p, times)) for times in (1, 5, 25, 125, 1000)]
+    furthest = [float(np.abs(weights - 1 / 12).max()) for weights in found]
     assert furthest == sorted(furthest)
-    assert furthest[0] < 0.1 / 12
-    assert fit_weights(log_p, MANY * p)[4] > 0.9
-    assert furthest[2] < furthest[4] / 2
+    assert furthest[0] < 0.5 / 12
+    assert found[-1][4] > 0.9
+    assert furthest[1] < furthest[-1] / 2
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(0.05, 1.0), min_size=2, max_size=4), st.integers(0, 10_000))
 def test_the_weights_under_which_the_votes_were_made_are_found(given_: list[float], seed: int) -> None:
-    """Very many votes that are the pool's own probabilities: it alone is the most likely."""
+    """Votes of very many utterances that are the pool's own probabilities: it alone is the most likely."""
     weights = np.array(given_) / sum(given_)
     log_p, _ = drawn(len(weights), seed)
     rng = np.random.default_rng(seed)
-    counts = MANY * np.exp(pool(log_p, weights)) * rng.integers(1, 8, size=(log_p.shape[1], 1))
-    np.testing.assert_allclose(fit_weights(log_p, counts), weights, atol=0.01)
+    counts = np.exp(pool(log_p, weights)) * rng.integers(1, 8, size=(log_p.shape[1], 1))
+    np.testing.assert_allclose(fit_weights(*repeated(log_p, counts, MANY)), weights, atol=0.01)
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.floats(0.1, 1.0), min_size=1, max_size=4), st.integers(0, 10_000), st.sampled_from([0.01, 1, MANY]))
+@given(st.lists(st.floats(0.1, 1.0), min_size=1, max_size=4), st.integers(0, 10_000), st.sampled_from([0.01, 1, 1e5]))
 def test_weights_of_other_evidence_are_found_whatever_their_sum(given_: list[float], seed: int, times: float) -> None:
     """And however many votes there are: these weights carry no penalty."""
     weights = np.array(given_)
@@ -163,7 +178,8 @@ def test_a_temperature_in_closed_form() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(50, 3))
     log_p = np.stack([log_softmax(4 * logits, axis=-1), np.full((50, 3), -np.log(3))])
-    np.testing.assert_allclose(fit_weights(log_p, MANY * softmax(logits, axis=-1)), [0.25, 0.75], atol=1e-3)
+    found = fit_weights(*repeated(log_p, softmax(logits, axis=-1), MANY))
+    np.testing.assert_allclose(found, [0.25, 0.75], atol=1e-3)
 
 
 def test_a_model_that_knows_nothing_has_no_weight() -> None:
@@ -189,7 +205,8 @@ def test_one_model_alone_and_models_that_are_the_same() -> None:
 def test_an_utterance_counts_by_its_votes() -> None:
     """Two models, each right on one of two utterances: who has the votes has the weight."""
     log_p = np.log([[[0.9, 0.1], [0.9, 0.1]], [[0.1, 0.9], [0.1, 0.9]]])
-    even, uneven = (fit_weights(log_p, MANY * np.array([[votes, 0], [0, 1]])) for votes in (1.0, 9.0))
+    counts = (np.array([[votes, 0], [0, 1]]) for votes in (1.0, 9.0))
+    even, uneven = (fit_weights(*repeated(log_p, of, 50 * MANY)) for of in counts)
     np.testing.assert_allclose(even, [0.5, 0.5], atol=1e-3)
     # The pool is the same on both, and as likely as can be where it says 0.9.
     np.testing.assert_allclose(np.exp(pool(log_p, uneven))[0], [0.9, 0.1], atol=1e-3)

@@ -18,14 +18,14 @@ _TINY = 1e-30  # floor of a probability whose logarithm is taken
 def fit_temperature(counts: Floats, p: Floats, doubt: float = 0.0) -> float:
     """Return the temperature T under which votes `counts` (n, C) are most likely, given predictions p (n, C).
 
-    With `doubt` it is held to 1 by a penalty of doubt / 2 (log T)² nats, as much as about so many votes say of T.
-    Without, the negative log-likelihood is convex in 1 / T, so it has one minimum within `RANGE`.
+    With `doubt` it is held to 1 by a penalty of doubt / 2 (log T)² times the mean number of votes of an utterance, in
+    nats. Without, the negative log-likelihood is convex in 1 / T, so it has one minimum within `RANGE`.
     """
     logits = np.log(np.maximum(p, _TINY))
 
     def loss(inverse: float) -> float:
         likelihood = float((counts * log_softmax(logits * inverse, axis=1)).sum())
-        return (doubt / 2 * float(np.log(inverse)) ** 2 - likelihood) / float(counts.sum())
+        return doubt / 2 * float(np.log(inverse)) ** 2 / len(counts) - likelihood / float(counts.sum())
 
     found = minimize_scalar(loss, bounds=(1 / RANGE[1], 1 / RANGE[0]), method="bounded", options={"xatol": 1e-6})
     return float(1 / found.x)

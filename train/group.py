@@ -35,7 +35,7 @@ from .targets import Pseudo
 
 Floats = NDArray[np.float64]
 
-DOUBT = 100.0  # votes that a guided student's temperature is held to 1 by: a dev part of a hundred clips says little
+DOUBT = 100.0  # holds the temperature of a pool to 1: a dev part of a hundred utterances says little of it
 
 
 @dataclass(frozen=True)
@@ -158,9 +158,9 @@ def _pooled(
     n, student = len(room.fold.dev), run.variant.objective.student
     choose = fit_weights if run.variant.training.select == "pool" else best
     weights = {head: choose(values[:, :n], counts) for head, values in log_p.items()}
-    if run.variant.guided:  # what experts add makes targets flatter than votes, and the student with them
-        flat = np.exp(pool(log_p[student][:, :n], weights[student]))
-        weights[student] = weights[student] / fit_temperature(counts, flat, DOUBT)
+    for head, values in log_p.items():  # penalties and guidance make predictions flatter than votes
+        flat = np.exp(pool(values[:, :n], weights[head]))
+        weights[head] = weights[head] / fit_temperature(counts, flat, DOUBT)
     probabilities = {head: np.exp(pool(values, weights[head])) for head, values in log_p.items()}
     named = {head: head for head in log_p}
     if run.variant.model == "pool":

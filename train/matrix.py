@@ -81,11 +81,6 @@ class Variant:
         return "pool" if self.model == "pool" else self.objective.student
 
     @property
-    def guided(self) -> bool:
-        """Return whether the student learns from experts beside the raters."""
-        return self.model == "cross-fit" or (self.model == "heads" and self.objective.modality > 0)
-
-    @property
     def experts(self) -> Variant:
         """Return the variant of the experts alone."""
         return replace(self, model="experts")

@@ -6,7 +6,8 @@ Weights that sum to one make a mean of opinions on the same evidence. Models tha
 another, and their weights, of up to one each, may sum to more. The logarithm of a pool is a weighted mean of logits, so
 a pool of linear heads is a linear head. The weights are those under which given votes are most likely; the negative
 log-likelihood is convex in them. Where they sum to one, they are held to equal ones by a penalty of K/2 |w - 1/K|²
-nats: a few hundred votes can't tell a dozen similar models apart, and without it the luckiest would take all weight.
+nats, times the mean number of votes of an utterance: a few hundred utterances can't tell a dozen similar models apart,
+and without it the luckiest would take all weight.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def fit_weights(log_p: Floats, counts: Floats, sum_to_one: bool = True) -> Float
         log_q = pool(log_p, weights)  # (n, C)
         expected = np.einsum("n,nc,knc->k", votes, np.exp(log_q), log_p, optimize=True)
         off = (weights - 1 / size) if sum_to_one else np.zeros(size)
-        penalty = size / 2 * float(off @ off)
-        return float(penalty - (counts * log_q).sum()) / total, (size * off + expected - given) / total
+        loss = size / 2 * float(off @ off) / len(counts) - float((counts * log_q).sum()) / total
+        return loss, size * off / len(counts) + (expected - given) / total
 
     simplex = {"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(size)}
     start = np.full(size, 1 / size)

@@ -56,27 +56,30 @@ class Scaling:
         inside = np.zeros(int(train.max()) + 1, dtype=np.int8)
         inside[train] = 1
         inside[np.random.default_rng(0).permutation(train)[:SAMPLE]] += side_by_side
-        shift: NDArray[np.float64] | None = None
-        total, squares = 0.0, 0.0
+        shift: Tensor | None = None
+        total = squares = torch.zeros(0, dtype=torch.float64)
         sample = []
         for rows, features in blocks():
             part = np.where(rows < len(inside), inside[np.minimum(rows, len(inside) - 1)], 0)
             if not part.any():
                 continue
-            ours = features[part > 0].astype(np.float64)
-            shift = ours.mean(axis=0) if shift is None else shift  # or the squares would lose what varies little
-            total = total + (ours - shift).sum(axis=0)
-            squares = squares + np.square(ours - shift).sum(axis=0)
+            ours = torch.from_numpy(features[part > 0].astype(np.float32))
+            if shift is None:  # or the squares would lose what varies little
+                shift = ours.mean(dim=0)
+                total = squares = torch.zeros(ours.shape[1:], dtype=torch.float64)
+            ours -= shift
+            # Sums over one block in single precision, over blocks in double.
+            total, squares = total + ours.sum(dim=0), squares + ours.square_().sum(dim=0)
             sample.append(features[part > 1])
         assert shift is not None  # noqa: S101 (a training part has utterances)
-        mean, square = np.asarray(total) / len(train), np.asarray(squares) / len(train)
-        deviation = np.sqrt(np.maximum(square - np.square(mean), 0))
+        mean, square = total / len(train), squares / len(train)
+        deviation = (square - mean.square()).clamp_min(0).sqrt()
         deviation[deviation < SMALLEST] = 1.0
-        scaling = cls((shift + mean).astype(np.float32), deviation.astype(np.float32))
+        scaling = cls((shift + mean).float().numpy(), deviation.float().numpy())
         if not side_by_side:
             return scaling
-        width = reduced_width(mean.size, len(train))
-        if width == mean.size:
+        width = reduced_width(mean.numel(), len(train))
+        if width == mean.numel():
             return replace(scaling, projection=np.zeros((0, 0), dtype=np.float32))
         return replace(scaling, projection=_subspace(scaling.apply(np.concatenate(sample)).flatten(1), width))
 
@@ -89,8 +92,9 @@ class Scaling:
 
     def apply(self, features: NDArray[Any]) -> Tensor:
         """Scale features (n, D) or (n, L, D); with a projection, (n, L, D) to (n, K)."""
-        block = (features.astype(np.float32) - self.mean) / self.deviation
-        scaled = layer_norm(torch.from_numpy(block), block.shape[-1:])
+        block = torch.from_numpy(features.astype(np.float32))  # a copy
+        block.sub_(torch.from_numpy(self.mean)).div_(torch.from_numpy(self.deviation))
+        scaled = layer_norm(block, block.shape[-1:])
         if self.projection is None:
             return scaled
         flat = scaled.flatten(1)
