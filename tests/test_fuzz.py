@@ -64,7 +64,10 @@ def test_a_mutated_file_is_read_or_refused(name: str, tmp_path: Path) -> None:
         said = refusal(lambda: parse(path))
         refused += bool(said)
         assert len(said.splitlines()) <= 3
-    assert 0 < refused < 200
+    if name == "utterances":  # its digest vouches for every byte
+        assert refused == 200
+    else:
+        assert 0 < refused < 200
 
 
 @seed(1)

@@ -7,7 +7,7 @@ one batched step; those of a cross-fitted variant learn, before, what their expe
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -127,23 +127,35 @@ def train(group: Sequence[Run], room: Room) -> list[Trained]:
     components: list[list[tuple[Candidate, Fitted, dict[Modality, Scaling]]]] = [[] for _ in group]
     log_p: list[dict[str, list[Floats]]] = [{} for _ in group]
     for structure in _structures(room.candidates(group[0])):
-        train_part, dev, both, scalings = room.parts(structure[0].layers)
-        members = [Member(run, candidate) for run in group for candidate in structure]
-        of_run = [place for place in range(len(group)) for _ in structure]
-        pseudo = _pseudo(priors, of_run, room.device) if priors else None
-        for places in _places(room.chunks(members)):
-            chunk = [members[place] for place in places]
-            prior = pseudo.of(places) if pseudo else None
-            fitted = fit(chunk, train_part, dev, room.device, _teller(room, chunk), room.smoothing, prior)
-            found = predict(chunk, fitted, both)
-            room.advance(len(chunk), _note(chunk))
-            for row, place in enumerate(places):
-                components[of_run[place]].append((chunk[row].candidate, fitted[row], scalings))
-                for head, values in found.items():
-                    log_p[of_run[place]].setdefault(head, []).append(values[row].double().cpu().numpy())
+        for of_run, component, predicted in _train(structure, group, priors, room):
+            components[of_run].append(component)
+            for head, values in predicted.items():
+                log_p[of_run].setdefault(head, []).append(values)
     stacked = [{head: np.stack(values) for head, values in of_run.items()} for of_run in log_p]
     of_priors: Sequence[Prior | None] = priors or [None] * len(group)
     return [_pooled(*of_run, room=room) for of_run in zip(group, components, stacked, of_priors, strict=True)]
+
+
+def _train(
+    structure: Sequence[Candidate], group: Sequence[Run], priors: Sequence[Prior] | None, room: Room
+) -> Iterator[tuple[int, tuple[Candidate, Fitted, dict[Modality, Scaling]], dict[str, Floats]]]:
+    """Train candidates of one structure; yield whose each is, itself, and its log-probabilities (n, C) by head.
+
+    The inputs of a layer choice are let go when this ends, before those of the next are read.
+    """
+    train_part, dev, both, scalings = room.parts(structure[0].layers)
+    members = [Member(run, candidate) for run in group for candidate in structure]
+    of_run = [place for place in range(len(group)) for _ in structure]
+    pseudo = _pseudo(priors, of_run, room.device) if priors else None
+    for places in _places(room.chunks(members)):
+        chunk = [members[place] for place in places]
+        prior = pseudo.of(places) if pseudo else None
+        fitted = fit(chunk, train_part, dev, room.device, _teller(room, chunk), room.smoothing, prior)
+        found = predict(chunk, fitted, both)
+        room.advance(len(chunk), _note(chunk))
+        for row, place in enumerate(places):
+            predicted = {head: values[row].double().cpu().numpy() for head, values in found.items()}
+            yield of_run[place], (chunk[row].candidate, fitted[row], scalings), predicted
 
 
 def _pooled(

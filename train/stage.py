@@ -164,7 +164,8 @@ def _train(experiment: Experiment, config: Config, console: Console) -> None:
     at_once = 1 if experiment.tight else min(len(groups), int(config.train.memory / max(experiment.memory, 1e-9)))
     workers, threads = workers_for(at_once, device.name)
     choices = {layer for run in experiment.runs for one in candidates_of(run, experiment.data) for layer in one.layers}
-    keep = not experiment.tight
+    # A single group reads each choice once; frames it reads in every epoch.
+    keep = not experiment.tight and (len(groups) > 1 or any(map(experiment.data.is_frames, experiment.data.stores)))
     features = Inputs(experiment.data, experiment.folds, device.name, keep, (len(choices) + 1) * workers)
     # A group that was cut is trained again as a whole: its numbers depend on the command alone, not on what was done.
     cut = [group for group in groups if faults.keys() & {run.path for run in group}]
