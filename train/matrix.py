@@ -82,7 +82,7 @@ class Variant:
 
     @property
     def experts(self) -> Variant:
-        """Return the variant of the experts alone."""
+        """Return the variant of the experts that are fitted out of fold: all heads, the student's own among them."""
         return replace(self, model="experts")
 
 

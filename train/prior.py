@@ -1,4 +1,4 @@
-"""Guidance as a prior: what experts on speech and text say of an utterance is worth some raters more.
+"""Guidance as a prior: what experts on speech, on text and on both say of an utterance is worth some raters more.
 
 The paper's objective has the student learn from experts that were fitted to the very votes that the student learns,
 and takes as much of them for nine raters as for three. Here the experts are fitted on speaker-disjoint folds of the
