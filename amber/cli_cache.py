@@ -15,7 +15,7 @@ from amber.location import locate
 from amber.names import is_folder_name
 
 if TYPE_CHECKING:
-    from amber.cache import Dataset, Entry
+    from amber.features.catalog import Dataset, Entry
 
 app = typer.Typer(help="List, verify, clean, share and receive cached features.", rich_markup_mode=None)
 
@@ -28,9 +28,9 @@ CACHE = "cache/"
 @app.command()
 def ls(features: Features = CACHE, as_json: Json = False) -> None:
     """List datasets and feature sets: what they are, their size, and whether they are complete and current."""
-    from amber import cache
+    from amber.features import catalog
 
-    found = cache.survey(locate(features))
+    found = catalog.survey(locate(features))
     if as_json:
         print_result(json.dumps([dataset.as_json() for dataset in found], indent=1, ensure_ascii=False))
     else:
@@ -40,10 +40,10 @@ def ls(features: Features = CACHE, as_json: Json = False) -> None:
 @app.command()
 def verify(context: typer.Context, features: Features = CACHE, dataset: Name = None, as_json: Json = False) -> None:
     """Read everything and name what is damaged; exit code 1 if something is. `amber extract` repairs it."""
-    from amber import cache
-    from amber.verify import verify as run
+    from amber.features import catalog
+    from amber.features.verify import verify as run
 
-    verdict = run(locate(features), cache.survey(locate(features), dataset), context.obj.console)
+    verdict = run(locate(features), catalog.survey(locate(features), dataset), context.obj.console)
     if as_json:
         print_result(
             json.dumps(
@@ -78,12 +78,12 @@ def gc(
     yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
 ) -> None:
     """Delete feature sets that no pipeline names; without --pipeline, those of other utterances than the present."""
-    from amber import cache
     from amber.config import load
+    from amber.features import catalog
 
     console = context.obj.console
-    datasets = cache.survey(locate(features))
-    found = cache.unneeded(datasets, [load(path) for path in pipelines or ()])
+    datasets = catalog.survey(locate(features))
+    found = catalog.unneeded(datasets, [load(path) for path in pipelines or ()])
     for dataset in datasets:
         for entry in dataset.entries:
             if entry.state == "unreadable" or (entry.state == "stale" and not dataset.corpus):
@@ -97,7 +97,7 @@ def gc(
     if not (yes or _agreed(len(found), sum(entry.bytes for entry in found), console)):
         return
     for entry in found:
-        cache.delete(locate(features), entry)
+        catalog.delete(locate(features), entry)
     print_result(f"{len(found)} feature sets deleted")
 
 
@@ -112,10 +112,10 @@ def export(
     text: Annotated[str | None, typer.Option("--text", help="Which set, where there are several.")] = None,
 ) -> None:
     """Write a dataset's features to HDF5: /ids, /speech and /text."""
-    from amber import cache, hdf5
+    from amber.features import catalog, hdf5
 
-    chosen = cache.choose(locate(features), dataset)
-    stores = [cache.find_set(chosen, "speech", speech), cache.find_set(chosen, "text", text)]
+    chosen = catalog.choose(locate(features), dataset)
+    stores = [catalog.find_set(chosen, "speech", speech), catalog.find_set(chosen, "text", text)]
     assert chosen.corpus  # noqa: S101 (`choose` sees to it)
     written = hdf5.export(to, chosen.corpus, [s for s in stores if s], layer, context.obj.console)
     print_result(f"{to}: {', '.join(f'/{name} {shape}' for name, shape in written.items())}")
@@ -136,8 +136,8 @@ def import_(
     """Build a dataset from a table and arrays in HDF5; audio need not be there."""
     from amber.corpus import MODALITIES
     from amber.extract.corpora import Source, load
-    from amber.hdf5 import Place
-    from amber.hdf5_import import import_ as run
+    from amber.features.hdf5 import Place
+    from amber.features.hdf5_import import import_ as run
 
     if not is_folder_name(dataset):
         raise UserError(f"--dataset: {dataset!r} can't be the name of a folder in the cache")

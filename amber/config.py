@@ -46,6 +46,13 @@ Scheme = Literal[
 ]
 
 
+# Keys of the objective in earlier versions, for the hint at today's.
+_RENAMED = {
+    **{name: f"{name}_weight" for name in ("rater", "modality", "experts")},
+    "precision": "concentration",
+}
+
+
 class Section(BaseModel):
     """A part of the configuration: frozen, and strict about its keys."""
 
@@ -103,12 +110,12 @@ class Objective(Section):
     """The training objective; `docs/paper.md` derives it and says which choices are the paper's."""
 
     target: Literal["hard", "soft", "dirichlet"] = "soft"
-    precision: Positive = 10.0  # of Dirichlet targets: alpha = precision * p; large: raters are independent draws
+    concentration: Positive = 10.0  # of Dirichlet targets: alpha = concentration * p
     rater_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0  # share of votes dropped at random, each step anew
     divergence: Divergence = "kl"
-    rater: NotNegative = 1.0
-    modality: NotNegative = 0.5
-    experts: NotNegative = 1.0
+    rater_weight: NotNegative = 1.0  # of the raters' distribution, for the student
+    modality_weight: NotNegative = 0.5  # of the guidance by experts, for the student
+    experts_weight: NotNegative = 1.0  # of the raters' distribution, for the experts
     weighting: Weighting = "adaptive"
     temperature: Positive = 0.5
     student: HeadName = "fusion"
@@ -275,8 +282,8 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
     path = ".".join(str(part) for part in first["loc"])
     more = f" (and {len(errors) - 1} more mistakes)" if len(errors) > 1 else ""
     if first["type"] == "extra_forbidden":
-        known = _keys(model, first["loc"][:-1])
-        return f"unknown key {path!r}{nearest(str(first['loc'][-1]), known) or '; known: ' + ', '.join(known)}{more}"
+        known, key = _keys(model, first["loc"][:-1]), str(first["loc"][-1])
+        return f"unknown key {path!r}{nearest(_RENAMED.get(key, key), known) or '; known: ' + ', '.join(known)}{more}"
     return f"{path or 'the file'}: {first['msg']}, got {_short(repr(first['input']))}{more}"
 
 

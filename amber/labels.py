@@ -21,12 +21,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from amber.arrays import Floats
 from amber.config import LabelOptions
 from amber.corpus import Corpus, Votes
 from amber.errors import UserError, nearest, some
 from amber.names import fold, spellings
 
-Floats = NDArray[np.float64]
 Y = TypeVar("Y", bound=Any)  # an array or a tensor: torch is not imported here
 
 OTHER = "other"

@@ -1,7 +1,7 @@
 """A lock on what one command at a time may write, with the name of whoever holds it.
 
 The system lets go of it when its process ends, however that ends: there are no stale locks. It is for local disks;
-on object storage, writers are kept apart by what they write (see `amber/layout.py`).
+on object storage, writers are kept apart by what they write (see `amber/features/layout.py`).
 """
 
 from __future__ import annotations

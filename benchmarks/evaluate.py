@@ -22,7 +22,7 @@ import yaml
 
 from amber import done
 from amber.config import Objective
-from amber.predictions import FILE, Predictions, write
+from amber.predictions import FILE, Predictions, run_name, write
 
 VARIANTS = ("ce", "soft", "modality", "amber2", "amber2-uniform", "amber2-js", "speech", "text", "mine", "yours")
 CLASSES = ("neutral", "happy", "sad", "angry")
@@ -47,20 +47,17 @@ def make(folder: Path, size: argparse.Namespace) -> None:
                 p = 0.5 * y[rows] + 0.5 * rng.dirichlet(np.ones(4), size=n)
                 keys = {
                     "id": ids[rows],
-                    "dataset": np.full(n, "made-up", dtype=object),
-                    "variant": np.full(n, variant, dtype=object),
-                    "fold": np.full(n, fold),
-                    "seed": np.full(n, seed),
+                    "run": np.full(n, run_name("synthetic", variant, fold, seed), dtype=object),
                     "part": part,
                     "head": head,
                     "speaker": np.array([f"s{s}" for s in speaker[rows]], dtype=object),
-                    "n_votes": np.full(n, 3.0),
                 }
                 run = folder / variant / f"fold{fold}-seed{seed}"
                 run.mkdir(parents=True)
-                write(run / FILE, Predictions(CLASSES, keys, y[rows], p))
+                prior = y[session != fold - 1].mean(axis=0)
+                write(run / FILE, Predictions(CLASSES, keys, votes[rows], p, np.full(n, np.nan), None, prior))
                 shared = {
-                    "dataset": {"name": "made-up", "release": "", "synthetic": True},
+                    "dataset": {"name": "synthetic", "release": "", "synthetic": True},
                     "labels": {
                         **dict.fromkeys(("preset", "raters", "multiple", "other", "subset"), "any"),
                         "classes": {c: [c] for c in CLASSES},

@@ -25,8 +25,8 @@ from amber.config import load
 from amber.console import Console
 from amber.extract import stage
 from amber.extract.encoders import speech
+from amber.features.store import feature_sets
 from amber.machine import settle
-from amber.store import feature_sets
 
 RATE = 16_000
 

@@ -24,17 +24,17 @@ from typing import Any
 
 import numpy as np
 
-from amber.cache import survey
 from amber.config import Config, EvaluateOptions, load
 from amber.console import Console
 from amber.errors import RunFailure, UserError
 from amber.evaluate import stage as evaluation
 from amber.extract import stage as extraction
+from amber.features.catalog import survey
+from amber.features.verify import verify
 from amber.train import stage as training
 from amber.train.candidates import Layers
 from amber.train.group import candidates_of
 from amber.train.inputs import Inputs
-from amber.verify import verify
 
 DATASETS = {"pooled": "demo", "frames": "frames"}  # by level
 COLUMNS = ("verify", "train", "evaluate", "no effect", "repaired", "wrong")

@@ -81,10 +81,10 @@ def parquet_table(path: Path) -> None:
 
 def predictions_file(path: Path) -> None:
     n, p = 20, np.full((20, 2), 0.5)
-    kinds = {"fold": np.ones(n, np.int32), "seed": np.zeros(n, np.int64), "n_votes": np.full(n, 3.0)}
-    names = ("id", "dataset", "variant", "part", "head", "speaker")
-    keys = {name: np.array([f"{name}{i}" for i in range(n)], object) for name in names} | kinds
-    predictions.write(path, predictions.Predictions(("a", "b"), keys, p, p))
+    keys = {
+        name: np.array([f"{name}{i}" for i in range(n)], object) for name in ("id", "run", "part", "head", "speaker")
+    }
+    predictions.write(path, predictions.Predictions(("a", "b"), keys, 3 * p, p, np.full(n, np.nan), None, p[0]))
 
 
 def table(path: Path) -> None:

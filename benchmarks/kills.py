@@ -124,7 +124,7 @@ def digests(cache: str, ending: str = "") -> Files:
 
 def take_back(cache: str, rng: random.Random) -> None:
     """Take back some units of every set."""
-    from amber.store import FeatureStore
+    from amber.features.store import FeatureStore
 
     for path in (locate(cache) / "table").iterdir():
         if path.name.endswith(".zarr"):

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from amber.features import FeatureSpec
-from amber.store import FeatureStore
-from amber.unit import Unit
+from amber.features.spec import FeatureSpec
+from amber.features.store import FeatureStore
+from amber.features.unit import Unit
 
 DIM = 768
 

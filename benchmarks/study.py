@@ -33,9 +33,9 @@ from scipy.special import rel_entr
 from scipy.stats import t as student_t
 
 from amber import predictions
-from amber.cache import choose, read_corpus
 from amber.evaluate.classification import accuracy, confusion, uar
 from amber.evaluate.distributions import EPSILON, cross_entropy
+from amber.features.catalog import choose, read_corpus
 from amber.predictions import Predictions
 
 Scores = dict[str, float | None]  # of a variant on a corpus, by `METRICS`; None where there is no truth or no conflict
@@ -64,7 +64,7 @@ OF_HEADS = ("train.", "objective.")  # sections that rivals don't share with var
 
 def score(found: Predictions, conflict: Mapping[str, bool]) -> Scores:
     """Score one seed's test predictions of all folds; `conflict` says of ids whether voice and words disagree."""
-    votes, table = found.keys["n_votes"].astype(float), confusion(found.y, found.p)
+    votes, table = found.counts.sum(axis=1), confusion(found.y, found.p)
     scores: Scores = dict.fromkeys(METRICS)
     scores["nll"] = float(cross_entropy(found.y, found.p, votes).sum() / votes.sum())
     scores["uar"], scores["accuracy"] = float(uar(table)), float(accuracy(table))
@@ -91,7 +91,8 @@ def score_runs(folder: Path, conflict: Mapping[str, bool]) -> dict[str, Scores]:
         rows = predictions.concatenate(runs).of(part="test")
         for head, suffix in ((predictions.STUDENT, ""), (CALIBRATED, " + temperature")):
             of_head = rows.of(head=head)
-            seeds = [score(of_head.of(seed=seed), conflict) for seed in np.unique(of_head.keys["seed"])]
+            of_seed = [str(name).rpartition("-")[2] for name in of_head.keys["run"]]
+            seeds = [score(of_head.where(np.array(of_seed) == seed), conflict) for seed in sorted(set(of_seed))]
             if seeds:
                 found[str(variant.relative_to(folder)) + suffix] = mean(seeds)
     return found

@@ -1,20 +1,19 @@
 """What needs no model: the uniform distribution, the class prior and the majority class.
 
-The prior of a test utterance is the mean rater distribution of utterances that its fold does not test: the test
-utterances of the other folds, or, where there is one fold only, the fold's dev part. Stored predictions hold dev and
-test alone, so the training part itself is not asked; with folds that cover the corpus the others' test parts are the
-fold's train and dev parts together. No speaker is in both, as folds divide speakers.
+The prior of a test utterance is the mean rater distribution of the training part of the fold that tests it; the
+majority class is the largest of the prior. Where a variant of one of these names was trained, tables show it instead.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from amber.arrays import Floats, Integers
 
 
-def baselines(y: Floats, folds: NDArray[np.int64], dev: dict[int, Floats]) -> dict[str, Floats]:
+def baselines(y: Floats, folds: Integers, priors: Mapping[int, Floats]) -> dict[str, Floats]:
     """Return each baseline's predictions, (N, C).
 
     Parameters
@@ -23,14 +22,11 @@ def baselines(y: Floats, folds: NDArray[np.int64], dev: dict[int, Floats]) -> di
         Rater distributions of the test utterances, (N, C).
     folds
         The fold that tests each utterance, (N,).
-    dev
-        Mean rater distribution of the dev part by fold, (C,).
+    priors
+        Mean rater distribution of the training part by fold, (C,); a fold without one has a uniform prior.
 
     """
-    prior = np.empty_like(y)
-    several = len(np.unique(folds)) > 1
-    for fold in np.unique(folds).tolist():
-        rest = y[folds != fold].mean(axis=0) if several else dev.get(fold)
-        prior[folds == fold] = rest if rest is not None else 1 / y.shape[1]
+    flat = np.full(y.shape[1], 1 / y.shape[1])
+    prior = np.stack([priors.get(fold, flat) for fold in folds.tolist()])
     majority = np.eye(y.shape[1])[prior.argmax(axis=1)]
     return {"uniform": np.full_like(y, 1 / y.shape[1]), "prior": prior, "majority": majority}

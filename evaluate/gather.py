@@ -17,15 +17,17 @@ from numpy.typing import NDArray
 
 from amber import done
 from amber import predictions as contract
+from amber.arrays import Floats
 from amber.console import Advance
 from amber.errors import UserError, some
+from amber.labels import distribution
 from amber.predictions import STUDENT, Predictions
 
 from .aggregate import clusters
 
-Floats = NDArray[np.float64]
 THREADS = 2  # that check files
 TOLERANCE = 1e-3  # by which a distribution's sum may differ from 1
+IDENTITY = ("dataset", "variant", "fold", "seed")
 SHARED = ("dataset", "labels", "splits")  # what runs must have in common to be put into one table
 _FIRST = ("ce", "soft")  # the variants that the others are measured against come first
 
@@ -78,8 +80,9 @@ class FoundRun:
 class Experiment:
     """Finished runs and what they predict for the N test utterances, which are in the order of their ids.
 
-    `y`, `truth` (N, C), `votes`, `folds` (N,) (the fold that tests an utterance). `heads[variant][head]` is
-    (S, N, C), a layer a seed in the order of `seeds[variant]`. `dev[fold]` is the mean of y over the fold's dev part.
+    `counts`, `truth` (N, C), `folds` (N,) (the fold that tests an utterance). `heads[variant][head]` (S, N, C) holds
+    one array per seed, in the order of `seeds[variant]`, and `weights[variant][head]` (S, N) how far the objective
+    trusts an expert, for experts that guide. `priors[fold]` (C,) is the mean rater distribution of its training part.
     """
 
     name: str
@@ -87,14 +90,24 @@ class Experiment:
     classes: tuple[str, ...]
     ids: NDArray[np.object_]
     speakers: NDArray[np.object_]
-    votes: Floats
+    counts: Floats
     folds: NDArray[np.int64]
-    y: Floats
     truth: Floats | None
-    dev: dict[int, Floats]
+    priors: dict[int, Floats]
     seeds: dict[str, list[int]]
     heads: dict[str, dict[str, Floats]]
+    weights: dict[str, dict[str, Floats]]
     left_out: list[str] = field(default_factory=list)  # heads that only some runs of a variant have
+
+    @cached_property
+    def y(self) -> Floats:
+        """Return the raters' distributions, (N, C)."""
+        return distribution(self.counts)
+
+    @cached_property
+    def votes(self) -> Floats:
+        """Return the number of votes on each utterance, (N,)."""
+        return np.asarray(self.counts.sum(axis=1))
 
     @property
     def config(self) -> dict[str, Any]:
@@ -244,12 +257,14 @@ def read(name: str, runs: list[FoundRun], advance: Advance) -> Experiment:
 def _refuse_strange(run: FoundRun, predictions: Predictions) -> None:
     """Refuse predictions of another run, and such as are no distributions: no head is left out for them."""
     path = run.folder / contract.FILE
-    for name in ("variant", "fold", "seed"):
-        if not (predictions.keys[name] == run.config[name]).all():
-            raise UserError(f"{path}: holds predictions of another {name}; train the run again with `amber train`")
-    for what, values in (("p", predictions.p), ("y", predictions.y)):
+    name = contract.run_name(*(run.config[key] if key != "dataset" else run.config[key]["name"] for key in IDENTITY))
+    others = predictions.keys["run"][predictions.keys["run"] != name]
+    if len(others):
+        raise UserError(f"{path}: holds predictions of another run, {others[0]}; train the run again")
+    for what, values in (("p", predictions.p), ("n", predictions.counts)):
         whole = np.isfinite(values).all(axis=1) & (values >= 0).all(axis=1)
-        wrong = np.flatnonzero(~whole | (np.abs(values.sum(axis=1) - 1) > TOLERANCE))
+        total = values.sum(axis=1)
+        wrong = np.flatnonzero(~(whole & (np.abs(total - 1) <= TOLERANCE if what == "p" else total > 0)))
         if len(wrong):
             head, uid = predictions.keys["head"][wrong[0]], predictions.keys["id"][wrong[0]]
             raise UserError(
@@ -262,12 +277,12 @@ class _Table:
 
     def __init__(self) -> None:
         self.row: dict[str, int] = {}
-        self.facts: list[tuple[Any, ...]] = []  # by row: speaker, votes, fold, y, truth
+        self.facts: list[tuple[Any, ...]] = []  # by row: speaker, fold, counts, truth
         self.classes: tuple[str, ...] = ()
-        self.dev: dict[int, Floats] = {}
-        # (variant, seed) -> head -> pieces of (rows, predictions)
+        self.priors: dict[int, Floats] = {}
+        # (variant, seed) -> head -> pieces of (rows, predictions, weights)
         self.left_out: list[str] = []
-        self.pieces: dict[tuple[str, int], dict[str, list[tuple[NDArray[np.int64], Floats]]]] = {}
+        self.pieces: dict[tuple[str, int], dict[str, list[tuple[NDArray[np.int64], Floats, Floats]]]] = {}
 
     def add(self, run: FoundRun, predictions: Predictions) -> None:
         self.classes = self.classes or predictions.classes
@@ -278,10 +293,11 @@ class _Table:
         pieces = self.pieces.setdefault((run.variant, run.seed), defaultdict(list))
         for head in dict.fromkeys(heads.tolist()):
             chosen = np.flatnonzero((heads == head) & (part == "test"))
-            pieces[head].append((self._rows(run, predictions, chosen), predictions.p[chosen]))
-        dev = predictions.y[(part == "dev") & (heads == STUDENT)]
-        if len(dev):
-            self.dev.setdefault(run.fold, dev.mean(axis=0))
+            pieces[head].append(
+                (self._rows(run, predictions, chosen), predictions.p[chosen], predictions.weight[chosen])
+            )
+        if predictions.prior is not None:
+            self.priors.setdefault(run.fold, predictions.prior)
 
     def _rows(self, run: FoundRun, predictions: Predictions, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
         ids = predictions.keys["id"][chosen].tolist()
@@ -289,11 +305,10 @@ class _Table:
             if uid not in self.row:
                 self.row[uid] = len(self.facts)
                 truth = predictions.truth[place] if predictions.truth is not None else None
-                speaker, votes = predictions.keys["speaker"][place], predictions.keys["n_votes"][place]
-                self.facts.append((speaker, votes, run.fold, predictions.y[place], truth))
+                self.facts.append((predictions.keys["speaker"][place], run.fold, predictions.counts[place], truth))
         rows = np.array([self.row[uid] for uid in ids], dtype=np.int64)
-        known = np.array([self.facts[row][3] for row in rows.tolist()]).reshape(-1, len(self.classes))
-        wrong = np.flatnonzero(np.abs(known - predictions.y[chosen]).max(axis=1, initial=0.0) > 1e-9)
+        known = np.array([self.facts[row][2] for row in rows.tolist()]).reshape(-1, len(self.classes))
+        wrong = np.flatnonzero(np.abs(known - predictions.counts[chosen]).max(axis=1, initial=0.0) > 1e-9)
         if len(wrong):
             raise UserError(f"{run.folder}: the votes on {ids[wrong[0]]} are not those that other runs saw")
         return rows
@@ -302,7 +317,7 @@ class _Table:
         short = []
         for (variant, seed), heads in self.pieces.items():
             where = f"{variant} seed {seed}"
-            count = np.bincount(np.concatenate([rows for rows, _ in heads[STUDENT]]), minlength=len(self.row))
+            count = np.bincount(np.concatenate([rows for rows, _, _ in heads[STUDENT]]), minlength=len(self.row))
             if count.max(initial=0) > 1:
                 raise UserError(f"{name}: {where}: an utterance is tested in two folds")
             if count.sum() < len(self.row):
@@ -316,41 +331,48 @@ class _Table:
     def experiment(self, name: str, runs: list[FoundRun]) -> Experiment:
         ids = np.array(list(self.row), dtype=object)
         order = np.argsort(ids.astype(str), kind="stable")
-        speakers, votes, folds, y, truths = zip(*self.facts, strict=True)
+        speakers, folds, counts, truths = zip(*self.facts, strict=True)
         truth = None if any(t is None for t in truths) else np.array(truths)[order]
         seeds: dict[str, list[int]] = defaultdict(list)
         for variant, seed in self.pieces:
             seeds[variant].append(seed)
+        found = {variant: self._heads(variant, seeds[variant], order) for variant in seeds}
         return Experiment(
             name=name,
             runs=runs,
             classes=self.classes,
             ids=ids[order],
             speakers=np.array(speakers, dtype=object)[order],
-            votes=np.array(votes, dtype=np.float64)[order],
+            counts=np.array(counts)[order],
             folds=np.array(folds, dtype=np.int64)[order],
-            y=np.array(y)[order],
             truth=truth,
-            dev=self.dev,
+            priors=self.priors,
             seeds=dict(seeds),
-            heads={variant: self._heads(variant, seeds[variant], order) for variant in seeds},
+            heads={variant: of[0] for variant, of in found.items()},
+            weights={variant: of[1] for variant, of in found.items()},
             left_out=self.left_out,
         )
 
-    def _heads(self, variant: str, seeds: list[int], order: NDArray[np.int64]) -> dict[str, Floats]:
-        """Return the heads that every run of a variant has, the student first, (S, N, C) each."""
+    def _heads(
+        self, variant: str, seeds: list[int], order: NDArray[np.int64]
+    ) -> tuple[dict[str, Floats], dict[str, Floats]]:
+        """Return the heads that every run of a variant has, the student first, (S, N, C) each, and weights (S, N)."""
         found: dict[str, Floats] = {}
+        weights: dict[str, Floats] = {}
         names = list(dict.fromkeys(head for seed in seeds for head in self.pieces[variant, seed]))
         for head in sorted(names, key=lambda name: name != STUDENT):
             stacked = np.full((len(seeds), len(self.row), len(self.classes)), np.nan)
+            weight = np.full(stacked.shape[:2], np.nan)
             for place, seed in enumerate(seeds):
-                for rows, p in self.pieces[variant, seed].get(head, []):
-                    stacked[place, rows] = p
+                for rows, p, w in self.pieces[variant, seed].get(head, []):
+                    stacked[place, rows], weight[place, rows] = p, w
             if np.isnan(stacked).any():
                 self.left_out.append(f"{variant}: head {head}: not in all of its runs")
             else:
                 found[head] = stacked[:, order]
-        return found
+                if not np.isnan(weight).any():
+                    weights[head] = weight[:, order]
+        return found, weights
 
 
 # libyaml's safe loader, where there is one: hundreds of small files are read.

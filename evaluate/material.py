@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from amber import audio as sound
 from amber import corpus as contract
-from amber import recordings
 from amber.corpus import Corpus
+from amber.features import recordings
 
 from .gather import Experiment, FoundRun
 

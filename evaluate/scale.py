@@ -40,7 +40,7 @@ class Scale:
         y, votes = experiment.y, experiment.votes
         halved = repeated(y, votes)
         return cls(
-            baselines(y, experiment.folds, experiment.dev),
+            baselines(y, experiment.folds, experiment.priors),
             oracle.consult(y, votes, options.resamples, options.seed),
             halved,
             *raters.split_half(y[halved], votes[halved]),

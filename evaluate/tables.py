@@ -39,7 +39,7 @@ def rows(metrics: Metrics) -> list[list[str]]:
 def scale(metrics: Metrics) -> list[list[str]]:
     """Return the rows that give the variants a scale: baselines, raters, the oracle, the paper's own figures."""
     figures = {
-        **metrics["baselines"],
+        **{name: of for name, of in metrics["baselines"].items() if name not in metrics["summary"]},
         RATERS: metrics["raters"]["figures"],
         ORACLE: metrics["oracle"]["figures"],
         BEST: metrics["oracle"]["best"],

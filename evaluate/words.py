@@ -28,7 +28,7 @@ def caption(metrics: dict[str, Any]) -> list[str]:
         "sharper than the truth.",
         *_one_seed(metrics),
         *_scale(metrics),
-        "prior and majority come from utterances that the fold does not test.",
+        "prior and majority come from the training part of each fold.",
     ]
     if len(metrics["classes"]) == 2:
         lines.append("There is no R² over two classes: it would be 1 for any prediction.")

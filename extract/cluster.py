@@ -13,9 +13,9 @@ from functools import lru_cache
 from typing import Any
 
 from amber.errors import RunFailure, UserError
+from amber.features.store import FeatureStore
 from amber.location import absolute, locate
 from amber.machine import Device
-from amber.store import FeatureStore
 
 from .engine import UNITS_AT_ONCE, Engine, Recipe, Tick
 from .inputs import Input

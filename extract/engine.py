@@ -13,9 +13,9 @@ from typing import Any
 
 from amber.corpus import Modality
 from amber.errors import RunFailure
+from amber.features.store import FeatureStore
+from amber.features.unit import Status
 from amber.machine import Device
-from amber.store import FeatureStore
-from amber.unit import Status
 
 from . import encoders
 from .encoders import Card

@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 
 from amber import corpus as contract
-from amber import recordings
 from amber.config import Config
 from amber.console import Console
 from amber.corpus import MODALITIES, Corpus, Modality
 from amber.errors import RunFailure, UserError, some
-from amber.features import FeatureSpec
+from amber.features import recordings
+from amber.features.spec import FeatureSpec
+from amber.features.store import FeatureStore, writing
+from amber.features.unit import Status
 from amber.location import locate, reaching
 from amber.machine import Device, choose
 from amber.names import is_folder_name
-from amber.store import FeatureStore, writing
-from amber.unit import Status
 
 from . import audio, corpora, engine
 from .encoders import Card

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amber.errors import RunFailure
-from amber.features import FeatureSpec
-from amber.recordings import NONE, stamp
-from amber.unit import Status, Unit
+from amber.features.recordings import NONE, stamp
+from amber.features.spec import FeatureSpec
+from amber.features.unit import Status, Unit
 
 from .audio import AudioError
 from .batching import batches

@@ -14,7 +14,7 @@ from conftest import Run, contents, demo_config, flip
 from amber.console import Console
 from amber.corpus import FILE, Corpus
 from amber.extract import stage
-from amber.store import FeatureStore, feature_sets
+from amber.features.store import FeatureStore, feature_sets
 
 
 def damage(store: FeatureStore, how: str) -> None:

@@ -26,7 +26,7 @@ def test_a_file_may_hold_one_section(tmp_path: Path) -> None:
 
 
 def test_a_dump_reads_back() -> None:
-    overrides = ["variants.mine={base: amber2, objective: {divergence: js}}", "grid={objective.rater: [1, 2]}"]
+    overrides = ["variants.mine={base: amber2, objective: {divergence: js}}", "grid={objective.rater_weight: [1, 2]}"]
     config = load(None, [*overrides, "train.candidates=[{layer: {text: 1}, mixture: true}, {hidden: 8}]"])
     assert [one.mixture for one in config.train.candidates] == [True, False]
     assert Config.model_validate(yaml.safe_load(dump(config))) == config

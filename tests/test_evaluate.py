@@ -51,7 +51,8 @@ def test_figures_recomputed_from_outside(copy: Path) -> None:
             frame = pq.ParquetDataset(sorted(copy.glob(f"{variant}/fold*-seed{seed}/predictions.parquet"))).read()
             rows = [r for r in frame.to_pylist() if r["part"] == "test" and r["head"] == "student"]
             assert len({r["id"] for r in rows}) == len(rows) == 100
-            y, p = ([[r[f"{k}_{c}"] for c in found["classes"]] for r in rows] for k in "yp")
+            n, p = (np.array([[r[f"{k}_{c}"] for c in found["classes"]] for r in rows]) for k in "np")
+            y = n / n.sum(axis=1, keepdims=True)
             truth, pred = np.argmax(y, axis=1), np.argmax(p, axis=1)
             bc = np.sqrt(np.array(y) * np.array(p)).sum(axis=1).mean()
             by_seed.append([bc, sk.accuracy_score(truth, pred), sk.f1_score(truth, pred, average="weighted")])
@@ -188,7 +189,8 @@ def test_an_ensemble_is_the_mean_over_seeds_and_is_not_tested(copy: Path) -> Non
     for seed in (0, 1):
         frame = pq.ParquetDataset(sorted(copy.glob(f"soft/fold*-seed{seed}/predictions.parquet"))).read().to_pylist()
         rows = sorted((r for r in frame if (r["part"], r["head"]) == ("test", "student")), key=lambda r: r["id"])
-        y, p = (np.array([[r[f"{k}_{c}"] for c in found["classes"]] for r in rows]) for k in "yp")
+        n, p = (np.array([[r[f"{k}_{c}"] for c in found["classes"]] for r in rows]) for k in "np")
+        y = n / n.sum(axis=1, keepdims=True)
         by_seed.append(p)
     figure = found["ensembles"]["soft ensemble"]["bc"]
     assert figure["mean"] == pytest.approx(np.sqrt(y * np.mean(by_seed, axis=0)).sum(axis=1).mean())
@@ -232,7 +234,7 @@ def test_the_paper_s_figures_stand_beside_ours_on_its_corpora_and_never_beside_s
 def test_votes_that_differ_between_runs_are_refused(copy: Path) -> None:
     path = copy / "soft" / "fold1-seed0" / predictions.FILE
     found = predictions.read(path)
-    predictions.write(path, replace(found, y=found.y[:, ::-1]))
+    predictions.write(path, replace(found, counts=found.counts[:, ::-1]))
     vouch(copy)
     with pytest.raises(UserError, match=r"the votes on .* are not those that other runs saw"):
         stage.run([copy], OPTIONS, QUIET)
@@ -292,6 +294,6 @@ def test_predictions_survive_their_file(tmp_path: Path, experiment: Path) -> Non
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(UserError, match="can't be read"):
         predictions.read(tmp_path / "broken.parquet")
-    pq.write_table(pq.read_table(path).drop_columns("n_votes"), tmp_path / "lacking.parquet")
-    with pytest.raises(UserError, match="lacks n_votes"):
+    pq.write_table(pq.read_table(path).drop_columns("run"), tmp_path / "lacking.parquet")
+    with pytest.raises(UserError, match="lacks run"):
         predictions.read(tmp_path / "lacking.parquet")

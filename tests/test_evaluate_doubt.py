@@ -165,7 +165,7 @@ def test_who_is_measured_against_whom() -> None:
 
 
 def test_points_of_a_grid_are_compared_with_each_other() -> None:
-    points = [f"amber2,modality={m}" for m in (0.25, 0.5, 1.0)]
+    points = [f"amber2,modality_weight={m}" for m in (0.25, 0.5, 1.0)]
     found = pairs(["ce", "soft", *points])
     assert {(v, r) for v, r in found if r in points} == {
         (points[1], points[0]),
@@ -209,13 +209,13 @@ def experiment(change_high: float, seeds: int = 3, noise: float = 0.0) -> Experi
         classes=CLASSES,
         ids=np.array([f"u{i:04d}" for i in range(n)], dtype=object),
         speakers=np.array([f"s{i % 24:02d}" for i in range(n)], dtype=object),
-        votes=np.full(n, 5.0),
+        counts=5 * y,
         folds=np.ones(n, dtype=np.int64),
-        y=y,
         truth=None,
-        dev={1: y.mean(axis=0)},
+        priors={1: y.mean(axis=0)},
         seeds={"ce": list(range(seeds)), "soft": list(range(seeds))},
         heads={"ce": {"student": base}, "soft": {"student": better}},
+        weights={"ce": {}, "soft": {}},
     )
 
 

@@ -18,8 +18,8 @@ from amber.console import Console
 from amber.corpus import FILE, Corpus
 from amber.errors import RunFailure, UserError
 from amber.extract import stage
-from amber.store import FeatureStore, feature_sets
-from amber.unit import Status
+from amber.features.store import FeatureStore, feature_sets
+from amber.features.unit import Status
 
 QUIET = Console(quiet=True)
 

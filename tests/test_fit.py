@@ -449,7 +449,7 @@ def changed(of: Run, **objective: object) -> Run:
     return Run(Variant("changed", variant.objective.model_copy(update=objective), variant.training), of.fold, of.seed)
 
 
-@pytest.mark.parametrize(("seed", "objective"), [(0, {"modality": 0.0}), (1, {"rater_dropout": 0.4})])
+@pytest.mark.parametrize(("seed", "objective"), [(0, {"modality_weight": 0.0}), (1, {"rater_dropout": 0.4})])
 def test_an_objective_s_numbers_are_each_run_s_own(seed: int, objective: dict[str, float]) -> None:
     plain, other = run(seed), changed(run(seed), **objective)
     assert group_key(plain) == group_key(other)
@@ -460,14 +460,14 @@ def test_an_objective_s_numbers_are_each_run_s_own(seed: int, objective: dict[st
 
 
 def test_dirichlet_targets_learn_as_soft_ones_do_where_raters_are_independent() -> None:
-    """With the same number of votes everywhere and a high precision, the likelihood is the cross-entropy."""
+    """With the same number of votes everywhere and a high concentration, the likelihood is the cross-entropy."""
     quiet = run(2, "soft")
     (soft,), (votes,) = (
         fitted(Member(quiet, QUIET)),
-        fitted(Member(changed(quiet, target="dirichlet", precision=1e6), QUIET)),
+        fitted(Member(changed(quiet, target="dirichlet", concentration=1e6), QUIET)),
     )
     assert scores(votes, "dev_nll") == pytest.approx(scores(soft, "dev_nll"), abs=2e-3)
-    (few,) = fitted(Member(changed(quiet, target="dirichlet", precision=1.0), QUIET))
+    (few,) = fitted(Member(changed(quiet, target="dirichlet", concentration=1.0), QUIET))
     assert few.records[-1]["dev_nll"] != pytest.approx(soft.records[-1]["dev_nll"], abs=1e-2)
 
 

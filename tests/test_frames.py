@@ -20,7 +20,7 @@ from amber.config import Config, load
 from amber.console import Console
 from amber.errors import UserError
 from amber.extract import stage as extraction
-from amber.store import feature_sets
+from amber.features.store import feature_sets
 from amber.train import frames as frames_module
 from amber.train import stage
 from amber.train.fit import Fitted, Member, fit, predict

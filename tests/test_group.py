@@ -228,7 +228,7 @@ def test_predictions_follow_from_the_model_s_folder(trained: Path, demo_cache: P
     rows = [row[uid] for uid in student.keys["id"]]
     whole = written["model"] == "pool"
     dev = student.keys["part"] == "dev"
-    votes = student.y[dev] * student.keys["n_votes"][dev].astype(float)[:, None]
+    votes = student.counts[dev]
     # In the file's words: whose predictions, of which head, with which weights.
     heads = written["heads"] if whole else [written["student"]]
     weights = [
@@ -354,7 +354,7 @@ def test_weights_are_shares_and_only_what_weighs_is_written(trained: Path, varia
 def on_dev(trained: Path, variant: str) -> tuple[float, int]:
     """Return a student's mean negative log-likelihood of a dev vote, and how many utterances there are."""
     of_dev = predictions.read(trained / variant / "fold2-seed0" / predictions.FILE).of(head="student", part="dev")
-    votes = of_dev.y * of_dev.keys["n_votes"].astype(float)[:, None]
+    votes = of_dev.counts
     return float(-(votes * np.log(of_dev.p)).sum() / votes.sum()), len(votes)
 
 

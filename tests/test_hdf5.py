@@ -12,13 +12,13 @@ from conftest import ONE, Run, contents, demo_config, flip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amber.cache import choose, find_set
 from amber.cli import main
 from amber.console import Console
 from amber.corpus import FILE, Corpus
 from amber.extract import stage
-from amber.store import FeatureStore, feature_sets
-from amber.unit import Status
+from amber.features.catalog import choose, find_set
+from amber.features.store import FeatureStore, feature_sets
+from amber.features.unit import Status
 
 
 def table(folder: Path, ids: list[str], header: str = "id,speaker,session,vote_joy,vote_calm") -> Path:

@@ -23,11 +23,11 @@ def test_the_variants_of_the_design() -> None:
     assert (every["soft"].objective.target, every["soft"].heads) == ("soft", ("fusion",))
     assert every["amber2"].objective == load().objective
     assert len(every["amber2"].heads) == 3
-    assert (every["modality"].objective.target, every["modality"].objective.modality) == ("hard", 0.5)
+    assert (every["modality"].objective.target, every["modality"].objective.modality_weight) == ("hard", 0.5)
     assert (every["speech"].objective.student, every["speech"].heads) == ("speech", ("speech",))
     assert (every["amber2-prior"].model, every["pool"].model) == ("cross-fit", "pool")
     for name in ("amber2-prior", "pool"):
-        assert (every[name].objective.modality, every[name].objective.experts) == (0, 1)
+        assert (every[name].objective.modality_weight, every[name].objective.experts_weight) == (0, 1)
         assert len(every[name].heads) == 3
     # All heads are pooled into the prior, the student's own among them, and count in the score on dev.
     assert every["amber2-prior"].experts.heads == every["amber2-prior"].experts.scored == matrix.HEADS
@@ -37,29 +37,32 @@ def test_the_variants_of_the_design() -> None:
 
 def test_a_variant_of_one_s_own_stands_on_its_bases() -> None:
     overrides = [
-        "variants.a={base: amber2-js, objective: {modality: 0.2}}",
-        "variants.b={base: a, objective: {modality: 0.9}, train: {hidden: 8}}",
+        "variants.a={base: amber2-js, objective: {modality_weight: 0.2}}",
+        "variants.b={base: a, objective: {modality_weight: 0.9}, train: {hidden: 8}}",
         "train.variants=[a, b]",
         "objective.temperature=2",
     ]
     a, b = resolved(*overrides).values()
-    assert (a.objective.divergence, a.objective.modality, a.training.hidden) == ("js", 0.2, None)
-    assert (b.objective.divergence, b.objective.modality, b.training.hidden) == ("js", 0.9, 8)
+    assert (a.objective.divergence, a.objective.modality_weight, a.training.hidden) == ("js", 0.2, None)
+    assert (b.objective.divergence, b.objective.modality_weight, b.training.hidden) == ("js", 0.9, 8)
     assert a.objective.temperature == b.objective.temperature == 2
 
 
 def test_a_grid_multiplies() -> None:
-    made = resolved("train.variants=[amber2]", "grid={objective.modality: [0.25, 0.5], train.layer: [last, mean]}")
+    made = resolved(
+        "train.variants=[amber2]",
+        "grid={objective.modality_weight: [0.25, 0.5], train.layer: [last, mean]}",
+    )
     assert list(made) == [
-        "amber2,modality=0.25,layer=last",
-        "amber2,modality=0.25,layer=mean",
-        "amber2,modality=0.5,layer=last",
-        "amber2,modality=0.5,layer=mean",
+        "amber2,modality_weight=0.25,layer=last",
+        "amber2,modality_weight=0.25,layer=mean",
+        "amber2,modality_weight=0.5,layer=last",
+        "amber2,modality_weight=0.5,layer=mean",
     ]
-    assert made["amber2,modality=0.5,layer=mean"].training.layer == "mean"
+    assert made["amber2,modality_weight=0.5,layer=mean"].training.layer == "mean"
 
 
-GRID = "grid={objective.modality: [0.25, 0.5]}"
+GRID = "grid={objective.modality_weight: [0.25, 0.5]}"
 
 
 def said(*overrides: str) -> list[str]:
@@ -68,14 +71,14 @@ def said(*overrides: str) -> list[str]:
 
 def test_a_grid_does_not_change_what_defines_a_variant_and_equal_points_are_one() -> None:
     made = resolved("train.variants=[ce, soft, amber2]", GRID)
-    assert list(made) == ["ce", "soft", "amber2,modality=0.25", "amber2,modality=0.5"]
+    assert list(made) == ["ce", "soft", "amber2,modality_weight=0.25", "amber2,modality_weight=0.5"]
     for name in ("ce", "soft"):
         # Nothing of it is guided, and no expert is there that never learns.
         assert made[name] == resolved(f"train.variants=[{name}]")[name]
-        assert (made[name].objective.modality, made[name].heads) == (0, ("fusion",))
-    assert made["amber2,modality=0.25"].objective.modality == 0.25
+        assert (made[name].objective.modality_weight, made[name].heads) == (0, ("fusion",))
+    assert made["amber2,modality_weight=0.25"].objective.modality_weight == 0.25
     assert said("train.variants=[ce, soft, amber2]", GRID) == [
-        f"objective.modality has no effect on {name}: points of the grid that differ in nothing else are one"
+        f"objective.modality_weight has no effect on {name}: points of the grid that differ in nothing else are one"
         for name in ("ce", "soft")
     ]
 
@@ -105,21 +108,21 @@ def test_an_override_that_a_variant_of_one_s_own_fixes_is_said() -> None:
 
 
 def test_points_that_differ_in_something_else_stay_apart() -> None:
-    made = resolved("train.variants=[ce]", "grid={objective.modality: [0.25, 0.5], train.lr: [0.1, 0.2]}")
+    made = resolved("train.variants=[ce]", "grid={objective.modality_weight: [0.25, 0.5], train.lr: [0.1, 0.2]}")
     assert {name: v.training.lr for name, v in made.items()} == {"ce,lr=0.1": 0.1, "ce,lr=0.2": 0.2}
 
 
 @pytest.mark.parametrize("name", matrix.BUILT_IN)
 def test_no_grid_and_no_override_changes_what_a_built_in_variant_fixes(name: str) -> None:
     others = {"target": "dirichlet", "student": "text", "divergence": "hellinger", "weighting": "confidence",
-              "modality": 0.125, "experts": 0.75}  # fmt: skip
+              "modality_weight": 0.125, "experts_weight": 0.75}  # fmt: skip
     (plain,) = resolved(f"train.variants=[{name}]").values()
     for key, value in others.items():
         by_set = resolved(f"train.variants=[{name}]", f"objective.{key}={value}").values()
         by_grid = resolved(f"train.variants=[{name}]", f"grid={{objective.{key}: [{value}]}}").values()
         fixed = key in matrix.BUILT_IN[name].objective
         # Rivals read the target and the student alone; without guidance no expert is weighed.
-        idle = plain.model not in matrix.TRAINED or (key == "weighting" and plain.objective.modality == 0)
+        idle = plain.model not in matrix.TRAINED or (key == "weighting" and plain.objective.modality_weight == 0)
         for made in by_set:
             assert getattr(made.objective, key) == (getattr(plain.objective, key) if fixed else value)
         for made in by_grid:
@@ -152,24 +155,36 @@ def test_a_variant_of_one_s_own_fixes_what_it_says_of_training_too() -> None:
 def test_a_file_yields_to_an_override_that_to_a_grid_and_that_to_a_variant(tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(
-        "objective: {temperature: 2, rater: 2, experts: 2}\n"
+        "objective: {temperature: 2, rater_weight: 2, experts_weight: 2}\n"
         "train: {variants: [mine], patience: 2, steps: 2, every: 2, lr: 2}\n"
-        "grid: {objective.experts: [4], train.every: [4], train.lr: [4]}\n"
+        "grid: {objective.experts_weight: [4], train.every: [4], train.lr: [4]}\n"
         "variants: {mine: {base: amber2, train: {lr: 5}}}\n"
     )
-    overrides = ["objective.rater=3", "objective.experts=3", "train.steps=3", "train.every=3", "train.lr=3"]
+    overrides = [
+        "objective.rater_weight=3",
+        "objective.experts_weight=3",
+        "train.steps=3",
+        "train.every=3",
+        "train.lr=3",
+    ]
     (made,) = matrix.variants(load(path, overrides))
-    assert (made.objective.temperature, made.objective.rater, made.objective.experts) == (2, 3, 4)
+    assert (made.objective.temperature, made.objective.rater_weight, made.objective.experts_weight) == (2, 3, 4)
     assert (made.training.patience, made.training.steps, made.training.every, made.training.lr) == (2, 3, 4, 5)
-    assert made.name == "mine,experts=4,every=4"
+    assert made.name == "mine,experts_weight=4,every=4"
 
 
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["objective.modality=0"], r"variant amber2: objective\.modality is 0, which leaves no guidance; train `soft`"),
-        (["objective.experts=0"], r"variant amber2: objective\.experts is 0: .* guided by experts that never learn"),
-        (["grid={objective.experts: [1, 0]}"], r"amber2,experts=0: objective\.experts is 0"),
+        (
+            ["objective.modality_weight=0"],
+            r"amber2: objective\.modality_weight is 0, which leaves no guidance; train `soft`",
+        ),
+        (
+            ["objective.experts_weight=0"],
+            r"amber2: objective\.experts_weight is 0: .* guided by experts that never learn",
+        ),
+        (["grid={objective.experts_weight: [1, 0]}"], r"amber2,experts_weight=0: objective\.experts_weight is 0"),
     ],
 )
 def test_guidance_that_would_be_none_is_refused(overrides: list[str], says: str) -> None:
@@ -189,7 +204,7 @@ def test_guidance_that_would_be_none_is_refused(overrides: list[str], says: str)
         (["variants.a={base: nope}", "train.variants=[a]"], "variants.a.base"),
         (["variants.a={objective: {divergense: js}}", "train.variants=[a]"], "did you mean 'divergence'"),
         (["variants.a={train: {epochs: -1}}", "train.variants=[a]"], "variant a: train: epochs"),
-        (["grid={objective.modalty: [1]}"], "did you mean 'objective.modality'"),
+        (["grid={objective.modalty: [1]}"], "did you mean 'objective.modality_weight'"),
         (["grid={labels.other: [drop]}"], "unknown key 'labels.other'"),
         (["variants={'a/b': {}}", "train.variants=['a/b']"], "letters, digits"),
     ],
@@ -205,7 +220,7 @@ def test_the_key_covers_what_a_result_depends_on() -> None:
         return matrix.run_key(matrix.Run(variant, fold, seed), {"features": "f", **context})
 
     others = [
-        key("objective.modality=0.4"),
+        key("objective.modality_weight=0.4"),
         key("train.lr=0.1"),
         key(fold=2),
         key(seed=1),

@@ -16,7 +16,6 @@ from amber.evaluate import classification, strata
 from amber.evaluate import distributions as d
 from amber.evaluate.aggregate import clusters
 from amber.evaluate.baselines import baselines
-from amber.evaluate.experts import expert_weights
 from amber.evaluate.strata import agreement, ambiguity
 
 RNG = np.random.default_rng(0)
@@ -158,32 +157,12 @@ def test_terciles_of_conflict_and_groups_of_votes() -> None:
     ]
 
 
-@pytest.mark.parametrize("divergence", ["kl", "reverse-kl", "js", "bhattacharyya", "hellinger"])
-@pytest.mark.parametrize("weighting", ["adaptive", "confidence", "uniform"])
-def test_expert_weights_are_those_of_training(weighting: str, divergence: str) -> None:
-    """The stages may not import each other, so the formula is there twice; here both are held together."""
-    torch = pytest.importorskip("torch")
-    from amber.train import objective
-
-    experts = RNG.dirichlet(np.ones(4), size=(2, 300))
-    found = expert_weights(Y, experts, {"weighting": weighting, "divergence": divergence, "temperature": 0.5})
-    trained = objective.expert_weights(
-        weighting,  # type: ignore[arg-type]
-        divergence,  # type: ignore[arg-type]
-        torch.from_numpy(Y),
-        torch.from_numpy(experts).log(),
-        torch.tensor(0.5, dtype=torch.float64),
-    )
-    np.testing.assert_allclose(found, trained.numpy(), atol=1e-9)
-
-
-def test_the_prior_of_a_single_fold_comes_from_dev() -> None:
+def test_the_prior_is_that_of_the_training_part_of_the_fold_that_tests() -> None:
     y = np.array([[1.0, 0], [0, 1.0]])
-    one = baselines(y, np.array([1, 1]), {1: np.array([0.25, 0.75])})
-    np.testing.assert_allclose(one["prior"], [[0.25, 0.75]] * 2)
-    np.testing.assert_allclose(one["majority"], [[0, 1]] * 2)
-    two = baselines(y, np.array([1, 2]), {1: np.array([0.25, 0.75])})
-    np.testing.assert_allclose(two["prior"], y[::-1])
+    priors = {1: np.array([0.25, 0.75]), 2: np.array([0.6, 0.4])}
+    found = baselines(y, np.array([1, 2]), priors)
+    np.testing.assert_allclose(found["prior"], [[0.25, 0.75], [0.6, 0.4]])
+    np.testing.assert_allclose(found["majority"], [[0, 1], [1, 0]])
 
 
 def test_unknown_speakers_are_drawn_alone_and_many_of_them_in_groups() -> None:

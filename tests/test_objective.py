@@ -24,7 +24,13 @@ INDEPENDENT = {
     "bhattacharyya": -np.log(np.sqrt(T * Q).sum(axis=1)),
     "hellinger": ((np.sqrt(T) - np.sqrt(Q)) ** 2).sum(axis=1) / 2,
 }
-WEIGHTS = {"rater": 1.0, "modality": 0.5, "experts": 1.0, "temperature": 0.5, "precision": 10.0}
+WEIGHTS = {
+    "rater_weight": 1.0,
+    "modality_weight": 0.5,
+    "experts_weight": 1.0,
+    "temperature": 0.5,
+    "concentration": 10.0,
+}
 VOTES = GENERATOR.multinomial(5, T)
 
 
@@ -114,14 +120,14 @@ def test_the_objective_by_hand() -> None:
 def test_teachers_learn_from_the_raters_and_never_from_the_student() -> None:
     """With the experts' own term off, nothing reaches them; with it on, the guidance adds nothing to it."""
     logits = heads()
-    value(logits, experts=0.0).sum().backward()
+    value(logits, experts_weight=0.0).sum().backward()
     assert logits["fusion"].grad is not None
     for name in ("speech", "text"):
         grad = logits[name].grad
         assert grad is None or not grad.any()
     with_guidance, without = heads(), heads()
     value(with_guidance).sum().backward()
-    value(without, modality=0.0).sum().backward()
+    value(without, modality_weight=0.0).sum().backward()
     for name in ("speech", "text"):
         torch.testing.assert_close(with_guidance[name].grad, without[name].grad)
 
@@ -132,24 +138,24 @@ def test_a_student_alone_learns_from_the_raters_alone() -> None:
     np.testing.assert_allclose(value(logits)[0], expected)
 
 
-@pytest.mark.parametrize("precision", [0.5, 10.0, 300.0])
-def test_the_likelihood_of_votes_against_scipy(precision: float) -> None:
-    found = dirichlet_multinomial(tensor(VOTES), tensor(Q).log(), precision)
-    expected = [-scipy_dm.logpmf(n, precision * q, n.sum()) for n, q in zip(VOTES, Q, strict=True)]
+@pytest.mark.parametrize("concentration", [0.5, 10.0, 300.0])
+def test_the_likelihood_of_votes_against_scipy(concentration: float) -> None:
+    found = dirichlet_multinomial(tensor(VOTES), tensor(Q).log(), concentration)
+    expected = [-scipy_dm.logpmf(n, concentration * q, n.sum()) for n, q in zip(VOTES, Q, strict=True)]
     np.testing.assert_allclose(found, expected, rtol=1e-8)
 
 
 def test_the_likelihood_of_votes_against_sampled_distributions() -> None:
     """The mean multinomial likelihood under draws from torch's Dirichlet distribution."""
     torch.manual_seed(0)
-    votes, q, precision = tensor(np.array([2.0, 1.0, 0.0])), tensor(np.array([0.5, 0.3, 0.2])), 4.0
-    drawn = torch.distributions.Dirichlet(precision * q).sample((200_000,))
+    votes, q, concentration = tensor(np.array([2.0, 1.0, 0.0])), tensor(np.array([0.5, 0.3, 0.2])), 4.0
+    drawn = torch.distributions.Dirichlet(concentration * q).sample((200_000,))
     likelihood = torch.distributions.Multinomial(3, probs=drawn, validate_args=False).log_prob(votes.expand(200_000, 3))
-    found = dirichlet_multinomial(votes, q.log(), precision)
+    found = dirichlet_multinomial(votes, q.log(), concentration)
     assert float(found) == pytest.approx(-float(likelihood.exp().mean().log()), abs=0.01)
 
 
-def test_a_high_precision_is_the_multinomial_likelihood() -> None:
+def test_a_high_concentration_is_the_multinomial_likelihood() -> None:
     found = dirichlet_multinomial(tensor(VOTES), tensor(Q).log(), 1e8)
     expected = [-multinomial.logpmf(n, n.sum(), q) for n, q in zip(VOTES, Q, strict=True)]
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -167,8 +173,8 @@ def test_votes_for_an_impossible_class_stay_finite(scale: float) -> None:
 
 def test_gradients_of_the_likelihood() -> None:
     logits = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    votes, precision = tensor(VOTES[:3]), torch.tensor([2.0, 10.0, 50.0], dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda x: dirichlet_multinomial(votes, x.log_softmax(-1), precision), (logits,))
+    votes, concentration = tensor(VOTES[:3]), torch.tensor([2.0, 10.0, 50.0], dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: dirichlet_multinomial(votes, x.log_softmax(-1), concentration), (logits,))
 
 
 @pytest.mark.parametrize("divergence", DIVERGENCES)
@@ -183,7 +189,7 @@ def test_gradients_of_the_whole_objective(divergence: str, weighting: str, votes
         log_p = {"speech": expert, "text": logits["text"].detach(), "fusion": student}
         log_p = {name: x.log_softmax(-1) for name, x in log_p.items()}
         return loss(log_p, y, student="fusion", divergence=divergence, weighting=weighting,  # type: ignore[arg-type]
-                    weights=weights(modality=modality), votes=votes, votes_each=5.0)  # type: ignore[arg-type]  # fmt: skip
+                    weights=weights(modality_weight=modality), votes=votes, votes_each=5.0)  # type: ignore[arg-type]  # fmt: skip
 
     student, expert = logits["fusion"], logits["speech"]
     assert torch.autograd.gradcheck(lambda x: of(x, expert.detach(), 0.5), (student,))
@@ -197,6 +203,6 @@ def test_with_dirichlet_targets_the_likelihood_takes_the_place_of_the_divergence
     y = votes / 5
     given = {"student": "fusion", "divergence": "kl", "weighting": "adaptive"}
     found = loss(log_p, y, **given, weights=weights(), votes=votes, votes_each=5.0)  # type: ignore[arg-type]
-    soft = loss(log_p, y, **given, weights=weights(rater=0.0, experts=0.0))  # type: ignore[arg-type]
+    soft = loss(log_p, y, **given, weights=weights(rater_weight=0.0, experts_weight=0.0))  # type: ignore[arg-type]
     nll = {name: dirichlet_multinomial(votes, x, 10.0) / 5 for name, x in log_p.items()}
     torch.testing.assert_close(found, nll["fusion"] + soft + (nll["speech"] + nll["text"]) / 2)

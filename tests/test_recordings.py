@@ -15,7 +15,7 @@ from amber.config import Config, load
 from amber.console import Console
 from amber.errors import UserError
 from amber.extract import stage
-from amber.store import feature_sets
+from amber.features.store import feature_sets
 from amber.train import stage as training
 
 ROWS = 130

@@ -24,8 +24,8 @@ from amber.config import load
 from amber.console import Console
 from amber.errors import RunFailure
 from amber.extract import stage
-from amber.store import FeatureStore, feature_sets
-from amber.unit import Status, Unit
+from amber.features.store import FeatureStore, feature_sets
+from amber.features.unit import Status, Unit
 
 ROWS, RECORDINGS = 1300, 12
 QUIET = Console(quiet=True)

@@ -12,11 +12,11 @@ from conftest import contents, flip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amber import store as store_module
 from amber.errors import RunFailure, UserError
-from amber.features import FeatureSpec
-from amber.store import FeatureStore, feature_sets
-from amber.unit import Status, Unit
+from amber.features import store as store_module
+from amber.features.spec import FeatureSpec
+from amber.features.store import FeatureStore, feature_sets
+from amber.features.unit import Status, Unit
 
 
 def spec(size: int = 150, **changes: object) -> FeatureSpec:

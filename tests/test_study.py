@@ -88,8 +88,8 @@ def test_a_middle_layer_holds_most_of_the_signal() -> None:
 
 def test_scores_of_an_example_by_hand() -> None:
     truth, p = np.array([[0.5, 0.5], [1.0, 0.0]]), np.array([[0.5, 0.5], [0.25, 0.75]])
-    keys = {"n_votes": np.array([3.0, 1.0]), "id": np.array(["a", "b"])}
-    found = Predictions(("x", "y"), keys, np.array([[2 / 3, 1 / 3], [1.0, 0.0]]), p, truth)
+    counts, nowhere = np.array([[2.0, 1.0], [1.0, 0.0]]), np.full(2, np.nan)
+    found = Predictions(("x", "y"), {"id": np.array(["a", "b"])}, counts, p, nowhere, truth)
     scores = study.score(found, {"a": False, "b": True})
     assert scores["nll"] == pytest.approx((3 * np.log(2) + np.log(4)) / 4)
     assert scores["accuracy"] == scores["uar"] == 0.5

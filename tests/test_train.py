@@ -21,8 +21,8 @@ from amber.config import Config
 from amber.console import Console
 from amber.corpus import FILE, Corpus
 from amber.errors import UserError
+from amber.features.store import feature_sets
 from amber.labels import LabelSpace, distribution
-from amber.store import feature_sets
 from amber.train import stage
 from amber.train.data import find_corpus, find_stores, join
 from amber.train.inputs import Inputs
@@ -78,7 +78,7 @@ def test_predictions_belong_to_their_utterances(trained: Path, demo_cache: Path)
             assert len(rows) == 20
             for i, uid in enumerate(rows.keys["id"]):
                 np.testing.assert_allclose(rows.y[i], distribution(counts[[row[uid]]])[0])
-                assert rows.keys["n_votes"][i] == counts[row[uid]].sum()
+                assert rows.counts[i].tolist() == counts[row[uid]].tolist()
                 assert rows.keys["speaker"][i] == speakers[row[uid]]
         np.testing.assert_allclose(found.p.sum(axis=1), 1, atol=1e-6)
         assert found.truth is not None
@@ -89,7 +89,7 @@ def test_what_is_done_is_not_done_again_and_what_differs_is(trained: Path, demo_
     before = {p: p.stat().st_mtime_ns for p in trained.rglob("DONE")}
     stage.run(config(demo_cache, runs), None, QUIET)
     assert {p: p.stat().st_mtime_ns for p in trained.rglob("DONE")} == before
-    missing = stage.prepare(config(demo_cache, runs, "objective.modality=0.4"), None).missing()
+    missing = stage.prepare(config(demo_cache, runs, "objective.modality_weight=0.4"), None).missing()
     assert {run.variant.name for run in missing} == {"amber2"}
     for override in ("labels.smoothing=0.05", "splits.scheme=leave-one-speaker-out", "train.lr=0.1"):
         experiment = stage.prepare(config(demo_cache, runs, override), None)
@@ -97,10 +97,10 @@ def test_what_is_done_is_not_done_again_and_what_differs_is(trained: Path, demo_
 
 
 def test_what_is_asked_for_in_vain_is_said_and_trained_once(demo_cache: Path, tmp_path: Path) -> None:
-    asked = config(demo_cache, tmp_path, "grid={objective.modality: [0.25, 0.5]}", "objective.student=speech")
+    asked = config(demo_cache, tmp_path, "grid={objective.modality_weight: [0.25, 0.5]}", "objective.student=speech")
     lines = stage.plan(asked, None)
     for name in ("ce", "soft"):
-        assert any(f"demo: objective.modality has no effect on {name}: points of the grid" in line for line in lines)
+        assert any(f"objective.modality_weight has no effect on {name}: points of the grid" in line for line in lines)
     for name in ("ce", "soft", "amber2"):
         assert any(f"demo: objective.student has no effect on {name}, which fixes it" in line for line in lines)
     assert f"{(1 + 1 + 2) * 5 * 2} runs, 0 done" in lines[-1]
@@ -195,7 +195,7 @@ def test_calibrated_predictions_stand_beside_the_others(demo_cache: Path, tmp_pa
     power = raw.p ** (1 / temperature)
     np.testing.assert_allclose(calibrated.p, power / power.sum(axis=1, keepdims=True), atol=1e-9)
     dev_raw, dev = raw.of(part="dev"), calibrated.of(part="dev")
-    votes = dev.y * dev.keys["n_votes"].astype(float)[:, None]
+    votes = dev.counts
     assert (votes * np.log(dev.p)).sum() >= (votes * np.log(dev_raw.p)).sum()
 
 
@@ -219,6 +219,14 @@ def test_rivals_run_as_variants(amber: Amber, demo_cache: Path, tmp_path: Path) 
     bc = {variant: figures["bc"]["mean"] for variant, figures in result["summary"].items()}
     assert min(bc[variant] for variant in tuned) > bc["prior"] > 0.6
     assert set(bc) == {"uniform", "prior", *tuned, "soft", "soft + temperature"}
+    for name in ("uniform", "prior"):  # what training makes of them is what evaluation has as its references
+        assert result["baselines"][name]["nll_per_vote"]["mean"] == pytest.approx(
+            result["summary"][name]["nll_per_vote"]["mean"], abs=1e-6
+        )
+    rows = [
+        line.split("|")[1].strip() for line in (tmp_path / "demo" / "table.md").read_text().splitlines() if "|" in line
+    ]
+    assert rows[: rows.index("majority")].count("prior") == 1
 
 
 def test_a_cache_that_was_copied_in_part_is_refused(amber: Amber, demo_cache: Path, tmp_path: Path) -> None:

@@ -20,9 +20,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import ONE, Amber, Run, contents, demo_config, flip, vouch
 
-from amber import cache as caches
 from amber import corpus as contract
-from amber import done, layout, predictions, seal
+from amber import done, predictions, seal
 from amber.config import Config, EvaluateOptions
 from amber.console import Console
 from amber.corpus import Corpus
@@ -30,8 +29,10 @@ from amber.errors import RunFailure, UserError
 from amber.evaluate import stage as evaluation
 from amber.evaluate import tables
 from amber.extract import stage as extraction
+from amber.features import catalog as caches
+from amber.features import layout
+from amber.features.store import FeatureStore, feature_sets
 from amber.lock import held
-from amber.store import FeatureStore, feature_sets
 from amber.train import stage as training
 
 QUIET = Console(quiet=True)
@@ -148,7 +149,7 @@ def test_no_head_is_left_out_in_silence(experiment: Path, head: str, capfd: pyte
 def test_predictions_of_another_run_are_refused_though_they_are_vouched_for(experiment: Path) -> None:
     damage(experiment, "another's:predictions.parquet")
     vouch(experiment)
-    with pytest.raises(UserError, match="holds predictions of another variant"):
+    with pytest.raises(UserError, match="holds predictions of another run, demo/"):
         evaluation.run([experiment], OPTIONS, QUIET)
 
 

@@ -14,8 +14,8 @@ from test_store import spec
 from amber.errors import RunFailure
 from amber.extract.inputs import Recording, Transcript
 from amber.extract.units import Draft
-from amber.features import FeatureSpec
-from amber.unit import Status, Unit
+from amber.features.spec import FeatureSpec
+from amber.features.unit import Status, Unit
 
 
 class Says:

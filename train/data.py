@@ -15,10 +15,10 @@ from amber import corpus as contract
 from amber.config import FeatureOptions, Layer
 from amber.corpus import Corpus, Modality
 from amber.errors import UserError, some
+from amber.features.store import FeatureStore, feature_sets
+from amber.features.unit import USABLE
 from amber.labels import LabelSpace, distribution
 from amber.location import locate
-from amber.store import FeatureStore, feature_sets
-from amber.unit import USABLE
 
 from .candidates import layers_read
 from .pooling import Padded

@@ -36,7 +36,13 @@ FRAMES_BYTES = 1 << 30  # of what pooling computes for the frames of a batch, al
 AVERAGED = 4  # steps of which one is taken into the average: it costs as much as the step's own update
 DIVERGED = 100.0  # nats per vote: no model that has learned anything is so wrong, e^-100 for what raters say
 EVALUATION_ROWS = 8192  # utterances times members that are scored at once, to bound memory
-COEFFICIENTS: tuple[Coefficient, ...] = ("rater", "modality", "experts", "temperature", "precision")
+COEFFICIENTS: tuple[Coefficient, ...] = (
+    "rater_weight",
+    "modality_weight",
+    "experts_weight",
+    "temperature",
+    "concentration",
+)
 
 State = dict[str, Tensor]
 Record = dict[str, float]  # what a look at dev found, by name
@@ -288,16 +294,16 @@ def _loss(
 
 
 def _coefficients(lanes: Sequence[_Lane], device: torch.device) -> dict[Coefficient, Tensor]:
-    """Return the coefficients of members, (R, 1) each, without `modality` where none is guided.
+    """Return the coefficients of members, (R, 1) each, without `modality_weight` where none is guided.
 
     That is seen here, once: to see it in a tensor, every step would wait for the device.
     """
     values = {name: [[getattr(lane.member.run.variant.objective, name)] for lane in lanes] for name in COEFFICIENTS}
-    guided = any(value for (value,) in values["modality"])
+    guided = any(value for (value,) in values["modality_weight"])
     return {
         name: torch.tensor(of_members, device=device)
         for name, of_members in values.items()
-        if guided or name != "modality"
+        if guided or name != "modality_weight"
     }
 
 

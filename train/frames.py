@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from amber.corpus import Modality
-from amber.store import FeatureStore
+from amber.features.store import FeatureStore
 
 from .data import Batch, Part, Sampler
 from .heads import generator

@@ -18,8 +18,8 @@ from .candidates import layer_choices, layer_of
 HEADS: tuple[HeadName, ...] = get_args(HeadName)
 RIVALS: tuple[ModelName, ...] = ("uniform", "prior", "logistic", "svm", "mlp", "ridge")  # see `rivals.py`
 
-_ALONE = {"modality": 0.0, "experts": 0.0}  # the student learns without experts
-_SIDE_BY_SIDE = {"modality": 0.0, "experts": 1.0}  # all heads learn from the raters, none from another
+_ALONE = {"modality_weight": 0.0, "experts_weight": 0.0}  # the student learns without experts
+_SIDE_BY_SIDE = {"modality_weight": 0.0, "experts_weight": 1.0}  # all heads learn from the raters, none from another
 
 # What defines each variant; everything else is what the configuration says. Neither `--set` nor a grid changes these.
 _SOFT = {"target": "soft", "student": "fusion"}
@@ -66,7 +66,7 @@ class Variant:
         A rival stands in the student's place: it reads what that head would read.
         """
         student = self.objective.student
-        if self.model not in TRAINED or (self.objective.modality == 0 and self.objective.experts == 0):
+        if self.model not in TRAINED or (self.objective.modality_weight == 0 and self.objective.experts_weight == 0):
             return (student,)
         return HEADS
 
@@ -207,10 +207,12 @@ def _variant(name: str, model: ModelName, changes: Mapping[str, dict[str, Any]],
     if model not in LAYERED and "learned" in _layers(training):
         raise UserError(f"{where}: {model} can't learn layers; set train.layer to all, last or mean")
     resolved = validated(Objective, objective, f"{where}: objective")
-    if model == "heads" and resolved.modality > 0 and resolved.experts == 0:
-        raise UserError(f"{where}: objective.experts is 0: its student would be guided by experts that never learn")
-    if config.objective.modality == 0 and "modality" not in changes["objective"]:
-        raise UserError(f"{where}: objective.modality is 0, which leaves no guidance; train `soft` instead")
+    if model == "heads" and resolved.modality_weight > 0 and resolved.experts_weight == 0:
+        raise UserError(
+            f"{where}: objective.experts_weight is 0: its student would be guided by experts that never learn"
+        )
+    if config.objective.modality_weight == 0 and "modality_weight" not in changes["objective"]:
+        raise UserError(f"{where}: objective.modality_weight is 0, which leaves no guidance; train `soft` instead")
     return Variant(name, resolved, training, model)
 
 
@@ -247,8 +249,8 @@ def _idle(variant: Variant) -> set[str]:
             f"train.{key}" for key in Training.model_fields
         ]
         return set(every) - read
-    idle: set[str] = set() if variant.objective.modality else {"objective.temperature", "objective.weighting"}
-    return idle if variant.objective.target == "dirichlet" else idle | {"objective.precision"}
+    idle: set[str] = set() if variant.objective.modality_weight else {"objective.temperature", "objective.weighting"}
+    return idle if variant.objective.target == "dirichlet" else idle | {"objective.concentration"}
 
 
 def _fixes(fixed: Mapping[str, Mapping[str, Any]], key: str) -> bool:

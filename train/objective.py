@@ -3,7 +3,7 @@
 For one utterance with rater distribution y, student prediction q and experts' predictions p_m:
 
     w_m = softmax over m of ( -D(y, p_m) / temperature ), without gradient
-    L   = rater * D(y, q) + modality * sum_m w_m D(p_m, q) + experts * mean_m D(y, p_m)
+    L   = rater_weight * D(y, q) + modality_weight * sum_m w_m D(p_m, q) + experts_weight * mean_m D(y, p_m)
 
 where p_m in the guidance carries no gradient: the student learns from its teachers, never the reverse. With Dirichlet
 targets the votes' likelihood takes the place of D(y, q) and D(y, p_m) as what is learned; weights and guidance stay.
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from amber.config import Divergence, Weighting
 
-Coefficient = Literal["rater", "modality", "experts", "temperature", "precision"]
+Coefficient = Literal["rater_weight", "modality_weight", "experts_weight", "temperature", "concentration"]
 
 EPSILON = 1e-6  # floor of target probabilities where a logarithm of the target would diverge
 
@@ -58,7 +58,7 @@ def hellinger(target: Tensor, log_q: Tensor) -> Tensor:
     return 1 - coefficient(target, log_q)
 
 
-def dirichlet_multinomial(counts: Tensor, log_q: Tensor, precision: Tensor | float) -> Tensor:
+def dirichlet_multinomial(counts: Tensor, log_q: Tensor, concentration: Tensor | float) -> Tensor:
     """Negative log-likelihood, in nats, of votes under a Dirichlet-multinomial (Mosimann, 1962). (..., C) -> (...).
 
     Parameters
@@ -66,18 +66,18 @@ def dirichlet_multinomial(counts: Tensor, log_q: Tensor, precision: Tensor | flo
     counts
         Votes n (..., C); fractional ones are admitted by the gamma function.
     log_q
-        Log of the mean q of the Dirichlet distribution, whose concentration is alpha = precision * q.
-    precision
-        How far raters are a sample of q: their votes agree among themselves with correlation 1 / (precision + 1)
+        Log of the mean q of the Dirichlet distribution, whose parameters are alpha = concentration * q.
+    concentration
+        How far raters are a sample of q: their votes agree among themselves with correlation 1 / (concentration + 1)
         beyond what q explains. Large: independent draws, the multinomial likelihood.
 
     """
     n = counts.sum(dim=-1)
-    precision = torch.as_tensor(precision, dtype=log_q.dtype, device=log_q.device)
+    concentration = torch.as_tensor(concentration, dtype=log_q.dtype, device=log_q.device)
     # A class whose alpha underflows to nothing would have an infinite logarithm of the gamma function.
-    alpha = precision[..., None] * log_q.exp().clamp_min(EPSILON)
+    alpha = concentration[..., None] * log_q.exp().clamp_min(EPSILON)
     of_classes = (torch.lgamma(counts + alpha) - torch.lgamma(alpha) - torch.lgamma(counts + 1)).sum(dim=-1)
-    return torch.lgamma(n + precision) - torch.lgamma(precision) - torch.lgamma(n + 1) - of_classes
+    return torch.lgamma(n + concentration) - torch.lgamma(concentration) - torch.lgamma(n + 1) - of_classes
 
 
 DIVERGENCES: dict[Divergence, Callable[[Tensor, Tensor], Tensor]] = {
@@ -146,7 +146,7 @@ def loss(
     student, divergence, weighting
         As in the module's formula.
     weights
-        The coefficients of each run, (R, 1), under their configuration names; without `modality` there is no guidance.
+        The coefficients of each run, (R, 1), under their configuration names; without `modality_weight` nothing guides.
     votes
         Counts (R, B, C) to learn by their Dirichlet-multinomial likelihood; None: learn y by the divergence.
     votes_each
@@ -166,18 +166,18 @@ def loss(
     def from_raters(log_q: Tensor) -> Tensor:
         if votes is None:
             return distance(y.expand_as(log_q), log_q)
-        return dirichlet_multinomial(votes, log_q, weights["precision"]) / votes_each
+        return dirichlet_multinomial(votes, log_q, weights["concentration"]) / votes_each
 
     names = [name for name in log_p if name != student]
     experts = torch.stack([log_p[name] for name in names]) if names else None  # (M, R, B, C)
     total = torch.zeros_like(y[..., 0])  # (R, B)
     if student in log_p:
         q = log_p[student]
-        total = weights["rater"] * (from_raters(q) if of_student is None else distance(of_student, q))
-        if experts is not None and "modality" in weights:
+        total = weights["rater_weight"] * (from_raters(q) if of_student is None else distance(of_student, q))
+        if experts is not None and "modality_weight" in weights:
             trust = expert_weights(weighting, divergence, y, experts, weights["temperature"])  # (M, R, B)
             guidance = (trust * distance(experts.detach().exp(), q.expand_as(experts))).sum(dim=0)
-            total = total + weights["modality"] * guidance
+            total = total + weights["modality_weight"] * guidance
     if experts is not None:
-        total = total + weights["experts"] * from_raters(experts).mean(dim=0)
+        total = total + weights["experts_weight"] * from_raters(experts).mean(dim=0)
     return total

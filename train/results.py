@@ -19,6 +19,7 @@ from torch import Tensor
 
 from amber import done
 from amber import predictions as contract
+from amber.arrays import Floats
 from amber.corpus import Modality
 from amber.errors import RunFailure, UserError
 from amber.predictions import STUDENT, Predictions, concatenate
@@ -29,9 +30,11 @@ from .data import Data
 from .fit import Fitted
 from .group import Trained
 from .matrix import TRAINED, Run
+from .objective import expert_weights
 
 PARTIAL = ".partial"  # how the name ends of a run's folder while it is written
 ATTENTIVE = "attentive-statistics"  # what makes one vector of frames
+SMALLEST = 1e-12  # floor of a probability whose logarithm is taken
 CALIBRATED = "student-calibrated"  # the head under which the student's predictions stand after temperature scaling
 
 
@@ -123,7 +126,8 @@ def _write_files(partial: Path, key: str, trained: Trained, fold: Fold, data: Da
     lines = [json.dumps(record) for record in trained.records]
     (partial / "metrics.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     parts = {"dev": fold.dev, "test": fold.test}
-    predictions = predictions_of(run, data, parts, trained.probabilities, trained.temperature)
+    prior = data.y[fold.train].mean(axis=0)
+    predictions = predictions_of(run, data, parts, trained.probabilities, prior, trained.temperature)
     contract.write(partial / contract.FILE, predictions)
     _write_model(partial / "model", trained, data, facts)
 
@@ -132,7 +136,8 @@ def predictions_of(
     run: Run,
     data: Data,
     parts: Mapping[str, NDArray[np.int64]],
-    probabilities: Mapping[str, NDArray[np.float64]],
+    probabilities: Mapping[str, Floats],
+    prior: Floats,
     temperature: float | None = None,
 ) -> Predictions:
     """Put a run's probabilities into the contract's columns.
@@ -147,34 +152,48 @@ def predictions_of(
         Rows of `data` by part (dev, test).
     probabilities
         By head, (rows of all parts in order, C).
+    prior
+        Mean rater distribution of the training part, (C,).
     temperature
         Of the student, if it was calibrated: its scaled predictions then stand beside the others.
 
     """
     rows = np.concatenate(list(parts.values()))
     part = np.repeat(list(parts), [len(r) for r in parts.values()])
-    ids = np.array(data.corpus.ids, dtype=object)[rows]
-    speakers = np.array(data.corpus.column("speaker"), dtype=object)[rows]
+    name = contract.run_name(data.corpus.name, run.variant.name, run.fold, run.seed)
     shared: dict[str, NDArray[Any]] = {
-        "id": ids,
-        "dataset": np.full(len(rows), data.corpus.name, dtype=object),
-        "variant": np.full(len(rows), run.variant.name, dtype=object),
-        "fold": np.full(len(rows), run.fold, dtype=np.int32),
-        "seed": np.full(len(rows), run.seed, dtype=np.int64),
+        "id": np.array(data.corpus.ids, dtype=object)[rows],
+        "run": np.full(len(rows), name, dtype=object),
         "part": part.astype(object),
-        "speaker": speakers,
-        "n_votes": data.counts[rows].sum(axis=1),
+        "speaker": np.array(data.corpus.column("speaker"), dtype=object)[rows],
     }
     truth = data.truth[rows] if data.truth is not None else None
+    weights = expert_weights_of(run, data.y[rows], probabilities)
     student = run.variant.leading
     named = {STUDENT if head == student else head: p for head, p in probabilities.items()}
     if temperature is not None:
         named[CALIBRATED] = scaled(probabilities[student], temperature)
     of_heads = []
-    for name, p in named.items():
-        keys = {**shared, "head": np.full(len(rows), name, dtype=object)}
-        of_heads.append(Predictions(data.space.classes, keys, data.y[rows], p, truth))
+    for head, p in named.items():
+        keys = {**shared, "head": np.full(len(rows), head, dtype=object)}
+        weight = weights.get(head, np.full(len(rows), np.nan))
+        of_heads.append(Predictions(data.space.classes, keys, data.counts[rows], p, weight, truth, prior))
     return concatenate(of_heads)
+
+
+def expert_weights_of(run: Run, y: Floats, probabilities: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Return how far the objective trusts each expert with each utterance, (n,) by head; nothing if none guides.
+
+    The weights follow from the run's final predictions (n, C) and the raters' distributions y (n, C).
+    """
+    objective = run.variant.objective
+    experts = {head: p for head, p in probabilities.items() if head != run.variant.leading}
+    if len(experts) < 2 or not objective.modality_weight or run.variant.model not in TRAINED:
+        return {}
+    log_p = torch.from_numpy(np.log(np.maximum(np.stack(list(experts.values())), SMALLEST)))  # (M, n, C)
+    temperature = torch.tensor(objective.temperature, dtype=log_p.dtype)
+    found = expert_weights(objective.weighting, objective.divergence, torch.from_numpy(y), log_p, temperature)
+    return dict(zip(experts, found.numpy(), strict=True))
 
 
 def _write_model(folder: Path, trained: Trained, data: Data, facts: Facts) -> None:

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from amber import recordings, splits
+from amber import splits
 from amber.config import Config, Layer
 from amber.console import Advance, Console
 from amber.corpus import Modality
 from amber.errors import RunFailure, UserError, some
+from amber.features import recordings
 from amber.labels import LabelSpace
 from amber.location import absolute, locate, reaching
 from amber.lock import held
@@ -33,7 +34,7 @@ from .matrix import LAYERED, Run, Variant, chosen_folds, run_key, runs, variants
 from .parallel import for_each, workers_for
 from .results import Facts, fault, remove_partial, write_run
 
-SCHEMA_VERSION = 5  # of what a run's result depends on beside its configuration
+SCHEMA_VERSION = 6  # of what a run's result depends on beside its configuration
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from .. import classification, strata, tables, words
-from ..experts import EXPERTS
 from ..gather import Experiment, base
 from ..material import Material
 from ..versus import COMPARED, signed, where
@@ -60,7 +59,7 @@ def render(experiment: Experiment, material: Material, metrics: dict[str, Any], 
 
 def _shown(experiment: Experiment) -> str:
     """Return the variant whose heads are shown: amber2, else one with experts, else the last."""
-    with_experts = [v for v in experiment.variants if set(EXPERTS) & set(experiment.heads[v])]
+    with_experts = [v for v in experiment.variants if {"speech", "text", "fusion"} & set(experiment.heads[v])]
     named = [v for v in with_experts if base(v) == "amber2"]
     return (named[:1] or with_experts[-1:] or experiment.variants[-1:])[0]
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from amber.arrays import Floats
 from amber.config import LabelOptions
 from amber.corpus import Corpus, Ledger
-from amber.labels import Floats, LabelSpace
+from amber.labels import LabelSpace
 
 from ..corpora import Loaded, Source
 from ..corpora.crema_d import (

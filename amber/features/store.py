@@ -20,14 +20,14 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from amber import chunks
 from amber.corpus import MODALITIES
 from amber.errors import RunFailure, UserError
-from amber.features import SCHEMA_VERSION, FeatureSpec, slug
-from amber.layout import FORMAT, arrays, lay_out
+from amber.features import chunks
+from amber.features.layout import FORMAT, arrays, lay_out
+from amber.features.spec import SCHEMA_VERSION, FeatureSpec, slug
+from amber.features.unit import Status, Unit
 from amber.location import is_local
 from amber.lock import held, is_held
-from amber.unit import Status, Unit
 
 _BAD_CHUNK = (ValueError, RuntimeError)  # what codecs raise for bytes that are not what was written
 _BAD_METADATA = (ValueError, KeyError, TypeError)  # what Zarr raises for a `zarr.json` that is not

@@ -14,13 +14,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from amber import recordings
 from amber.config import Config
 from amber.corpus import FILE, Corpus, Modality
 from amber.errors import RunFailure, UserError, some
+from amber.features import recordings
+from amber.features.store import FeatureStore, NoLayoutError, is_being_written, set_folders, writing
+from amber.features.unit import Status
 from amber.location import is_local, remove_folder
-from amber.store import FeatureStore, NoLayoutError, is_being_written, set_folders, writing
-from amber.unit import Status
 
 State = Literal["current", "stale", "half", "unreadable"]
 JUST_NOW = 3600.0  # seconds: on object storage nothing but its age tells that a set is not being written

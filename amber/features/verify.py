@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from amber import audio, recordings, seal
-from amber.cache import Dataset, Entry
+from amber import audio, seal
 from amber.console import Console
 from amber.corpus import FILE, LEDGER, Corpus
 from amber.errors import RunFailure
-from amber.store import FeatureStore
-from amber.unit import USABLE, Unit
+from amber.features import recordings
+from amber.features.catalog import Dataset, Entry
+from amber.features.store import FeatureStore
+from amber.features.unit import USABLE, Unit
 
 FRAMES_OFF = 3  # frames that a recording may have more or fewer than its duration makes: families round differently
 

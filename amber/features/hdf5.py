@@ -1,7 +1,7 @@
 """Features as plain HDF5 arrays, the way other laboratories share them: places in such files, and the export.
 
 The export goes unit by unit, so that memory does not grow with the corpus, and is renamed into place when it is whole.
-`amber.hdf5_import` is the other way; `docs/formats.md` describes the files.
+`amber.features.hdf5_import` is the other way; `docs/formats.md` describes the files.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from amber.console import Console
 from amber.corpus import Corpus
 from amber.errors import UserError, printable, some
-from amber.store import FeatureStore
-from amber.unit import USABLE
+from amber.features.store import FeatureStore
+from amber.features.unit import USABLE
 
 LARGEST_RATIO = 2_000  # of what an array claims to its file: the best that compression does is about 1,000
 LARGEST_BLOCK = 1 << 30  # bytes that are read at once, at least: a chunk, and a row

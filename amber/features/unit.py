@@ -30,8 +30,8 @@ class Unit:
 
     `features` are (n, L, D) for level *pooled*, zero where there are none; for level *frames* they are the frames of
     all utterances, one after the other, (T, L, D), and `lengths` (n,) says how many each has. `stamps` (n, 3) are
-    those of the recordings that were read (`amber/recordings.py`), where there were any: no part of the checksum, as
-    a file that was copied gives the same features.
+    those of the recordings that were read (`recordings.py`), where there were any: no part of the checksum, as a file
+    that was copied gives the same features.
     """
 
     features: NDArray[Any]

@@ -19,15 +19,15 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from amber.cache import read_corpus
 from amber.console import Console
 from amber.corpus import FILE, Corpus, Ledger, Modality
 from amber.errors import UserError, some
-from amber.features import FeatureSpec
-from amber.hdf5 import Place, reading
+from amber.features.catalog import read_corpus
+from amber.features.hdf5 import Place, reading
+from amber.features.spec import FeatureSpec
+from amber.features.store import FeatureStore, writing
+from amber.features.unit import Status, Unit
 from amber.names import fold
-from amber.store import FeatureStore, writing
-from amber.unit import Status, Unit
 
 BLOCK_BYTES = 8 << 20  # of an array that is read at a time
 UNKNOWN = "unknown"  # how arrays from elsewhere were made

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.errors import ContainsArrayError
 
-from amber.features import FeatureSpec
+from amber.features.spec import FeatureSpec
 
 FORMAT = 2  # of the arrays; in format 1 `ids`, `errors` and `commits` had no checksum, and there were no `stamps`
 _BAD_METADATA = (ValueError, KeyError, TypeError)  # what Zarr raises for a `zarr.json` that is not
