@@ -56,79 +56,123 @@ _RENAMED = {
 class Section(BaseModel):
     """A part of the configuration: frozen, and strict about its keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class CorpusOptions(Section):
-    """Which corpus, and where it lies."""
+    """Which corpus, and where it is."""
 
     dataset: str = "demo"
-    name: FolderName | None = None  # the corpus's folder in the cache; the dataset where absent
+    """The corpus: `demo`, `table`, `iemocap`, `msp-podcast` or `crema-d`."""
+    name: FolderName | None = None
+    """The corpus's name in the cache; the dataset's where absent."""
     root: str | None = None
+    """The corpus's folder, or a table's file."""
     options: dict[str, Any] = {}
+    """Options of one corpus, such as `condition: voice` (CREMA-D) or `test: test2` (MSP-Podcast)."""
 
 
 class FeatureOptions(Section):
     """Which features are extracted into which cache, and how."""
 
     cache: str = "cache/"
+    """The feature cache: a folder, or a bucket such as `s3://bucket/cache`."""
     speech: str = "logmel"
+    """The speech encoder: `logmel`, `egemaps`, a local folder or a model's name on the hub."""
     text: str = "minilm"
+    """The text encoder: `minilm`, a local folder or a model's name on the hub."""
     level: Literal["pooled", "frames"] = "pooled"
+    """One vector per utterance and layer, or one per frame."""
     layers: str = "all"
+    """Layers to store: `all`, `last`, or numbers such as `6,12`."""
     pooling: Literal["mean"] = "mean"
+    """How pooled features are made from frames."""
     dtype: Literal["float16", "float32"] = "float16"
+    """The number format of stored features."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """The arithmetic of the encoder; `auto` is fp32 on a CPU, bf16 or fp16 on a GPU."""
     device: str = "auto"
+    """Where the encoder runs: `auto`, `cpu`, `cuda`, `cuda:1`, …"""
     max_seconds: Annotated[float, Field(ge=1.0)] = 30.0
+    """The longest window of audio that is encoded at once; longer recordings are cut into overlapping windows."""
     max_failures: Share = 0.01
+    """The share of utterances that may fail before extraction gives up."""
 
 
 class LabelOptions(Section):
     """How votes become label distributions; `amber.labels` gives each option its meaning."""
 
     preset: str | None = None
+    """A named set of classes: `iemocap-4`, `-5` or `-9`, `msp-4`, `-8` or `-9`, `crema-4` or `-6`."""
     classes: dict[str, list[str]] | None = None
+    """The classes by name, each with the corpus's labels that belong to it; instead of a preset."""
     other: Literal["drop", "keep"] | None = None
+    """What becomes of votes outside the classes: dropped, or kept as one more class, `other`."""
     raters: Literal["external", "all"] = "external"
+    """Whose votes count: those of external raters, or the speakers' own reports too."""
     multiple: Literal["each", "repeat", "split", "first"] = "each"
+    """How a rater who names several labels counts."""
     secondary: Share = 0.0
+    """The weight of a secondary label."""
     min_votes: Annotated[int, Field(ge=0)] = 1
+    """The fewest raters in the classes that an utterance must have."""
     subset: Literal["consensus", "any", "majority"] | None = None
+    """Which utterances are used: the corpus's own label is in a class, any vote is, or half of the votes are."""
     smoothing: Share = 0.0
+    """The share of a training target that is spread over the other classes."""
 
 
 class SplitOptions(Section):
-    """Which utterances train, steer and test; `amber.splits` gives each scheme its meaning."""
+    """Which utterances are for training, for development and for testing; `amber.splits` describes the schemes."""
 
     scheme: Scheme | None = None
+    """The scheme; where absent, the dataset's usual one."""
     k: Annotated[int, Field(ge=3)] = 5
+    """The number of folds of `speaker-folds`."""
     column: str = "fold"
+    """The column that the scheme `column` reads."""
 
 
 class Objective(Section):
     """The training objective; `docs/paper.md` derives it and says which choices are the paper's."""
 
     target: Literal["hard", "soft", "dirichlet"] = "soft"
-    concentration: Positive = 10.0  # of Dirichlet targets: alpha = concentration * p
-    rater_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0  # share of votes dropped at random, each step anew
+    """What is learned from the raters: the plurality class, the vote fractions, or the likelihood of the votes."""
+    concentration: Positive = 10.0
+    """Concentration of `dirichlet` targets, alpha = concentration * p: large means independent raters."""
+    rater_dropout: Rate = 0.0
+    """The share of votes that is dropped at random in each step."""
     divergence: Divergence = "kl"
-    rater_weight: NotNegative = 1.0  # of the raters' distribution, for the student
-    modality_weight: NotNegative = 0.5  # of the guidance by experts, for the student
-    experts_weight: NotNegative = 1.0  # of the raters' distribution, for the experts
+    """The divergence D from target to prediction."""
+    rater_weight: NotNegative = 1.0
+    """Weight of the raters' distribution in what the student learns."""
+    modality_weight: NotNegative = 0.5
+    """Weight of the experts' guidance in what the student learns."""
+    experts_weight: NotNegative = 1.0
+    """Weight of what the experts learn from the raters."""
     weighting: Weighting = "adaptive"
+    """How experts are weighted: by their divergence from the raters, alike, or by their entropy."""
     temperature: Positive = 0.5
+    """Temperature of the experts' weights: small values rely on the best expert alone."""
     student: HeadName = "fusion"
+    """The head that is the student; the others are its experts."""
 
 
 class CandidateOptions(Section):
-    """A kind of head that every run trains; a list of layers or penalties is one candidate for each."""
+    """A kind of head that every run trains; a list of layers or penalties makes one candidate of each."""
 
     layer: LayerChoice | list[LayerChoice] = ["all", "last", "mean"]
-    hidden: Annotated[int, Field(ge=0)] = 0  # hidden units; 0: a linear head
-    dropout: Rate = 0.5  # of hidden units
-    weight_decay: NotNegative | list[NotNegative] = [0.01, 0.1, 1.0]  # an L2 penalty, part of what is minimised
-    mixture: bool = False  # of a head for each modality, with weights by utterance, in place of one that reads both
+    """Layers that the head reads: `all` side by side, `last`, `mean`, `learned` weights, or a number."""
+    hidden: Annotated[int, Field(ge=0)] = 0
+    """Hidden units; 0 is a linear head."""
+    dropout: Rate = 0.5
+    """Dropout of hidden units."""
+    weight_decay: NotNegative | list[NotNegative] = [0.01, 0.1, 1.0]
+    """L2 penalty, part of what is minimised."""
+    mixture: bool = False
+    """Whether a head that reads both modalities is a gated mixture of one head per modality."""
 
 
 LINEAR = CandidateOptions()
@@ -137,59 +181,88 @@ PERCEPTRON = CandidateOptions(layer="all", hidden=128, weight_decay=0.03)
 
 
 class Training(Section):
-    """How one run trains. Everything here can differ between variants."""
+    """How one run trains. Every key here can differ between variants."""
 
     candidates: Annotated[list[CandidateOptions], Field(min_length=1)] = [LINEAR, MIXTURE, PERCEPTRON]
-    select: Literal["pool", "best"] = "pool"  # a run's candidates: pooled with weights from dev, or the best on dev
-    # Where one of these four is given, all candidates have this value of it.
+    """The kinds of head that a run trains."""
+    select: Literal["pool", "best"] = "pool"
+    """What becomes of a run's candidates: pooled with weights from dev, or the best on dev alone."""
     layer: LayerChoice | None = None
+    """The layers that all candidates read, in place of their own."""
     hidden: Annotated[int, Field(ge=0)] | None = None
+    """Hidden units of all candidates, in place of their own."""
     dropout: Rate | None = None
+    """Dropout of all candidates, in place of their own."""
     weight_decay: NotNegative | None = None
-    stop: Literal["nll", "bc", "accuracy", "loss"] = "nll"  # the score on dev by which a step is the best
-    calibrate: bool = True  # fit a temperature on dev, and write its predictions as one more head
+    """L2 penalty of all candidates, in place of their own."""
+    stop: Literal["nll", "bc", "accuracy", "loss"] = "nll"
+    """The score on dev that decides which step is best."""
+    calibrate: bool = True
+    """Whether a temperature is fitted on dev; its predictions are stored as one more head."""
     lr: Positive = 2.0e-3
-    warmup: Annotated[int, Field(ge=0)] = 50  # steps until the learning rate is reached
-    averaging: NotNegative = 8.0  # what is scored is a mean of the weights so far, step t weighing about t ** averaging
-    batch_size: Count | None = None  # a fiftieth of the training part, from 32 to 256
-    steps: Count = 10_000  # at most
-    epochs: Count | None = None  # passes over the training part, at most
-    every: Count = 20  # steps between two looks at dev, at least
-    patience: Count = 10  # looks at dev without a better one
-    gain: NotNegative = 5.0e-4  # by which a score has to be better to be worth waiting for
+    """Learning rate."""
+    warmup: Annotated[int, Field(ge=0)] = 50
+    """Steps until the learning rate is reached."""
+    averaging: NotNegative = 8.0
+    """Exponent of the weight averaging: step t weighs about t ** averaging."""
+    batch_size: Count | None = None
+    """Utterances per batch; where absent, a fiftieth of the training part, from 32 to 256."""
+    steps: Count = 10_000
+    """The most steps."""
+    epochs: Count | None = None
+    """The most passes over the training part."""
+    every: Count = 20
+    """The fewest steps between two evaluations on dev."""
+    patience: Count = 10
+    """Evaluations without a gain before a candidate ends."""
+    gain: NotNegative = 5.0e-4
+    """How much better a score must be to count as a gain."""
 
 
 class TrainOptions(Training):
-    """Which runs there are, beside how one trains."""
+    """Which runs there are, and how each trains."""
 
     variants: list[str] = ["ce", "soft", "amber2"]
+    """Variants to train; `amber variants` lists them."""
     seeds: list[Seed] = [0, 1, 2]
+    """Seeds of each variant and fold."""
     folds: Literal["all"] | list[Count] = "all"
+    """Folds to train."""
     device: str = "auto"
-    memory: Positive = 8.0  # GB that the features of an experiment may take
+    """Where training runs: `auto`, `cpu`, `cuda`, …"""
+    memory: Positive = 8.0
+    """GB that the features of an experiment may take in memory."""
     runs: str = "runs/"
+    """The folder of all experiments."""
 
 
 class VariantOptions(Section):
     """A named change of the objective or the training, on top of another variant."""
 
     base: str | None = None
-    model: ModelName | None = None  # heads, unless it is one of their rivals (train/rivals.py)
+    """The variant that is changed; where absent, the configuration's own objective and training."""
+    model: ModelName | None = None
+    """The model that learns: `heads` where absent, `pool`, `cross-fit`, or a baseline (train/rivals.py)."""
     objective: dict[str, Any] = {}
+    """Keys of `objective` that define the variant."""
     train: dict[str, Any] = {}
+    """Keys of `train` that define the variant."""
 
 
 class EvaluateOptions(Section):
-    """How results are judged."""
+    """How results are evaluated."""
 
     resamples: Annotated[int, Field(ge=100)] = 10_000
+    """Draws from the oracle's posterior."""
     seed: Seed = 0
+    """Seed of these draws."""
 
 
 class Config(Section):
     """The whole pipeline."""
 
     experiment: FolderName | None = None
+    """The experiment's name, a folder below `train.runs`; the dataset's name where absent."""
     corpus: CorpusOptions = CorpusOptions()
     features: FeatureOptions = FeatureOptions()
     labels: LabelOptions = LabelOptions()
@@ -197,7 +270,9 @@ class Config(Section):
     train: TrainOptions = TrainOptions()
     objective: Objective = Objective()
     variants: dict[str, VariantOptions] = {}
+    """Variants of your own, by name."""
     grid: dict[str, list[Any]] = {}
+    """Values to try of keys of `objective` and `train`, such as `objective.modality_weight: [0.25, 0.5]`."""
     evaluate: EvaluateOptions = EvaluateOptions()
 
 

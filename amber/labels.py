@@ -1,14 +1,14 @@
-"""From raw votes to label distributions, in one place and by configuration.
+"""Label distributions from raw votes, by configuration.
 
-`LabelSpace.count` turns votes into counts, `distribution` turns counts into y = n / sum n. Nothing else in the
-project decides what a label is.
+`LabelSpace.count` turns votes into counts, `distribution` turns counts into y = n / sum n. What a label is, is decided
+here and nowhere else.
 
 How a rater who names several labels counts (`labels.multiple`), w being 1 for labels and `labels.secondary` for
 secondary labels that the rater did not also name as a label:
 
-- `each`: w in every class that the rater named, once a class, so happiness and excitement merged are one vote
+- `each`: w in every class that the rater named, once per class: happiness and excitement, merged, are one vote
 - `repeat`: as `each`, but labels that merge into one class all count
-- `split`: one vote a rater, shared by the labels in proportion to w
+- `split`: one vote per rater, shared by the labels in proportion to w
 - `first`: the label named first alone (secondary labels as in `each`)
 """
 
@@ -73,9 +73,9 @@ DATASET_PRESETS = {"demo": "iemocap-4", "iemocap": "iemocap-4", "msp-podcast": "
 
 @dataclass(frozen=True)
 class Counts:
-    """What N utterances were called: `inside` (N, C) votes a class, `outside` (N,) votes for none, `raters` (N,).
+    """Votes on N utterances: `inside` (N, C) by class, `outside` (N,) for labels of no class, and `raters` (N,).
 
-    `raters` counts those who voted for at least one of the classes.
+    `raters` is the number of raters who voted for at least one of the classes.
     """
 
     inside: Floats
@@ -85,7 +85,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Labelled:
-    """The utterances that an experiment is about: their rows in the corpus, (n, C) counts and why others are not in.
+    """The utterances of an experiment: their rows in the corpus (n,), counts (n, C), and how many are left out and why.
 
     `truth` (n, C) is the generating distribution over the classes, where it is known.
     """

@@ -1,10 +1,10 @@
-"""Which utterances train, which steer (dev) and which test; and the checks that nothing leaks between them.
+"""Folds: which utterances are for training, for development (dev) and for testing; and checks against leaks.
 
 | scheme | folds |
 |---|---|
 | `official` | one: the corpus's own partition |
-| `leave-one-session-out` | one a session: test it, dev = the next session (cyclic) |
-| `leave-one-speaker-out` | one a speaker: test it, dev = the other of a session of two, else the next (cyclic) |
+| `leave-one-session-out` | one per session: test it, dev = the next session (cyclic) |
+| `leave-one-speaker-out` | one per speaker: test it, dev = the other of a session of two, else the next (cyclic) |
 | `speaker-folds` | k groups of speakers of about equal size: test one, dev = the next (cyclic) |
 | `actor-ranges` | CREMA-D's five ranges of actors, as EMO-SUPERB uses them: test one, dev = the next (cyclic) |
 | `column` | values train, dev, test: one fold; any others: test one value, dev = the next (cyclic) |
@@ -38,7 +38,7 @@ PARTS = {
     "test2": ("test2",),
     "test3": ("test3",),
 }
-EITHER = ("eval", "evaluation")  # some call dev so and some test: it is the one that is not there by another name
+EITHER = ("eval", "evaluation")  # dev in some corpora, test in others: the one that has no other name here
 _PART_OF = {written: part for part, names in PARTS.items() for written in names}
 DATASET_SCHEMES = {
     "demo": "leave-one-session-out",
@@ -50,7 +50,7 @@ DATASET_SCHEMES = {
 
 @dataclass(frozen=True)
 class Fold:
-    """One division of the utterances, by row: `number` counts from 1, `name` says what is tested."""
+    """One division of the utterances, by row; `number` counts from 1, `name` says what is tested."""
 
     number: int
     name: str
@@ -65,7 +65,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Leaks:
-    """What parts of a fold may share: test utterances whose transcript is in train, and those of unknown speakers.
+    """Possible leaks of a fold: test utterances whose transcript is in training, and utterances of unknown speakers.
 
     `by_scenario` divides the first by the corpus's scenarios (IEMOCAP: script, impro), where it has such a thing.
     """
@@ -133,7 +133,7 @@ def make_folds(options: SplitOptions, corpus: Corpus, test: str = "test1") -> li
 
 
 def leaks(fold: Fold, corpus: Corpus) -> Leaks:
-    """Count what the checks can't refuse: test utterances whose exact transcript is in train, unknown speakers."""
+    """Count possible leaks that are no error: test transcripts that also occur in training, and unknown speakers."""
     texts: Keys = corpus.column("text")
     speakers: Keys = corpus.column("speaker")
     seen = {text for text in (texts[row] for row in fold.train) if text}
@@ -145,7 +145,7 @@ def leaks(fold: Fold, corpus: Corpus) -> Leaks:
 
 
 def part_of(written: str) -> str | None:
-    """Return the part that a name means (`dev` for Validation and Development); None for an unknown one."""
+    """Return the part that a name stands for, such as `dev` for Validation; None for an unknown name."""
     return _PART_OF.get(_key(written))
 
 
@@ -172,7 +172,7 @@ def _named_parts(values: Keys, column: str) -> Keys:
         named = sorted(map(repr, known.keys() - set(unknown)))
         raise UserError(
             f"splits: column {column!r} has {some(map(repr, unknown))} beside {some(named) or 'no other value'}\n"
-            "parts are called train, dev (valid, validation, devel) and test; for folds, call none of them so"
+            "parts are called train, dev (valid, validation, devel) and test; folds must have other names"
         )
     return [known[value] if value else None for value in values]
 
