@@ -1,0 +1,107 @@
+"""`amber config` and `amber variants`: what can be configured, and what a command would use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from amber.console import print_result
+from amber.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from amber.config import Config
+    from amber.reference import Key
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="A pipeline file; defaults where absent.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a configuration key.")]
+
+
+def config(
+    key: Annotated[str | None, typer.Argument(help="A key or a section, such as train.lr or objective.")] = None,
+    config_file: ConfigFile = None,
+    overrides: Set = None,
+    resolved: Annotated[
+        bool, typer.Option("--resolved", help="Print the values that a command would use, and where they come from.")
+    ] = False,
+) -> None:
+    """Print configuration keys with their defaults and meanings, or the values in force.
+
+    Examples: `amber config objective`, `amber config train.lr`, `amber config --resolved --config pipeline.yaml`.
+    """
+    from amber.config import load
+    from amber.reference import every_key
+
+    chosen = [one for one in every_key() if key is None or one.name == key or one.name.startswith(f"{key}.")]
+    if not chosen:
+        raise UserError(f"no configuration key {key!r}{nearest(key or '', [one.name for one in every_key()])}")
+    if not resolved:
+        print_result("\n".join(_described(one) for one in chosen))
+        return
+    found = load(config_file, overrides or ())
+    source = {**_given(load(config_file), str(config_file or "")), **_named(overrides or ())}
+    values = found.model_dump(mode="json")
+    lines = [f"{one.name} = {_value(values, one)}  ({source.get(one.name, 'default')})" for one in chosen]
+    print_result("\n".join([*lines, *_of_variants(found, [one.name for one in chosen])]))
+
+
+def variants(config_file: ConfigFile = None, overrides: Set = None) -> None:
+    """List the variants, those of a pipeline file included, with the keys that define each."""
+    from amber.config import load
+    from amber.train.matrix import BUILT_IN
+
+    known = {**BUILT_IN, **load(config_file, overrides or ()).variants}
+    rows = [(name, _definition(variant.model_dump(exclude_defaults=True))) for name, variant in known.items()]
+    width = max(len(name) for name, _ in rows)
+    print_result("\n".join(f"{name.ljust(width)}  {definition}".rstrip() for name, definition in rows))
+
+
+def _described(key: Key) -> str:
+    return f"{key.name} = {key.default}\n    {key.meaning}\n    allowed: {key.allowed}; read by: {key.stage}"
+
+
+def _given(config: Config, where: str) -> dict[str, str]:
+    """Return the keys that a file sets, by dotted name, and the file."""
+    return dict.fromkeys(_flat(config.model_dump(exclude_unset=True)), where) if where else {}
+
+
+def _named(overrides: Sequence[str]) -> dict[str, str]:
+    return {override.partition("=")[0].strip(): f"--set {override}" for override in overrides}
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in data.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+
+
+def _value(values: Any, key: Key) -> str:
+    for part in key.name.split("."):
+        values = values[part]
+    return json.dumps(values, ensure_ascii=False)
+
+
+def _of_variants(config: Config, chosen: Sequence[str]) -> Iterator[str]:
+    """Say where a variant's value of a key differs, because its definition or the grid says so."""
+    from amber.train.matrix import variants as resolve
+
+    for variant in resolve(config):
+        for section, own, shared in (
+            ("objective", variant.objective.model_dump(mode="json"), config.objective.model_dump(mode="json")),
+            ("train", variant.training.model_dump(mode="json"), config.train.model_dump(mode="json")),
+        ):
+            for name, value in own.items():
+                key = f"{section}.{name}"
+                if key in chosen and value != shared[name]:
+                    why = "grid" if f",{name}=" in variant.name else "the variant's definition"
+                    yield f"{variant.name}: {key} = {json.dumps(value)}  ({why})"
+
+
+def _definition(changes: Mapping[str, Any]) -> str:
+    parts = [f"{name}: {changes[name]}" for name in ("base", "model") if name in changes]
+    parts += [f"{s}.{k}={json.dumps(v)}" for s in ("objective", "train") for k, v in changes.get(s, {}).items()]
+    return ", ".join(parts)
