@@ -50,7 +50,7 @@ def verify(context: typer.Context, features: Features = CACHE, dataset: Name = N
                 {
                     "sets": verdict.sets,
                     "units": verdict.units,
-                    "findings": [vars(f) for f in verdict.findings],
+                    "findings": [vars(f) for f in verdict.faults],
                     "remarks": [vars(f) for f in verdict.remarks],
                 },
                 indent=1,
@@ -58,13 +58,11 @@ def verify(context: typer.Context, features: Features = CACHE, dataset: Name = N
             )
         )
     else:
-        lines = [f"{f.where}: {f.what}" for f in verdict.findings]
+        lines = [f"{f.where}: {f.what}" for f in verdict.faults]
         lines += [f"note: {f.where}: {f.what}" for f in verdict.remarks]
-        total = (
-            f"{verdict.sets} feature sets, {verdict.units} committed units: {len(verdict.findings) or 'no'} findings"
-        )
+        total = f"{verdict.sets} feature sets, {verdict.units} committed units: {len(verdict.faults) or 'no'} findings"
         print_result("\n".join([*lines, total]))
-    if verdict.findings:
+    if verdict.faults:
         raise typer.Exit(1)
 
 
@@ -112,12 +110,12 @@ def export(
     text: Annotated[str | None, typer.Option("--text", help="Which set, where there are several.")] = None,
 ) -> None:
     """Write a dataset's features to HDF5: /ids, /speech and /text."""
-    from amber.features import catalog, hdf5
+    from amber.features import catalog, hdf5_export
 
     chosen = catalog.choose(locate(features), dataset)
     stores = [catalog.find_set(chosen, "speech", speech), catalog.find_set(chosen, "text", text)]
     assert chosen.corpus  # noqa: S101 (`choose` sees to it)
-    written = hdf5.export(to, chosen.corpus, [s for s in stores if s], layer, context.obj.console)
+    written = hdf5_export.export(to, chosen.corpus, [s for s in stores if s], layer, context.obj.console)
     print_result(f"{to}: {', '.join(f'/{name} {shape}' for name, shape in written.items())}")
 
 
@@ -136,16 +134,16 @@ def import_(
     """Build a dataset from a table and arrays in HDF5; audio need not be there."""
     from amber.corpus import MODALITIES
     from amber.extract.corpora import Source, load
-    from amber.features.hdf5 import Place
     from amber.features.hdf5_import import import_ as run
+    from amber.features.hdf5_path import Hdf5Path
 
     if not is_folder_name(dataset):
         raise UserError(f"--dataset: {dataset!r} can't be the name of a folder in the cache")
     if not table.exists():
         raise UserError(f"--table {table}: no such file")
     asked = zip(MODALITIES, (speech, text), strict=True)
-    places = {modality: Place.parse(f"--{modality}", place) for modality, place in asked if place}
-    ids_place = Place.parse("--ids", ids) if ids else None
+    places = {modality: Hdf5Path.parse(f"--{modality}", place) for modality, place in asked if place}
+    ids_place = Hdf5Path.parse("--ids", ids) if ids else None
     folder = locate(features) / dataset
     loaded = load(Source("table", dataset, folder, table, {"inputs": "optional"}))
     lines = run(loaded.corpus, loaded.ledger, places, ids_place, folder, context.obj.console)

@@ -43,9 +43,9 @@ def synth(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, another corpus.")] = 0,
 ) -> None:
     """Write the demo corpus in the exact layout of a licensed one, its quirks included."""
-    from amber.extract import layouts
+    from amber.extract import synthetic
 
-    layouts.run(layout, out, size, seed)
+    synthetic.run(layout, out, size, seed)
     dataset = "msp-podcast" if layout.startswith("msp-podcast") else layout
     print_result(f"{out}: synthetic; try `amber corpus check --dataset {dataset} --root {out}`")
 

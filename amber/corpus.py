@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from amber import parquet, seal
+from amber.arrays import Integers, Mask
 from amber.errors import UserError, printable, some
 from amber.location import write_whole
 
@@ -102,13 +103,13 @@ class Votes:
 
     size: int
     names: tuple[str, ...]
-    utterance: NDArray[np.int64]  # (V,)
+    utterance: Integers  # (V,)
     rater: NDArray[np.object_]  # (V,)
-    is_self: NDArray[np.bool_]  # (V,)
-    labels: NDArray[np.int64]  # (K,)
-    label_vote: NDArray[np.int64]  # (K,)
-    secondary: NDArray[np.int64]  # (S,)
-    secondary_vote: NDArray[np.int64]  # (S,)
+    is_self: Mask  # (V,)
+    labels: Integers  # (K,)
+    label_vote: Integers  # (K,)
+    secondary: Integers  # (S,)
+    secondary_vote: Integers  # (S,)
 
 
 @dataclass
@@ -206,7 +207,7 @@ class Corpus:
         """Return the names of all columns, further ones included."""
         return tuple(self.table.column_names)
 
-    def take(self, rows: NDArray[np.int64]) -> Corpus:
+    def take(self, rows: Integers) -> Corpus:
         """Return the corpus of the given rows, in their order."""
         return Corpus(self.table.take(pa.array(rows)), **self._about())
 
@@ -403,13 +404,13 @@ def _offsets(lengths: list[int]) -> pa.Array:
     return pa.array(np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]), pa.int32())
 
 
-def _parents(lists: pa.Array) -> NDArray[np.int64]:
+def _parents(lists: pa.Array) -> Integers:
     """Return, for each flattened element of a list array, the row of the list that holds it."""
     lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
     return np.repeat(np.arange(len(lists), dtype=np.int64), lengths)
 
 
-def _flat(lists: pa.Array) -> tuple[pa.Array, NDArray[np.int64]]:
+def _flat(lists: pa.Array) -> tuple[pa.Array, Integers]:
     return lists.flatten(), _parents(lists)
 
 

@@ -24,7 +24,7 @@ class Device:
     reason: str
 
 
-def settle() -> None:
+def set_thread_defaults() -> None:
     """Set what libraries read from the environment when they are first used, where the user has not."""
     # Threads that wait awake for long starve one another on a shared machine, and ones that sleep at once wake late
     # (docs/LOG.md).

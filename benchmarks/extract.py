@@ -26,7 +26,7 @@ from amber.console import Console
 from amber.extract import stage
 from amber.extract.encoders import speech
 from amber.features.store import feature_sets
-from amber.machine import settle
+from amber.machine import set_thread_defaults
 
 RATE = 16_000
 
@@ -117,7 +117,7 @@ def main() -> None:
         overrides = ["corpus.dataset=table", f"corpus.root={folder}", f"features.cache={folder / 'cache'}"]
         overrides += [f"features.speech={folder / 'model'}", f"features.precision={precision}"]
         loop = alone(timed_loop, folder / "model", paths, folder)
-        settle()  # as the command line does, before torch is loaded
+        set_thread_defaults()  # as the command line does, before torch is loaded
         ours, forward, peak = alone(timed_stage, overrides)
         model = sum(file.stat().st_size for file in (folder / "model").glob("*.safetensors")) / 1e9
         cosine = agreement(folder / "cache", folder)

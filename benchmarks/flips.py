@@ -94,7 +94,7 @@ class Ground:
 
     def _verify(self) -> tuple[bool, Any]:
         verdict = verify(self.cache, survey(self.cache), Said())
-        return bool(verdict.findings or verdict.remarks), None
+        return bool(verdict.faults or verdict.remarks), None
 
     def _train(self) -> tuple[bool, Any]:
         read: list[Any] = []

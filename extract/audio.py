@@ -9,13 +9,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
-from numpy.typing import NDArray
 
-from amber.audio import AudioError, cut_short, opened, seconds
-
-__all__ = ["LONGEST", "SHORTEST", "AudioError", "Signal", "hours", "length", "read"]
-
-Signal = NDArray[np.float32]
+from amber.audio import AudioError, Signal, cut_short, duration, opened, seconds
 
 SHORTEST = 0.025  # seconds: one analysis window
 LONGEST = 4 * 3600.0  # seconds of one utterance
@@ -76,18 +71,14 @@ def length(path: Path, rate: int, start: float | None = None, end: float | None 
 
 def hours(root: str, paths: Sequence[str], sample: int = 200) -> float | None:
     """Estimate the total duration of audio files, in hours, from an even sample of them; None if none is readable."""
-    found = []
-    for path in paths[:: max(1, len(paths) // sample)]:
-        try:
-            found.append(seconds(Path(root, path)))
-        except AudioError:
-            continue
-    return float(np.mean(found)) * len(paths) / 3600 if found else None
+    found = [duration(Path(root, path)) for path in paths[:: max(1, len(paths) // sample)]]
+    known = [seconds for seconds in found if seconds is not None]
+    return float(np.mean(known)) * len(paths) / 3600 if known else None
 
 
 def _span(file: soundfile.SoundFile, start: float | None, end: float | None) -> tuple[int, int]:
     """Return the first and the last frame (exclusive) of a span in seconds."""
-    whole = file.frames / file.samplerate
+    whole = seconds(file)
     if not file.frames:
         raise AudioError("holds no samples")
     begin, stop = start or 0.0, whole if end is None else end

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+
+from amber.arrays import Integers
 
 
-def batches(lengths: Sequence[int], budget: int, padding: float = 0.05) -> list[NDArray[np.int64]]:
+def batches(lengths: Sequence[int], budget: int, padding: float = 0.05) -> list[Integers]:
     """Group items, longest first, so that items x longest item stays within a budget.
 
     Parameters

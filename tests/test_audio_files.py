@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from amber.audio import AudioError, opened, seconds
+from amber.audio import AudioError, duration, opened
 from amber.extract import audio
 
 RATE = 16_000
@@ -178,6 +178,6 @@ def test_a_long_recording_read_in_blocks_is_the_same(
 
 def test_the_length_of_a_file_is_its_header_s(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", voice(), RATE)
-    assert seconds(tmp_path / "a.wav") == 2.0
+    assert duration(tmp_path / "a.wav") == 2.0
     with opened(tmp_path / "a.wav") as file:
         assert file.channels == 1

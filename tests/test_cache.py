@@ -129,7 +129,7 @@ def test_damaged_ids_are_named_and_extract_writes_them_again(run_cache: Run, cac
 
 def test_other_ids_and_another_name_are_found(run_cache: Run, cache: Path) -> None:
     store = feature_sets(cache, "demo")[1]
-    array = store._array("ids")
+    array = store._arrays["ids"]
     array[:] = np.array(store.ids()[::-1], dtype=object)
     found = [f["what"] for f in json.loads(run_cache("verify", "--features", cache, "--json", code=1))["findings"]]
     assert any("its ids are not those of utterances.parquet" in what for what in found)
@@ -139,7 +139,7 @@ def test_other_ids_and_another_name_are_found(run_cache: Run, cache: Path) -> No
 
 
 def test_what_is_not_complete_is_no_damage(run_cache: Run, cache: Path) -> None:
-    feature_sets(cache, "demo")[0]._array("commits")[1] = 0
+    feature_sets(cache, "demo")[0]._arrays["commits"][1] = 0
     assert "not complete: 1 of 2 units" in run_cache("verify", "--features", cache)
     (cache / "demo" / FILE).write_bytes(b"PAR1 no more")
     assert "can't be read" in run_cache("verify", "--features", cache, code=1)

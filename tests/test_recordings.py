@@ -181,7 +181,7 @@ def test_ids_that_are_not_the_utterances_are_refused(folder: Path) -> None:
     store = feature_sets(folder / "cache", "table")[0]
     ids = np.array(store.ids(), dtype=object)
     ids[7] = "another"
-    store._array("ids")[:] = ids
+    store._arrays["ids"][:] = ids
     with pytest.raises(Exception, match="its ids are not those of the utterances"):
         training.prepare(config(folder), "table")
 

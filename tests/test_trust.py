@@ -281,7 +281,7 @@ def downgrade(location: Path) -> None:
     group, spec = store._group, store.spec
     shutil.rmtree(location / "stamps", ignore_errors=True)
     for name in ("ids", "errors", "commits"):
-        values, array = store._array(name)[:], layout.arrays(spec)[name]
+        values, array = store._arrays[name][:], layout.array_layouts(spec)[name]
         group.create_array(
             name,
             shape=array.shape,

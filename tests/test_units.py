@@ -13,7 +13,7 @@ from test_store import spec
 
 from amber.errors import RunFailure
 from amber.extract.inputs import Recording, Transcript
-from amber.extract.units import Draft
+from amber.extract.units import UnitBuilder
 from amber.features.spec import FeatureSpec
 from amber.features.unit import Status, Unit
 
@@ -36,12 +36,12 @@ class Says:
 
 
 def encode(texts: list[str | None], made: FeatureSpec, encoder: Says, budget: int = 100) -> Unit:
-    draft = Draft([None if text is None else Transcript(text) for text in texts], made)
-    plan = draft.plan(budget, 0.5)
+    builder = UnitBuilder([None if text is None else Transcript(text) for text in texts], made)
+    plan = builder.plan(budget, 0.5)
     with ThreadPoolExecutor(2) as readers:
-        for batch, items in zip(plan, draft.reading(plan, readers), strict=True):
-            draft.encode(batch, items, encoder)
-    return draft.unit()
+        for batch, items in zip(plan, builder.reading(plan, readers), strict=True):
+            builder.encode(batch, items, encoder)
+    return builder.unit()
 
 
 def test_features_that_can_t_be_stored_are_refused_by_name() -> None:
@@ -79,6 +79,6 @@ def test_frames_are_each_utterance_s_own(texts: list[str | None], place: int, bu
 
 
 def test_a_file_that_is_gone_when_it_is_read_is_named(tmp_path: Path) -> None:
-    draft = Draft([Recording(tmp_path / "a.wav", 16_000, None, None)], spec())
-    assert draft.plan(100, 0.5) == []
-    assert draft.unit().errors == ["a.wav: no such file"]
+    builder = UnitBuilder([Recording(tmp_path / "a.wav", 16_000, None, None)], spec())
+    assert builder.plan(100, 0.5) == []
+    assert builder.unit().errors == ["a.wav: no such file"]

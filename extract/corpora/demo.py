@@ -17,15 +17,16 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
 
+from amber.arrays import Floats
+from amber.audio import SAMPLE_RATE, Signal
 from amber.console import Console
 from amber.corpus import Corpus, Ledger, Utterance, Vote
 from amber.errors import UserError
 from amber.location import is_local
 
 from . import Loaded, Source
-from .voice import RATE, Signal, Speaker, speak
+from .voice import Speaker, speak
 
 CLASSES = ("Neutral", "Happiness", "Sadness", "Anger")
 SIZE = 600
@@ -93,7 +94,7 @@ class Spoken:
     """One utterance of the demo corpus and what its voice carries: `voice` (4,) and its speaker's anatomy."""
 
     utterance: Utterance
-    voice: NDArray[np.float64]
+    voice: Floats
     speaker: Speaker
     seed: tuple[int, int]
 
@@ -149,7 +150,7 @@ def _private_folder() -> Path:
     return folder
 
 
-def _spoken(index: int, seed: int, conflict: float, anatomy: NDArray[np.float64]) -> Spoken:
+def _spoken(index: int, seed: int, conflict: float, anatomy: Floats) -> Spoken:
     rng = np.random.default_rng([seed, index])
     number = index % SPEAKERS
     voiced = int(rng.integers(len(CLASSES)))
@@ -172,7 +173,7 @@ def _spoken(index: int, seed: int, conflict: float, anatomy: NDArray[np.float64]
     return Spoken(utterance, voice, speaker, (seed, index))
 
 
-def _blend(main: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def _blend(main: int, rng: np.random.Generator) -> Floats:
     """Draw a distribution with its weight on `main`: nearly all of it, or shared with one other emotion."""
     weight = np.full(len(CLASSES), 0.03)
     weight[main] = 0.91
@@ -182,7 +183,7 @@ def _blend(main: int, rng: np.random.Generator) -> NDArray[np.float64]:
     return np.asarray(weight / weight.sum())
 
 
-def _sentence(words: NDArray[np.float64], rng: np.random.Generator) -> str:
+def _sentence(words: Floats, rng: np.random.Generator) -> str:
     """Join two clauses of the main emotion, or one of the main and one of the second."""
     main, second = np.argsort(words)[::-1][:2]
     second = second if words[second] > 0.2 else main
@@ -193,7 +194,7 @@ def _sentence(words: NDArray[np.float64], rng: np.random.Generator) -> str:
     return text[0].upper() + text[1:]
 
 
-def _votes(truth: NDArray[np.float64], rng: np.random.Generator) -> tuple[Vote, ...]:
+def _votes(truth: Floats, rng: np.random.Generator) -> tuple[Vote, ...]:
     raters = np.sort(rng.choice(RATERS, size=int(rng.integers(3, 7)), replace=False))
     labels = rng.choice(len(CLASSES), size=len(raters), p=truth)
     return tuple(Vote(f"R{rater + 1:02d}", (CLASSES[label],)) for rater, label in zip(raters, labels, strict=True))
@@ -208,7 +209,7 @@ def _write_audio(spoken: list[Spoken], folder: Path, console: Console) -> None:
     with console.progress("demo audio", len(spoken), len(spoken) - len(missing)) as advance:
         for item, path in missing:
             partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")  # another command may write it, too
-            soundfile.write(partial, item.waveform(), RATE, subtype="PCM_16", format="WAV")
+            soundfile.write(partial, item.waveform(), SAMPLE_RATE, subtype="PCM_16", format="WAV")
             os.utime(partial, (MADE, MADE))
             partial.replace(path)
             advance()

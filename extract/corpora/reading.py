@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from amber.audio import LFS_MOST, is_lfs_stub
+from amber.audio import LFS_MAX_BYTES, is_lfs_stub
 from amber.corpus import Ledger, Utterance
 from amber.errors import UserError, some
 
@@ -126,7 +126,7 @@ def sounds(folder: Path, ledger: Ledger, suffixes: Sequence[str] = (".wav",)) ->
         sized = [(Path(e.path), e.stat().st_size) for e in entries if _is_sound(e, suffixes)]
     found: dict[str, Path] = {}
     for path, size in sorted(sized, key=lambda item: (suffixes.index(item[0].suffix.lower()), item[0].name)):
-        if size < LFS_MOST and is_lfs_stub(path):
+        if size < LFS_MAX_BYTES and is_lfs_stub(path):
             ledger.add("failed", path.name)
             ledger.note("some audio files are Git LFS stubs, not audio: run `git lfs pull` in the corpus")
         else:

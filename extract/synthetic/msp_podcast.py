@@ -20,11 +20,11 @@ import numpy as np
 import soundfile
 import soxr
 
+from amber.audio import SAMPLE_RATE, Signal
 from amber.errors import UserError, nearest, some
 
 from ..corpora import demo
 from ..corpora.msp_release import CONSENSUS, NO_AGREEMENT
-from ..corpora.voice import RATE, Signal
 from .writing import put, put_twin, put_wav
 
 
@@ -247,7 +247,7 @@ def _write_transcripts(out: Path, turns: list[_Turn], style: _Style) -> None:
 def _put_audio(path: Path, signal: Signal, stereo: bool) -> None:
     put_twin(path)
     if stereo:
-        mono = soxr.resample(signal, RATE, 44_100)
+        mono = soxr.resample(signal, SAMPLE_RATE, 44_100)
         soundfile.write(path, np.stack([mono, mono], axis=1), 44_100, subtype="PCM_16", format="WAV")
     else:
         put_wav(path, signal)

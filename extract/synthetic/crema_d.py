@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from amber.arrays import Floats, Integers
 from amber.errors import UserError
 
 from ..corpora import demo
@@ -52,7 +52,7 @@ class _Clip:
 
     number: int
     name: str
-    counts: NDArray[np.int64]
+    counts: Integers
 
 
 def write(out: Path, size: int = demo.SIZE, seed: int = 0) -> None:
@@ -109,7 +109,7 @@ def _voice_of(actor: int) -> int:
     return (actor - 1001) // _ACTORS
 
 
-def _votes(truth: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+def _votes(truth: Floats, rng: np.random.Generator) -> Integers:
     """Draw the votes of three groups of raters from the demo's truth, (4,), with a few for what is not in it."""
     share = dict(zip(_LETTERS, truth * (1 - 2 * _UNHEARD), strict=True))
     p = np.array([share.get(letter, _UNHEARD) for letter in LETTERS])
@@ -117,7 +117,7 @@ def _votes(truth: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.i
     return rng.multinomial(raters, p / p.sum())
 
 
-def _winners(counts: NDArray[np.int64]) -> str:
+def _winners(counts: Integers) -> str:
     """Return the letter with the most votes, several joined by `:`."""
     return ":".join(letter for letter, count in zip(LETTERS, counts, strict=True) if count == counts.max())
 
