@@ -7,14 +7,13 @@ consensus, split and speaker from `labels_consensus.csv`, else `.json`, else `la
 
 from __future__ import annotations
 
-import gc
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from amber.corpus import Corpus, Ledger, Utterance, Vote
+from amber.corpus_table import garbage_collection_paused
 from amber.errors import UserError
 from amber.splits import part_of
 
@@ -73,7 +72,7 @@ def load(source: Source) -> Loaded:
         If there is no label folder under the root, no readable votes in it, or the transcript table is unusable.
 
     """
-    with _no_garbage():
+    with garbage_collection_paused():
         return _load(source)
 
 
@@ -175,15 +174,3 @@ def _file(utterances: list[Utterance], entries: dict[str, Entry], layout: Layout
         ledger.note("no audio folder (Audios or Audio) in the release")
     if any(len(v.labels) > 1 for u in utterances for v in u.votes):
         ledger.note("several labels in one primary field are kept as the rater's labels (labels.multiple decides)")
-
-
-@contextmanager
-def _no_garbage() -> Iterator[None]:
-    """Rest the collector of reference cycles: over millions of records without any it doubles the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
