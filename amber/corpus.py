@@ -19,13 +19,11 @@ from numpy.typing import NDArray
 
 from amber import corpus_table, parquet, seal
 from amber.arrays import Integers, Mask
-from amber.corpus_table import COLUMNS
 from amber.errors import UserError, printable, some
 from amber.location import write_whole
 from amber.utterance import Utterance, Vote
 
 __all__ = [
-    "COLUMNS",
     "FILE",
     "LEDGER",
     "MODALITIES",

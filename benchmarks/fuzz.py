@@ -98,7 +98,7 @@ def override(path: Path) -> None:
 
 
 def whole_config(path: Path) -> None:
-    config.dump(config.load(path))
+    config.load(path)
 
 
 Make = Callable[[Path], object]

@@ -42,7 +42,7 @@ LAUGHTER = "\n".join(["a0: &a0 [x, x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" 
         ("a: 1\na: 2", "'a' is given twice"),
         ("? [a]\n: b", "not valid YAML|key"),
         ("a: " + "1" * 5_000, "not valid YAML"),
-        ("a: 0x" + "1" * 5_000, "beyond all measure"),
+        ("a: 0x" + "1" * 5_000, "over 1,024 bits"),
         ("x" * (document.LARGEST + 1), "characters"),
     ],
 )  # fmt: skip

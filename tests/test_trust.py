@@ -318,9 +318,9 @@ def test_a_cache_of_the_former_format_is_read_and_upgraded_without_extracting_ag
 def test_an_upgrade_that_is_cut_short_anywhere_loses_nothing(
     former: Path, demo_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    working = layout.Array.create
+    working = layout.ArrayLayout.create
 
-    def dies(self: layout.Array, *arguments: object, **options: object) -> object:
+    def dies(self: layout.ArrayLayout, *arguments: object, **options: object) -> object:
         nonlocal left
         made = working(self, *arguments, **options)  # type: ignore[arg-type]
         left -= 1
@@ -331,7 +331,7 @@ def test_an_upgrade_that_is_cut_short_anywhere_loses_nothing(
     for step in range(1, 5):
         left = step
         with monkeypatch.context() as patch:
-            patch.setattr(layout.Array, "create", dies)
+            patch.setattr(layout.ArrayLayout, "create", dies)
             with pytest.raises(KeyboardInterrupt):
                 extraction.run(demo_config(former), QUIET)
     assert [o.units_done_now for o in extraction.run(demo_config(former), QUIET)] == [0, 0]
@@ -404,16 +404,16 @@ def test_two_that_lay_out_a_set_without_a_lock_take_nothing_from_one_another(
     (store, _) = feature_sets(cache, "demo")
     spec, ids, unit = store.spec, store.ids(), store.read_unit(0)
     shutil.rmtree(store.location)
-    working = layout.Array.create
+    working = layout.ArrayLayout.create
 
-    def meanwhile(self: layout.Array, *arguments: object, **options: object) -> object:
+    def meanwhile(self: layout.ArrayLayout, *arguments: object, **options: object) -> object:
         nonlocal left
         left -= 1
         if left == 0:
             FeatureStore.create(store.location.parent, spec, ids).commit(0, unit)
         return working(self, *arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(layout.Array, "create", meanwhile)
+    monkeypatch.setattr(layout.ArrayLayout, "create", meanwhile)
     for others in range(1, 6):
         left = others
         slow = FeatureStore.create(store.location.parent, spec, ids)

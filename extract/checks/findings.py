@@ -1,4 +1,4 @@
-"""What `amber corpus check` finds: short statements with a level, and the checks that all corpora share."""
+"""Findings of `amber corpus check`, and the checks that all corpora share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SAMPLE = 20  # audio files that a check opens
 
 @dataclass(frozen=True)
 class Finding:
-    """One statement about a corpus on disk, with the utterances or files that it is about."""
+    """One statement about a corpus on disk, with the utterances or files that it concerns."""
 
     level: Level
     text: str
@@ -59,7 +59,7 @@ def check_audio(corpus: Corpus, usual: tuple[float, float], sample: int = SAMPLE
 
 
 def check_joined(ledger: Ledger, expected: Collection[str] = ()) -> Iterator[Finding]:
-    """Say how labels, audio and transcripts join, and what failed; `expected` names gaps that this corpus has."""
+    """Report how labels, audio and transcripts match, and what failed; gaps in `expected` are no warnings."""
     for name in ("labelled without audio", "audio without label", "without transcript"):
         ids = tuple(ledger.entries.get(name, ()))
         level: Level = "ok" if not ids else "info" if name in expected else "warn"
@@ -74,7 +74,7 @@ def check_joined(ledger: Ledger, expected: Collection[str] = ()) -> Iterator[Fin
 
 
 def inform(ledger: Ledger, categories: Sequence[str]) -> Iterator[Finding]:
-    """State how many ids the ledger has in each category, for those that it has."""
+    """Report the number of ids in each category that has any."""
     for name in categories:
         ids = tuple(ledger.entries.get(name, ()))
         if ids:

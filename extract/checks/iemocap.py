@@ -1,4 +1,4 @@
-"""What a complete IEMOCAP must show, and how a copy differs: counts, raters, consensus from the votes, durations."""
+"""Checks of a copy of IEMOCAP against the published figures: counts, raters, consensus from the votes, durations."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _raters(corpus: Corpus) -> Iterator[Finding]:
     outside = tuple(uid for uid, votes in lines.items() if not 3 <= len(votes) <= 4)
     yield Finding("warn" if outside else "ok", f"utterances without three or four votes: {len(outside)}", outside)
     mean = sum(map(len, lines.values())) / len(lines)
-    yield Finding("info", f"votes an utterance, self-reports included: {mean:.2f} on average (published: 3.24)")
+    yield Finding("info", f"votes per utterance, self-reports included: {mean:.2f} on average (published: 3.24)")
 
 
 def _consensus(corpus: Corpus) -> Iterator[Finding]:

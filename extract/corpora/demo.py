@@ -1,9 +1,8 @@
-"""The built-in demo corpus: synthetic, made on the spot, deterministic by seed, no download.
+"""The built-in demo corpus: synthetic, generated when it is needed, deterministic by seed, without a download.
 
 Ten speakers in five sessions say English sentences. The voice carries one distribution over four emotions (by prosody
-and voice quality), the words another; in a stated share of utterances they disagree, as in irony. Raters hear both:
-each of an utterance's three to six raters votes by a draw from the mean of the two distributions, which is kept as
-the utterance's `truth`.
+and voice quality), the words another; in a given share of utterances the two differ, as in irony. Each of an
+utterance's three to six raters votes by a draw from the mean of the two distributions, which is kept as its `truth`.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ from .voice import Speaker, speak
 
 CLASSES = ("Neutral", "Happiness", "Sadness", "Anger")
 SIZE = 600
-CONFLICT = 0.3  # share of utterances in which voice and words carry different emotions
+CONFLICT = 0.3  # share of utterances whose voice and words carry different emotions
 SPEAKERS = 10
 RATERS = 12  # in the pool
-MADE = 1_000_000_000  # time of modification of every recording: it says what the options say, whenever it is made
+MODIFIED = 1_000_000_000  # time of modification of every recording: its content follows from the options alone
 _FEMALE, _MALE = Speaker(pitch=205.0, tract=0.87), Speaker(pitch=118.0, tract=1.0)
 
 _OPENERS = ("", "Well, ", "Look, ", "You know, ", "So, ", "Listen, ", "Right, ", "Now, ")
@@ -91,7 +90,7 @@ _CLAUSES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Spoken:
-    """One utterance of the demo corpus and what its voice carries: `voice` (4,) and its speaker's anatomy."""
+    """One utterance of the demo corpus, the distribution (4,) that its voice carries, and its speaker's anatomy."""
 
     utterance: Utterance
     voice: Floats
@@ -99,7 +98,7 @@ class Spoken:
     seed: tuple[int, int]
 
     def waveform(self) -> Signal:
-        """Return the audio: float32 (T,) at 16 kHz."""
+        """Return the audio, float32 (T,) at 16 kHz."""
         rng = np.random.default_rng([*self.seed, 1])
         return speak(self.utterance.text or "", self.voice, self.speaker, rng)
 
@@ -138,7 +137,7 @@ def _private_folder() -> Path:
     Raises
     ------
     UserError
-        If somebody else made it.
+        If it belongs to somebody else.
 
     """
     user = os.getuid() if hasattr(os, "getuid") else None
@@ -174,7 +173,7 @@ def _spoken(index: int, seed: int, conflict: float, anatomy: Floats) -> Spoken:
 
 
 def _blend(main: int, rng: np.random.Generator) -> Floats:
-    """Draw a distribution with its weight on `main`: nearly all of it, or shared with one other emotion."""
+    """Draw a distribution (4,) with its weight on emotion `main`, or shared with one other emotion."""
     weight = np.full(len(CLASSES), 0.03)
     weight[main] = 0.91
     if rng.random() < 0.4:
@@ -184,7 +183,7 @@ def _blend(main: int, rng: np.random.Generator) -> Floats:
 
 
 def _sentence(words: Floats, rng: np.random.Generator) -> str:
-    """Join two clauses of the main emotion, or one of the main and one of the second."""
+    """Join two clauses of the main emotion of `words` (4,), or one of the main and one of the second."""
     main, second = np.argsort(words)[::-1][:2]
     second = second if words[second] > 0.2 else main
     first = int(rng.integers(10))
@@ -201,16 +200,16 @@ def _votes(truth: Floats, rng: np.random.Generator) -> tuple[Vote, ...]:
 
 
 def _write_audio(spoken: list[Spoken], folder: Path, console: Console) -> None:
-    """Write the audio that is not there yet; a file that is there is whole."""
+    """Write the audio files that do not exist yet; existing ones are complete."""
     missing = [(item, path) for item in spoken if not (path := folder / str(item.utterance.audio)).exists()]
     if not missing:
         return
     folder.mkdir(parents=True, exist_ok=True)
     with console.progress("demo audio", len(spoken), len(spoken) - len(missing)) as advance:
         for item, path in missing:
-            partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")  # another command may write it, too
+            partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")  # another command may write the same file
             soundfile.write(partial, item.waveform(), SAMPLE_RATE, subtype="PCM_16", format="WAV")
-            os.utime(partial, (MADE, MADE))
+            os.utime(partial, (MODIFIED, MODIFIED))
             partial.replace(path)
             advance()
 

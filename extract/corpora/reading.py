@@ -1,4 +1,4 @@
-"""Reading files as they come: text of unsure encoding, folders with leftovers of other systems, Git LFS stubs."""
+"""Reading files of real corpora: text in doubtful encodings, leftovers of other systems in folders, Git LFS stubs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from amber.errors import UserError, some
 
 _ESCAPED = re.compile("[\udc80-\udcff]")
 _WESTERN_FILES = "files with bytes that are not UTF-8 (read as Windows-1252)"
-# What such a byte is read as: each is another character, so that names that differ stay different.
+# Every such byte becomes a different character, so that different names stay different.
 _WESTERN = {
     0xDC00 + byte: char if (char := bytes([byte]).decode("cp1252", "ignore")) else chr(byte) for byte in range(128, 256)
 }
 
 
 def read_text(path: Path, ledger: Ledger) -> str:
-    """Read a text file as UTF-8 with or without a byte-order mark, any line ends; file it where bytes did not fit."""
+    """Read a text file as UTF-8 with or without a byte-order mark, any line ends; file it if bytes do not fit."""
     return decode(path.read_bytes(), path.name, ledger)
 
 
@@ -66,7 +66,7 @@ def csv_records(path: Path, ledger: Ledger) -> Iterator[tuple[int, list[str]]]:
 
 
 def whole(cell: str) -> int | None:
-    """Return the number in a cell, which a program may have written as `3.0`; None if it is no whole number."""
+    """Return the whole number in a cell, also if written as `3.0`; None if there is none."""
     return int(cell.partition(".")[0]) if re.fullmatch(r"[0-9]{1,12}(?:\.0+)?", cell.strip()) else None
 
 
@@ -77,7 +77,7 @@ def _western(text: str) -> tuple[str, bool]:
 
 
 def files(folder: Path, pattern: str) -> Iterator[Path]:
-    """Yield the files of a folder that match, by name; not the `._` twins that macOS leaves beside them."""
+    """Yield the files of a folder that match, by name, without the `._` twins of macOS."""
     if folder.is_dir():
         for path in sorted(folder.glob(pattern)):
             if path.is_file() and not path.name.startswith("._") and path.name != ".DS_Store":
@@ -85,7 +85,7 @@ def files(folder: Path, pattern: str) -> Iterator[Path]:
 
 
 def home(root: Path, holds: Callable[[Path], bool], depth: int = 2) -> Path | None:
-    """Return the folder that a corpus lies in: `root`, or the nearest below it, at most `depth` levels down.
+    """Return the folder of a corpus: `root`, or the nearest below it, at most `depth` levels down.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def home(root: Path, holds: Callable[[Path], bool], depth: int = 2) -> Path | No
 
 
 def folders(folder: Path) -> list[Path]:
-    """Return the folders in a folder that may be read, by name; not hidden ones, nor the twins in `__MACOSX`."""
+    """Return the folders in a folder, by name, without hidden ones and `__MACOSX`; none if it can't be read."""
     if not os.access(folder, os.R_OK | os.X_OK):
         return []
     with os.scandir(folder) as entries:
@@ -135,7 +135,7 @@ def sounds(folder: Path, ledger: Ledger, suffixes: Sequence[str] = (".wav",)) ->
 
 
 def account(utterances: Iterable[Utterance], audio: Iterable[str], ledger: Ledger) -> None:
-    """File what every corpus reports: how labels, `audio` (ids of the files that are there) and transcripts join."""
+    """File how labels, audio (`audio` are the ids of its files) and transcripts match, as for every corpus."""
     rows = list(utterances)
     labelled = {u.id.lower() for u in rows}
     ledger.add("labelled with audio", *(u.id for u in rows if u.audio is not None))

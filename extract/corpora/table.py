@@ -3,10 +3,10 @@
 Columns: `id`; `audio` (a path relative to the table's folder) or `text`, or both; and any of `speaker, session,
 split, start, end, consensus`. Votes stand in one count column per label (`vote_<label>`), or in one `votes` column:
 `happy;happy;sad`, counts by label (`{"happy": 2, "sad": 1}`), or a list of labels or of `{"rater": …, "labels": […]}`.
-`truth_<label>` columns give the generating distribution of made-up data. Every other column is kept and can serve as
+`truth_<label>` columns give the generating distribution of synthetic data. Every other column is kept and can serve as
 `splits.column`. `cells` says what each kind of cell may hold.
 
-With the option `inputs: optional` neither audio nor texts need to be there: their features come from elsewhere.
+With the option `inputs: optional` audio and texts may be missing, as for imported features.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from amber.corpus import COLUMNS, Corpus, Ledger, Utterance
+from amber.corpus import Corpus, Ledger, Utterance
+from amber.corpus_table import COLUMNS
 from amber.errors import UserError, printable, some
 from amber.names import fold, spellings
 
@@ -82,7 +83,7 @@ def find_table(root: Path) -> Path:
 
 @dataclass
 class _Columns:
-    """What a table's columns are: by their names in the contract, by label, and those that are the user's own."""
+    """A table's columns: by their names in the contract, by label, and the user's own."""
 
     named: dict[str, str]
     counts: dict[str, str]  # label by column
@@ -91,10 +92,10 @@ class _Columns:
 
     @classmethod
     def of(cls, header: list[str], path: Path, ledger: Ledger) -> _Columns:
-        """Tell the columns apart; a known name in another spelling is that column where there is no other."""
+        """Identify the columns; a known name in another spelling counts if the name itself is not there."""
         for name in header:
             if printable(name) != name or "\0" in name:
-                raise UserError(f"{path}: a column name that is no text: {name!r}")
+                raise UserError(f"{path}: a column name that is not text: {name!r}")
         named = {name: name for name in _KNOWN if name in header}
         for name in header:
             if name not in named and (meant := fold(name)) in _KNOWN and meant not in named:
@@ -163,7 +164,7 @@ def _labels(header: list[str], prefix: str, path: Path) -> dict[str, str]:
 
 
 class _Found:
-    """What a table's rows hold, by id, as they go by."""
+    """Collects what a table's rows have and lack, by id."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -181,7 +182,7 @@ class _Found:
         self._is_file = lru_cache(maxsize=1 << 10)(lambda audio: os.path.isfile(os.path.join(root, audio)))  # noqa: PTH113, PTH118 (a Path for each of a million rows takes long)
 
     def add(self, utterance: Utterance) -> None:
-        """Note what one utterance has and lacks."""
+        """Record what one utterance has and lacks."""
         uid, audio = utterance.id, utterance.audio
         there = audio is not None and self._is_file(audio)
         self._ids["labelled with audio" if there else "labelled without audio"].append(uid)
@@ -200,7 +201,7 @@ class _Found:
             self._speakers[utterance.speaker] = None
 
     def file(self, ledger: Ledger, needed: bool) -> None:
-        """File it all. Audio that is named but not there stays named, so that extraction counts it as failed."""
+        """File it in the ledger. Audio that is named but missing stays named: extraction counts it as failed."""
         if needed and self._first_missing and not self._ids["labelled with audio"]:
             named = len(self._ids["labelled without audio"])
             hint = f"\nthere is {self._other[0].partition(', not ')[2]}" if self._other else ""

@@ -2,7 +2,7 @@
 
 The vowels of the text set formants and syllable count; the emotion sets pitch, pitch range, rate, level, brightness,
 breathiness, jitter and the final contour, which are the correlates that the literature on vocal expression names
-(Juslin and Laukka, 2003). It is meant to be heard apart, not to sound human.
+(Juslin and Laukka, 2003). The emotions should be distinguishable; the voice need not sound human.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PROSODY = np.array(
         [1.18, 2.8, 0.138, 6.0, 0.90, 0.02, 0.035, -0.5],
     ]
 )
-# How much an utterance strays from its emotion's prosody, in the same units.
+# Standard deviation of an utterance's prosody from its emotion's, in the same units.
 _SPREAD = np.array([0.06, 0.6, 0.014, 1.5, 0.08, 0.02, 0.004, 0.8])
 _FORMANTS = {
     "a": (730, 1090, 2440),
@@ -60,7 +60,7 @@ def speak(text: str, emotion: Floats, speaker: Speaker, rng: np.random.Generator
     speaker
         Whose voice it is.
     rng
-        Draws how this utterance strays from its emotion's prosody.
+        Draws this utterance's deviation from its emotion's prosody.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def speak(text: str, emotion: Floats, speaker: Speaker, rng: np.random.Generator
 
 
 def _source(f0: float, length: int, jitter: float, breath: float, rng: np.random.Generator) -> Floats:
-    """Return glottal pulses with breath noise, (length,)."""
+    """Return glottal pulses at `f0` Hz with breath noise, (length,)."""
     wobble = 1 + jitter * np.interp(np.arange(length), *_wobble_points(length, rng))
     phase = np.cumsum(f0 * wobble / SAMPLE_RATE) % 1.0
     pulses = np.where(phase < 0.6, np.sin(np.pi * phase / 0.6) ** 2, 0.0)
@@ -99,7 +99,7 @@ def _wobble_points(length: int, rng: np.random.Generator) -> tuple[Floats, Float
 
 
 def _filter(source: Floats, vowel: str, tract: float, bright: float) -> Floats:
-    """Shape the source by spectral tilt and three formant resonances."""
+    """Shape the source (T,) by spectral tilt and three formant resonances; return (T,)."""
     wave = lfilter([bright], [1.0, bright - 1.0], source)
     for centre, width in zip(_FORMANTS[vowel], _BANDWIDTHS, strict=True):
         radius = np.exp(-np.pi * width / SAMPLE_RATE)
@@ -109,5 +109,6 @@ def _filter(source: Floats, vowel: str, tract: float, bright: float) -> Floats:
 
 
 def _envelope(length: int) -> Floats:
+    """Return a smooth rise and fall over 20 ms at both ends, (length,)."""
     ramp = np.minimum(1.0, np.minimum(np.arange(length), np.arange(length)[::-1]) / (0.02 * SAMPLE_RATE))
     return np.asarray(0.5 - 0.5 * np.cos(np.pi * ramp))

@@ -1,4 +1,4 @@
-"""The demo corpus in CREMA-D's layout, quirks included, so that its commands can be rehearsed without a download.
+"""The demo corpus in CREMA-D's file layout, quirks included, to try its commands without a download.
 
 Each of the demo's ten voices plays nine actors within one of EMO-SUPERB's ranges, so no voice is in two folds. The
 voices say the demo's own sentences, whatever the clips' names say.
@@ -23,7 +23,7 @@ _ACTED = ("NEU", "HAP", "SAD", "ANG")  # in the order of the demo's classes
 _LETTERS = ("N", "H", "S", "A")
 _ACTORS = 9  # that one voice plays
 _RATERS = (4, 12)
-_UNHEARD = 0.03  # share of the votes for disgust and for fear, which no voice of the demo carries
+_OTHER_SHARE = 0.03  # share of the votes for disgust and for fear, which no voice of the demo carries
 _SLOW = 0.02  # share of the clips with one answer more, too slow to be tabulated
 _NO_WAV, _STUBS = 3, (5, 8)  # these utterances of the demo lack their audio
 _NAMES = ("Anger", "Disgust", "Fear", "Happy", "Neutral", "Sad")
@@ -111,8 +111,8 @@ def _voice_of(actor: int) -> int:
 
 def _votes(truth: Floats, rng: np.random.Generator) -> Integers:
     """Draw the votes of three groups of raters from the demo's truth, (4,), with a few for what is not in it."""
-    share = dict(zip(_LETTERS, truth * (1 - 2 * _UNHEARD), strict=True))
-    p = np.array([share.get(letter, _UNHEARD) for letter in LETTERS])
+    share = dict(zip(_LETTERS, truth * (1 - 2 * _OTHER_SHARE), strict=True))
+    p = np.array([share.get(letter, _OTHER_SHARE) for letter in LETTERS])
     raters = rng.integers(_RATERS[0], _RATERS[1] + 1, size=len(CONDITIONS))
     return rng.multinomial(raters, p / p.sum())
 

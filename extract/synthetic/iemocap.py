@@ -1,4 +1,4 @@
-"""The demo corpus in IEMOCAP's layout, quirks included, so that its commands can be rehearsed without a licence.
+"""The demo corpus in IEMOCAP's file layout, quirks included, to try its commands without a licence.
 
 The dialog numbers (91 and up) do not exist in IEMOCAP.
 """

@@ -1,4 +1,4 @@
-"""The demo corpus in MSP-Podcast's layout, quirks included, so that its commands can be rehearsed without a licence.
+"""The demo corpus in MSP-Podcast's file layout, quirks included, to try its commands without a licence.
 
 Each voice of the demo is one podcast (9901 to 9910, which do not exist) and in one split. Raters vote by a draw from
 the demo's truth, with a few votes for what no voice carries. Release 1.6 comes without transcripts: `transcripts.csv`

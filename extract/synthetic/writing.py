@@ -1,4 +1,4 @@
-"""Writing the rehearsal layouts: files as the licensed corpora have them, leftovers of other systems included."""
+"""Writing files as the licensed corpora have them, leftovers of other systems included."""
 
 from __future__ import annotations
 
