@@ -277,11 +277,10 @@ def downgrade(location: Path) -> None:
     """Make of a feature set what the former version wrote."""
     import zarr
 
-    store = FeatureStore.open(location)
-    group, spec = store._group, store.spec
+    spec, group = FeatureStore.open(location).spec, zarr.open_group(str(location), mode="r+")
     shutil.rmtree(location / "stamps", ignore_errors=True)
     for name in ("ids", "errors", "commits"):
-        values, array = store._arrays[name][:], layout.array_layouts(spec)[name]
+        values, array = group[name][:], layout.array_layouts(spec)[name]
         group.create_array(
             name,
             shape=array.shape,
