@@ -39,7 +39,7 @@ def ls(features: Features = CACHE, as_json: Json = False) -> None:
 
 @app.command()
 def verify(context: typer.Context, features: Features = CACHE, dataset: Name = None, as_json: Json = False) -> None:
-    """Read everything and name what is damaged; exit code 1 if something is. `amber extract` repairs it."""
+    """Read everything and list what is damaged; exit code 1 if anything is. `amber extract` repairs it."""
     from amber.features import catalog
     from amber.features.verify import verify as run
 
@@ -71,11 +71,11 @@ def gc(
     context: typer.Context,
     features: Features = CACHE,
     pipelines: Annotated[
-        list[Path] | None, typer.Option("--pipeline", help="Keep what this names; may be given several times.")
+        list[Path] | None, typer.Option("--pipeline", help="Keep what this pipeline names; may be given several times.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
 ) -> None:
-    """Delete feature sets that no pipeline names; without --pipeline, those of other utterances than the present."""
+    """Delete feature sets that no pipeline names; without --pipeline, those of outdated utterances."""
     from amber.config import load
     from amber.features import catalog
 
@@ -85,9 +85,9 @@ def gc(
     for dataset in datasets:
         for entry in dataset.entries:
             if entry.state == "unreadable" or (entry.state == "stale" and not dataset.corpus):
-                console.warn(f"{entry.path}: left alone: {entry.trouble if dataset.corpus else dataset.trouble}")
+                console.warn(f"{entry.path}: kept: {entry.trouble if dataset.corpus else dataset.trouble}")
             elif entry.may_be_in_work():
-                console.warn(f"{entry.path}: left alone: it is being written, or was until a short while ago")
+                console.warn(f"{entry.path}: kept: it is being written, or was within the last hour")
     if not found:
         print_result(f"{features}: nothing to delete")
         return
@@ -106,8 +106,8 @@ def export(
     features: Features = CACHE,
     dataset: Name = None,
     layer: Annotated[str, typer.Option("--layer", help="last, mean, a layer's number, or all.")] = "last",
-    speech: Annotated[str | None, typer.Option("--speech", help="Which set, where there are several.")] = None,
-    text: Annotated[str | None, typer.Option("--text", help="Which set, where there are several.")] = None,
+    speech: Annotated[str | None, typer.Option("--speech", help="Which set, if there are several.")] = None,
+    text: Annotated[str | None, typer.Option("--text", help="Which set, if there are several.")] = None,
 ) -> None:
     """Write a dataset's features to HDF5: /ids, /speech and /text."""
     from amber.features import catalog, hdf5_export
@@ -127,7 +127,8 @@ def import_(
     speech: Annotated[str | None, typer.Option("--speech", metavar="FILE:/PATH", help="(N, D) or (N, L, D).")] = None,
     text: Annotated[str | None, typer.Option("--text", metavar="FILE:/PATH", help="(N, D) or (N, L, D).")] = None,
     ids: Annotated[
-        str | None, typer.Option("--ids", metavar="FILE:/PATH", help="Ids of the rows; the table's order where absent.")
+        str | None,
+        typer.Option("--ids", metavar="FILE:/PATH", help="Ids of the rows; without it, rows are in the table's order."),
     ] = None,
     features: Features = CACHE,
 ) -> None:
@@ -182,7 +183,7 @@ def _reason(entry: Entry) -> str:
 
 def _agreed(sets: int, size: int, console: Console) -> bool:
     if not sys.stdin.isatty():
-        console.warn("nothing deleted: there is no terminal to ask on; say --yes")
+        console.warn("nothing deleted: there is no terminal to ask on; give --yes")
         return False
     return typer.confirm(f"Delete {sets} feature sets, {_size(size)}?", err=True)
 

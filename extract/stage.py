@@ -26,7 +26,7 @@ from amber.location import locate, reaching
 from amber.machine import Device, choose
 from amber.names import is_folder_name
 
-from . import audio, corpora, engine
+from . import audio, corpora, engine, replaced
 from .encoders import EncoderInfo
 from .engine import EncoderReference
 from .inputs import Input, inputs
@@ -234,14 +234,14 @@ def _extract(
             now = recordings.with_digests(corpus, now, np.arange(len(corpus)))
         store = FeatureStore.create(folder, work.spec, corpus.ids, now)
         if now is not None:
-            _drop_changed(store, corpus, now, console)
+            replaced.drop_changed(store, corpus, now, console)
 
         def commit(missing: Sequence[int], advance: Advance) -> None:
             _commit(work, store, inputs(corpus, work.info), missing, cluster, console, advance)
 
         done_now = fill(store, commit, console, work.info.modality, retry_failed)
         if now is not None and check:
-            _keep_digests(store, now)
+            replaced.keep_digests(store, now)
     return Outcome(store.location, work.info.modality, store.counts(), store.errors(), work.spec.units, done_now)
 
 
@@ -276,38 +276,6 @@ def _failures(
     from .cluster import run_on_cluster  # late: it takes a second to import
 
     return run_on_cluster(cluster.workers, cluster.scheduler, work.reference, store, units, advance)
-
-
-def _drop_changed(store: FeatureStore, corpus: Corpus, now: recordings.Stamps, console: Console) -> None:
-    """Take back the commits of units whose recordings were replaced; `now` are the current stamps (N, 3)."""
-    then = store.stamps()
-    if then is None:
-        return
-    done = np.repeat(store.committed(), store.spec.unit_rows)[: len(corpus)]
-    # A copied file has another time; where its digest is known, that shows that it is the same.
-    copied = np.flatnonzero(done & (then[:, recordings.DIGEST] != 0) & recordings.changed(then, now))
-    now = recordings.with_digests(corpus, now, copied)
-    changed = recordings.changed(then, now) & done
-    if changed.any():
-        rows = np.flatnonzero(changed)
-        units = store.units_of(rows)
-        store.take_back(units)
-        what = f"{len(units)} unit{'s' if len(units) > 1 else ''}"
-        console.warn(f"{store.spec.modality}: {recordings.describe(corpus, then, now, rows)}; doing {what} again")
-    _write_stamps(store, then, recordings.merged(then, now, done & ~changed & (now[:, recordings.TIME] != 0)))
-
-
-def _keep_digests(store: FeatureStore, now: recordings.Stamps) -> None:
-    """Record the digests, in `now` (N, 3), of recordings that did not change meanwhile."""
-    then = store.stamps()
-    assert then is not None  # noqa: S101 (the caller knows that there are recordings)
-    same = (then[:, : recordings.DIGEST] == now[:, : recordings.DIGEST]).all(axis=1)
-    _write_stamps(store, then, recordings.merged(then, now, same))
-
-
-def _write_stamps(store: FeatureStore, then: recordings.Stamps, now: recordings.Stamps) -> None:
-    rows = np.flatnonzero((then != now).any(axis=1))
-    store.write_stamps(now, store.units_of(rows))
 
 
 def _too_many(store: FeatureStore, failed: int, share: float) -> RunFailure:

@@ -159,18 +159,18 @@ def test_ten_minutes_are_encoded_a_bounded_batch_at_a_time(
     models: Callable[[str], Path], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     info = find(str(models(name)), "speech", "last")
-    heard: list[int] = []
+    encoded: list[int] = []
 
     def spy(model: Any, inputs: dict[str, torch.Tensor], device: Device) -> tuple[torch.Tensor, ...]:
         values = next(iter(inputs.values()))
-        heard.append(values.numel() if name != "whisper" else len(values) * 8 * 16_000)
+        encoded.append(values.numel() if name != "whisper" else len(values) * 8 * 16_000)
         return hidden_states(model, inputs, device)
 
     monkeypatch.setattr(speech, "hidden_states", spy)
     minutes = np.tile(SIGNALS[1], 100)
     assert np.isfinite(info.load(choose("cpu")).pooled([minutes])).all()
-    assert len(minutes) <= sum(heard) < 2 * len(minutes)
-    assert max(heard) <= info.budget
+    assert len(minutes) <= sum(encoded) < 2 * len(minutes)
+    assert max(encoded) <= info.budget
 
 
 def framings() -> list[Framing]:

@@ -1,4 +1,4 @@
-"""The feature store: committed means written whole, anything else is not believed."""
+"""The feature store: a committed unit was written completely, anything else counts as missing."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_a_flipped_byte_is_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("local", [True, False])
 @pytest.mark.parametrize("name", ["pooled/c/1/0/0", "status/c/1"])
-def test_a_lost_chunk_is_not_taken_for_zeros(
+def test_a_missing_chunk_is_not_read_as_zeros(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, local: bool
 ) -> None:
     monkeypatch.setattr(zarr_arrays, "is_local", lambda _: local)  # elsewhere chunks are read through Zarr

@@ -390,7 +390,7 @@ def test_a_second_extract_of_a_set_is_refused_and_gc_spares_what_is_written(
     (speech / "zarr.json").unlink()  # as while it is laid out
     (text / "zarr.json").unlink()
     said = run_cache("gc", "--features", cache, "--yes")
-    assert f"{speech}: left alone: it is being written" in said
+    assert f"{speech}: kept: it is being written" in said
     assert "1 feature sets deleted" in said
     assert speech.exists()
     assert not text.exists()

@@ -9,83 +9,28 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
-from amber.arrays import Integers, Mask
+from amber.arrays import Mask
 from amber.console import Advance, Console
 from amber.corpus import FILE, Corpus, Ledger, Modality
 from amber.errors import UserError, some
 from amber.features.catalog import read_corpus
 from amber.features.fill import fill
+from amber.features.hdf5_array import Hdf5Array
 from amber.features.hdf5_path import Hdf5Path, reading
 from amber.features.spec import FeatureSpec
 from amber.features.store import FeatureStore, writing
 from amber.features.unit import Status, Unit
 from amber.names import fold
 
-BLOCK_BYTES = 8 << 20  # of an array that is read at a time
 UNKNOWN = "unknown"  # how arrays from elsewhere were made
-
-
-@dataclass(frozen=True)
-class _Array:
-    """Features in a file, (M, D) or (M, L, D), and the row of each of N utterances (-1: none)."""
-
-    place: Hdf5Path
-    source: h5py.Dataset
-    rows: Integers  # (N,)
-
-    @property
-    def dtype(self) -> Literal["float16", "float32"]:
-        return "float16" if self.source.dtype == np.float16 else "float32"
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return (self.source.shape[1] if self.source.ndim == 3 else 1, self.source.shape[-1])  # (L, D)
-
-    def is_synthetic(self) -> bool:
-        """Return whether the file is marked as synthetic data."""
-        with reading(self.place):
-            return bool(np.any(self.source.file.attrs.get("synthetic", False)))
-
-    def axes(self) -> str:
-        """Return how the axes are interpreted, for messages."""
-        layers, dim = self.shape
-        return f"{layers} layer{'' if layers == 1 else 's'} of {dim} dimensions"
-
-    def is_ours(self) -> bool:
-        """Return whether `amber cache export` wrote the array: then its second axis is known to be layers."""
-        with reading(self.place):
-            return "spec" in self.source.attrs
-
-    def read(self, rows: Integers) -> NDArray[Any]:
-        """Return the rows of given numbers (n,), which are all different, (n, L, D)."""
-        if not len(rows):
-            return np.zeros((0, *self.shape), dtype=self.dtype)
-        with reading(self.place):
-            if (np.diff(rows) == 1).all():
-                block = self.source[rows[0] : rows[-1] + 1]
-            else:  # HDF5 reads rows in rising order only
-                order = np.argsort(rows)
-                block = self.source[rows[order]][np.argsort(order)]
-        with np.errstate(over="ignore"):  # values that do not fit become infinite and are counted
-            return np.asarray(block).astype(self.dtype).reshape(-1, *self.shape)
-
-    def blocks(self) -> Iterator[Integers]:
-        """Return the numbers of all rows in blocks (n,), of whole chunks where chunks are no larger than a block."""
-        total = len(self.source)
-        rows = max(1, BLOCK_BYTES // (self.source.dtype.itemsize * int(np.prod(self.shape))))
-        chunk = self.source.chunks[0] if self.source.chunks else 1
-        rows -= rows % chunk if chunk <= rows else 0
-        return (np.arange(start, min(start + rows, total)) for start in range(0, total, rows))
 
 
 @dataclass(frozen=True)
@@ -174,7 +119,7 @@ def _read_ids(place: Hdf5Path, files: ExitStack) -> list[str]:
     return ids
 
 
-def _open(place: Hdf5Path, corpus: Corpus, ids: list[str] | None, files: ExitStack) -> _Array:
+def _open(place: Hdf5Path, corpus: Corpus, ids: list[str] | None, files: ExitStack) -> Hdf5Array:
     source, where = place.open(files), f"{place.option} {place}"
     with reading(place):
         kind = source.dtype.kind
@@ -188,11 +133,11 @@ def _open(place: Hdf5Path, corpus: Corpus, ids: list[str] | None, files: ExitSta
                 + ("\nits second axis is as long as the table: are the axes swapped?" if swapped else "")
             )
         _refuse_other_order(place, corpus, files)
-        return _Array(place, source, np.arange(len(corpus)))
+        return Hdf5Array(place, source, np.arange(len(corpus)))
     if len(source) != len(ids):
         raise UserError(f"{where}: {len(source)} rows, but {len(ids)} ids")
     row_of = {name: row for row, name in enumerate(ids)}
-    return _Array(place, source, np.array([row_of.get(name, -1) for name in corpus.ids], dtype=np.int64))
+    return Hdf5Array(place, source, np.array([row_of.get(name, -1) for name in corpus.ids], dtype=np.int64))
 
 
 def _refuse_other_order(place: Hdf5Path, corpus: Corpus, files: ExitStack) -> None:
@@ -233,7 +178,7 @@ def _alike(known: set[str], given: set[str]) -> str:
     return ""
 
 
-def _read_through(array: _Array, ids: list[str] | None, console: Console) -> _Content:
+def _read_through(array: Hdf5Array, ids: list[str] | None, console: Console) -> _Content:
     """Read an array once. Its hash covers the ids: the same rows of other utterances are other features."""
     digest = hashlib.sha256(json.dumps([array.dtype, array.source.shape, ids]).encode())
     finite = np.zeros(len(array.source), dtype=bool)
@@ -248,7 +193,9 @@ def _read_through(array: _Array, ids: list[str] | None, console: Console) -> _Co
     return _Content(digest.hexdigest()[:16], finite)
 
 
-def _store(corpus: Corpus, modality: Modality, array: _Array, content: _Content, folder: Path, console: Console) -> str:
+def _store(
+    corpus: Corpus, modality: Modality, array: Hdf5Array, content: _Content, folder: Path, console: Console
+) -> str:
     """Write one feature set and return a line about it."""
     spec = _spec(corpus, modality, array, content)
     with writing(folder, spec.name):
@@ -268,7 +215,7 @@ def _store(corpus: Corpus, modality: Modality, array: _Array, content: _Content,
     return f"{store.location}: {array.axes()}: {counts} ({done_now} of {spec.units} units done now)"
 
 
-def _unit(array: _Array, content: _Content, span: range) -> Unit:
+def _unit(array: Hdf5Array, content: _Content, span: range) -> Unit:
     """Return the unit of the utterances in `span`."""
     source = array.rows[span.start : span.stop]
     usable = np.flatnonzero((source >= 0) & content.finite[source])
@@ -281,7 +228,7 @@ def _unit(array: _Array, content: _Content, span: range) -> Unit:
     return Unit(pooled, status, [reason if value == Status.FAILED else "" for value in status])
 
 
-def _spec(corpus: Corpus, modality: Modality, array: _Array, content: _Content) -> FeatureSpec:
+def _spec(corpus: Corpus, modality: Modality, array: Hdf5Array, content: _Content) -> FeatureSpec:
     layers, dim = array.shape
     return FeatureSpec(
         corpus=corpus.name,

@@ -36,7 +36,7 @@ SECONDS = (1.5, 12.5)
 FEWEST_RATERS = 5
 MOST_CONTRADICTIONS = 0.01  # share of turns, beyond which the votes were probably misread
 
-# Turns by split. The figures of these releases are recalled from the literature but for those in `_SURE`.
+# Turns by split. Figures outside `_SURE` are quoted from the literature and were not checked.
 _PARTS = {
     "1.6": (34_280, 5_958, 10_124, 0),
     "1.7": (38_179, 7_538, 12_902, 3_521),
@@ -80,7 +80,7 @@ def contradictions(corpus: Corpus, codes: dict[str, str]) -> Finding:
     space = LabelSpace.resolve(LabelOptions(classes=classes, other="keep", multiple="split", subset="any"), corpus)
     counts = space.count(corpus.votes()).inside  # (N, 9)
     most = counts.max(axis=1, keepdims=True)
-    tied = (counts > most - 1e-9).sum(axis=1) > 1  # the tolerance forgives the rounding of shared votes
+    tied = (counts > most - 1e-9).sum(axis=1) > 1  # tolerance for the rounding of shared votes
     code_of = {name: code for code, name in CONSENSUS.items()}
     plurality = [NO_AGREEMENT if t else code_of[names[i]] for t, i in zip(tied, counts.argmax(axis=1), strict=True)]
     compared = [row for row, uid in enumerate(corpus.ids) if codes.get(uid) and most[row, 0] > 0]

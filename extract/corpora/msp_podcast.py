@@ -1,4 +1,4 @@
-"""MSP-Podcast, releases 1.6 to 2.0, read from the unpacked release as it came.
+"""MSP-Podcast, releases 1.6 to 2.0, read from the unpacked release.
 
 Votes come from `labels_detailed.csv`, else `labels.txt`, else `labels_detailed.json` (option `votes` forces one); the
 consensus, split and speaker from `labels_consensus.csv`, else `.json`, else `labels.txt`, `Partitions.txt` and
@@ -45,7 +45,7 @@ from .msp_votes import (
 )
 from .reading import account, sounds
 
-# Labelled turns of the releases, which tell a release apart; some are recalled from the literature, not read.
+# Labelled turns by release, which identify it; some figures are quoted from the literature and were not checked.
 TOTALS = {
     "1.6": 50_362,
     "1.7": 62_140,
@@ -118,7 +118,7 @@ def _load(source: Source) -> Loaded:
 
 
 def _votes(files: ReleaseFiles, wanted: str, ledger: Ledger) -> dict[str, tuple[Vote, ...]]:
-    """Read votes from the file that is asked for, or else from the first that has any."""
+    """Read votes from the wanted file, else from the first that has any."""
     for kind in VOTE_FILES if wanted == "auto" else (wanted,):
         path = pick(files.labels, *VOTE_FILES[kind])
         if path and (votes := collect(_VOTE_ROWS[kind](path, ledger), ledger)):
@@ -162,7 +162,7 @@ def _release(given: Any, files: ReleaseFiles, labelled: int, ledger: Ledger) -> 
 
 
 def _file(utterances: list[Utterance], turns: dict[str, TurnInfo], files: ReleaseFiles, ledger: Ledger) -> None:
-    """File what is special about this corpus."""
+    """File what is specific to this corpus."""
     ids = {u.id for u in utterances}
     ledger.add("listed without any label", *(uid for uid in turns if uid not in ids))
     ledger.add("without votes", *(u.id for u in utterances if not u.votes))

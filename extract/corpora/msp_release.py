@@ -91,7 +91,7 @@ def pick(entries: dict[str, Path], *names: str) -> Path | None:
 
 
 def read_turns(found: ReleaseFiles, ledger: Ledger) -> dict[str, TurnInfo]:
-    """Return what the best consensus file says of each turn, by utterance id."""
+    """Return the content of the best consensus file, by utterance id."""
     for names, read in ((CONSENSUS_CSV, _csv_entries), (CONSENSUS_JSON, _json_entries)):
         path = pick(found.labels, *names)
         if path and (entries := _by_id(read(path, ledger), path.name, ledger)):
@@ -113,7 +113,7 @@ def read_partitions(found: ReleaseFiles, ledger: Ledger) -> dict[str, str]:
 
 
 def is_unknown(value: str) -> bool:
-    """Return whether a cell says that nothing is known."""
+    """Return whether a cell stands for an unknown value."""
     return value.strip().lower() in _UNKNOWN
 
 
@@ -128,7 +128,7 @@ def _csv_entries(path: Path, ledger: Ledger) -> Iterator[tuple[str, TurnInfo]]:
     file, where = columns["filename"], [columns.get(name, len(header)) for name in _ENTRY_FIELDS]
     for cells in listed:
         if len(cells) == len(header):
-            cells.append("")  # what a missing column holds
+            cells.append("")  # the value of missing columns
             yield cells[file], _entry([cells[position] for position in where])
         else:
             ledger.add(FAILED, blame(cells, file, path.name))

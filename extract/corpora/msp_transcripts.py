@@ -1,4 +1,4 @@
-"""MSP-Podcast's transcripts: one text file a turn, in a folder or still in its zip, or an external table of them."""
+"""MSP-Podcast's transcripts: one text file per turn, in a folder or still zipped, or an external table."""
 
 from __future__ import annotations
 

@@ -102,10 +102,10 @@ def open_table(path: Path) -> Table:
 def _csv_table(path: Path) -> Table:
     with _text(path) as file:
         usual, first, skipped = "\t" if path.suffix.lower() == ".tsv" else ",", _line(file, path), 0
-        told = re.fullmatch(r"sep=(.)\s*", first)  # as Excel writes it
-        if told:
+        declared = re.fullmatch(r"sep=(.)\s*", first)  # as Excel writes it
+        if declared:
             first, skipped = _line(file, path), 1
-    separator = told[1] if told else next((s for s in (usual, *_SEPARATORS) if _has_id(first, s)), usual)
+    separator = declared[1] if declared else next((s for s in (usual, *_SEPARATORS) if _has_id(first, s)), usual)
     said = f"read as separated by {_NAMED.get(separator, separator)}" if separator != usual else ""
     table = Table(path, [], said, separator, skipped)
     with _text(path) as file:

@@ -21,7 +21,7 @@ from .writing import put, put_stub, put_twin, put_wav
 
 _ACTED = ("NEU", "HAP", "SAD", "ANG")  # in the order of the demo's classes
 _LETTERS = ("N", "H", "S", "A")
-_ACTORS = 9  # that one voice plays
+_ACTORS = 9  # played by one voice
 _RATERS = (4, 12)
 _OTHER_SHARE = 0.03  # share of the votes for disgust and for fear, which no voice of the demo carries
 _SLOW = 0.02  # share of the clips with one answer more, too slow to be tabulated
@@ -110,7 +110,7 @@ def _voice_of(actor: int) -> int:
 
 
 def _votes(truth: Floats, rng: np.random.Generator) -> Integers:
-    """Draw the votes of three groups of raters from the demo's truth, (4,), with a few for what is not in it."""
+    """Draw the votes of three groups of raters from the demo's truth, (4,), with a few votes for other emotions."""
     share = dict(zip(_LETTERS, truth * (1 - 2 * _OTHER_SHARE), strict=True))
     p = np.array([share.get(letter, _OTHER_SHARE) for letter in LETTERS])
     raters = rng.integers(_RATERS[0], _RATERS[1] + 1, size=len(CONDITIONS))

@@ -31,7 +31,7 @@ _CODES = {label: code for code, label in CONSENSUS.items()}
 
 @dataclass(frozen=True)
 class _Turn:
-    """One utterance in its dialog: when it is said (s), what is said, and what the raters call it."""
+    """One utterance in its dialog: its times in seconds, its text and its votes."""
 
     id: str
     start: float

@@ -30,7 +30,7 @@ from .writing import put, put_twin, put_wav
 
 @dataclass(frozen=True)
 class _Style:
-    """How one release spells things."""
+    """Names and formats of one release."""
 
     folder: str
     consensus: str
