@@ -168,7 +168,7 @@ def plan(config: Config) -> list[str]:
     for part in survey(config, corpus):
         size = f"{len(corpus) * part.spec.vector_bytes / 1e6:.1f} MB"
         if part.spec.level == "frames":
-            size = f"{part.spec.vector_bytes / 1e3:.1f} kB a frame"
+            size = f"{part.spec.vector_bytes / 1e3:.1f} kB per frame"
         done = _committed(folder / part.spec.name)
         lines.append(
             f"  {part.info.modality}: {part.info.name}, {len(part.info.layers)} layers, {size}, "

@@ -135,7 +135,7 @@ def test_an_adapter_s_output_does_not_take_the_last_layer_s_place(models: Callab
 
 @pytest.mark.parametrize("name", ["wav2vec2-group", "data2vec-audio", "wavlm-layer", "wav2vec2-bert", "whisper"])
 def test_windows_are_rejoined_frame_by_frame(models: Callable[[str], Path], name: str) -> None:
-    """Every frame of long audio is what its window gives alone, in its place, and none is missing or there twice."""
+    """Every frame of long audio is what its window gives alone, in its place, and none is missing or repeated."""
     info = find(str(models(name)), "speech", max_seconds=4.0)
     assert info.max_seconds == 4.0
     signal = RANDOM.normal(0, 0.1, 11 * 16_000 + 77).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Encoders: features against independent implementations, and independent of what stands beside them in a batch."""
+"""Encoders: features against independent implementations, and independent of the rest of the batch."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_text_is_encoded_as_it_would_be_alone() -> None:
         np.testing.assert_allclose(encode(info, [text])[0], together[i], atol=1e-5)
 
 
-def test_a_text_beyond_the_model_is_said_to_be_cut() -> None:
+def test_a_text_beyond_the_model_is_reported_as_truncated() -> None:
     encoder = find("minilm", "text", "last").load(choose("cpu"))
     assert encoder.truncated(["short", "word " * 600]).tolist() == [False, True]
 
@@ -110,7 +110,7 @@ def test_long_audio_is_encoded_to_its_end(tiny_wav2vec2: Path) -> None:
 
 
 @given(st.integers(1, 5000), st.integers(60, 900), st.integers(2, 50))
-def test_windows_speak_for_every_sample_once(length: int, window: int, overlap: int) -> None:
+def test_the_windows_own_parts_cover_every_sample_once(length: int, window: int, overlap: int) -> None:
     found = list(windows(length, window, overlap))
     assert found[0][2] == 0
     assert found[-1][3] == length
@@ -235,7 +235,7 @@ def test_weights_that_are_not_all_there_are_refused(
 
 @pytest.mark.parametrize("name", ["bert", "mpnet", "deberta-v2"])
 def test_a_model_without_its_tokenizer_is_refused(models: Callable[[str], Path], tmp_path: Path, name: str) -> None:
-    """Transformers would make up a tokenizer that knows no word."""
+    """Transformers would make a tokenizer without a vocabulary."""
     shutil.copytree(models(name), tmp_path / "mute", ignore=shutil.ignore_patterns("tokenizer*", "special*"))
     info = find(str(tmp_path / "mute"), "text")
     with pytest.raises(UserError, match="can't be loaded"):
@@ -254,7 +254,7 @@ def test_the_transformer_inside_a_sentence_transformers_folder(models: Callable[
     np.testing.assert_array_equal(encode(info, TEXTS), encode(find(str(models("mpnet")), "text"), TEXTS))
 
 
-def test_a_model_that_is_out_of_reach_is_said_to_be_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_is_out_of_reach_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub is asked once; its own downloads would have tried for half a minute."""
     import huggingface_hub
 

@@ -1,4 +1,4 @@
-"""Recordings that were replaced: what is extracted again, and that runs on the former features are none any more."""
+"""Replaced recordings: what is extracted again, and that runs on the former features no longer count as done."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS = 130
 
 
 class Said(Console):
-    """A console that keeps what it is told."""
+    """A console that keeps remarks and warnings."""
 
     def __init__(self) -> None:
         super().__init__(quiet=True)

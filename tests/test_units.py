@@ -1,4 +1,4 @@
-"""One unit of work: every utterance is encoded, absent, cut, or failed with its reason."""
+"""One unit of work: every utterance is encoded, absent, truncated, or failed with its reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from amber.features.spec import FeatureSpec
 from amber.features.unit import Status, Unit
 
 
-class Says:
+class Echo:
     """An encoder whose features are the numbers that its texts hold; it can't take batches with words in them."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Says:
         return np.array(["." in text for text in batch])
 
 
-def encode(texts: list[str | None], made: FeatureSpec, encoder: Says, budget: int = 100) -> Unit:
+def encode(texts: list[str | None], made: FeatureSpec, encoder: Echo, budget: int = 100) -> Unit:
     builder = UnitBuilder([None if text is None else Transcript(text) for text in texts], made)
     plan = builder.plan(budget, 0.5)
     with ThreadPoolExecutor(2) as readers:
@@ -46,15 +46,15 @@ def encode(texts: list[str | None], made: FeatureSpec, encoder: Says, budget: in
 
 def test_features_that_can_t_be_stored_are_refused_by_name() -> None:
     texts = ["1", "1e6", "nan", None, "2.5"]
-    unit = encode(texts, spec(), Says())
+    unit = encode(texts, spec(), Echo())
     assert unit.status.tolist() == [1, 2, 2, 0, 3]
     assert unit.errors == ["", "features overflow float16; use --dtype float32", "features are not finite", "", ""]
     assert unit.features[:, 0, 0].tolist() == [1, 0, 0, 0, 2.5]
-    assert encode(texts, spec(dtype="float32"), Says()).status.tolist() == [1, 1, 2, 0, 3]
+    assert encode(texts, spec(dtype="float32"), Echo()).status.tolist() == [1, 1, 2, 0, 3]
 
 
 def test_what_the_encoder_can_t_take_fails_alone() -> None:
-    unit = encode(["1", "oh", "22", "3.5"], spec(), Says())
+    unit = encode(["1", "oh", "22", "3.5"], spec(), Echo())
     assert unit.status.tolist() == [1, 2, 1, 3]
     assert unit.errors[1] == "the encoder failed: could not convert string to float: 'oh'"
     assert unit.features[:, 1, 3].tolist() == [1, 0, 22, 3.5]
@@ -62,13 +62,13 @@ def test_what_the_encoder_can_t_take_fails_alone() -> None:
 
 def test_an_encoder_that_takes_nothing_is_not_the_utterances_fault() -> None:
     with pytest.raises(RunFailure, match=r"the encoder failed: could not convert.*for every utterance"):
-        encode(["oh", "ah"], spec(), Says())
+        encode(["oh", "ah"], spec(), Echo())
 
 
 @given(st.lists(st.none() | st.integers(0, 2000).map(str), max_size=30), st.integers(0, 30), st.integers(1, 40))
 def test_frames_are_each_utterance_s_own(texts: list[str | None], place: int, budget: int) -> None:
     texts = [*texts[:place], "oh", *texts[place:]]
-    unit = encode(texts, spec(level="frames"), Says(), budget)
+    unit = encode(texts, spec(level="frames"), Echo(), budget)
     for text, frames, status in zip(texts, unit.split(), unit.status, strict=True):
         if text is None or text == "oh":
             assert len(frames) == 0
