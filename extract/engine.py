@@ -67,6 +67,7 @@ class Engine:
     def _encode(
         self, builder: UnitBuilder, plan: Sequence[Batch], reading: Iterator[list[Any]], advance: Advance
     ) -> None:
+        """Encode the batches of a plan, each as it is read."""
         for batch, items in zip(plan, reading, strict=True):
             if self._stopped.is_set():
                 raise RunFailure("stopped")

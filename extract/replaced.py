@@ -38,5 +38,6 @@ def keep_digests(store: FeatureStore, now: recordings.Stamps) -> None:
 
 
 def _write_stamps(store: FeatureStore, then: recordings.Stamps, now: recordings.Stamps) -> None:
+    """Write the stamps (N, 3) of the units in which they changed."""
     rows = np.flatnonzero((then != now).any(axis=1))
     store.write_stamps(now, store.units_of(rows))

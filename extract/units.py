@@ -71,7 +71,7 @@ class UnitBuilder:
         return [there[batch] for batch in batches(list(lengths.values()), budget, padding)]
 
     def reading(self, plan: Sequence[Batch], readers: Executor) -> Iterator[list[Any]]:
-        """Start to read the first batches now, and each further one while those before it are encoded.
+        """Start to read the first batches (B,) now, and each further one while those before it are encoded.
 
         Yields
         ------
@@ -100,6 +100,8 @@ class UnitBuilder:
 
     def encode(self, batch: Batch, items: Sequence[Any], encoder: Encoder) -> None:
         """Encode a batch; an utterance fails if the encoder can't encode it alone or its features can't be stored.
+
+        `batch` (B,) are places of inputs, `items` what `reading` returned for them.
 
         Raises
         ------

@@ -52,6 +52,7 @@ def read(folder: Path, start: int, out: NDArray[Any], rows: int) -> None:
 
 
 def _read_chunk(path: Path, name: str, part: NDArray[np.uint8], size: int) -> None:
+    """Read the first rows of a chunk of `size` bytes into `part` (bytes,) and check all of it."""
     try:
         with path.open("rb", buffering=0) as file:
             whole = part if len(part) == size else np.empty(size, dtype=np.uint8)

@@ -143,7 +143,10 @@ class FeatureStore(FeatureReader):
             return self.ids()
 
     def _upgraded(self, ids: Sequence[str], stamps: Integers | None) -> Self:
-        """Upgrade a set of format 1. An attribute keeps the commits, so that an interrupted upgrade can be repeated."""
+        """Upgrade a set of format 1, with the `stamps` (N, 3) of its recordings.
+
+        An attribute keeps the commits meanwhile, so that an interrupted upgrade can be repeated.
+        """
         group = self._arrays.group
         kept: Any = group.attrs.get(_UPGRADING)
         if not isinstance(kept, dict):

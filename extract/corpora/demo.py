@@ -150,6 +150,7 @@ def _private_folder() -> Path:
 
 
 def _spoken(index: int, seed: int, conflict: float, anatomy: Floats) -> Spoken:
+    """Make utterance `index`; `anatomy` holds factors of pitch and tract by speaker, (10, 2)."""
     rng = np.random.default_rng([seed, index])
     number = index % SPEAKERS
     voiced = int(rng.integers(len(CLASSES)))
@@ -194,6 +195,7 @@ def _sentence(words: Floats, rng: np.random.Generator) -> str:
 
 
 def _votes(truth: Floats, rng: np.random.Generator) -> tuple[Vote, ...]:
+    """Draw the votes of three to six raters from the distribution `truth` (4,)."""
     raters = np.sort(rng.choice(RATERS, size=int(rng.integers(3, 7)), replace=False))
     labels = rng.choice(len(CLASSES), size=len(raters), p=truth)
     return tuple(Vote(f"R{rater + 1:02d}", (CLASSES[label],)) for rater, label in zip(raters, labels, strict=True))

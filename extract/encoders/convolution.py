@@ -69,7 +69,7 @@ class Gelu(nn.Module):
     """The exact GELU, in place: copying the largest tensors would cost more than the function itself."""
 
     def forward(self, states: Tensor) -> Tensor:
-        """Overwrite and return the states."""
+        """Overwrite and return the states (B, C, T)."""
         changed: Tensor = torch.ops.aten.gelu_(states)
         return changed
 

@@ -77,6 +77,7 @@ class SpeechTransformer:
         return np.zeros(len(batch), dtype=bool)
 
     def _spans(self, batch: Sequence[Signal]) -> Iterator[FrameSpan]:
+        """Yield the frames of every layer of signals (T,), window by window."""
         signals = [_at_least(self._normalised(signal), self._framing.least) for signal in batch]
         cut = [
             (item, window)
@@ -89,7 +90,7 @@ class SpeechTransformer:
             yield from self._encode([cut[i] for i in chosen], signals)
 
     def _encode(self, cut: list[tuple[int, Window]], signals: list[Signal]) -> Iterator[FrameSpan]:
-        """Encode windows, each with its signal's number, as one batch; yield the frames of each one's own part."""
+        """Encode windows, each with the place of its signal (T,), as one batch; yield the frames of their own parts."""
         waveforms = [signals[item][window.start : window.stop] for item, window in cut]
         self._lengths.set([len(waveform) for waveform in waveforms])
         states = hidden_states(self._model, self._inputs(waveforms), self._device)  # (B, T, D) per layer
@@ -172,4 +173,5 @@ def _at_least(signal: Signal, samples: int) -> Signal:
 
 
 def _unchanged(signal: Signal) -> Signal:
+    """Return the signal (T,) itself: the family normalises every window."""
     return signal

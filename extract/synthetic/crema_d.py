@@ -118,7 +118,7 @@ def _votes(truth: Floats, rng: np.random.Generator) -> Integers:
 
 
 def _winners(counts: Integers) -> str:
-    """Return the letter with the most votes, several joined by `:`."""
+    """Return the letter with the most of the votes (6,); several are joined by `:`."""
     return ":".join(letter for letter, count in zip(LETTERS, counts, strict=True) if count == counts.max())
 
 

@@ -148,7 +148,7 @@ def _turn(index: int, spoken: demo.Spoken, style: _Style, rng: np.random.Generat
 
 
 def _answers(index: int, truth: Signal, style: _Style, rng: np.random.Generator) -> Iterator[Answer]:
-    """Yield the answers of five raters or more; now and then the first of them answers again, last."""
+    """Yield the answers of five or more raters, drawn from `truth` (4,); sometimes the first one answers again."""
     workers = rng.choice(_WORKERS, size=5 + int(rng.poisson(0.7)), replace=False).tolist()
     if index % _TWICE == 0:
         workers.append(workers[0])
@@ -245,6 +245,7 @@ def _write_transcripts(out: Path, turns: list[_Turn], style: _Style) -> None:
 
 
 def _put_audio(path: Path, signal: Signal, stereo: bool) -> None:
+    """Write a signal (T,) at 16 kHz as mono, or as stereo at 44.1 kHz."""
     put_twin(path)
     if stereo:
         mono = soxr.resample(signal, SAMPLE_RATE, 44_100)

@@ -21,7 +21,7 @@ def put(path: Path, content: str | bytes) -> None:
 
 
 def put_wav(path: Path, signal: Signal) -> None:
-    """Write a mono wav, 16 bit at 16 kHz."""
+    """Write a signal (T,) as a mono wav of 16 bits at 16 kHz."""
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, signal, SAMPLE_RATE, subtype="PCM_16", format="WAV")
 
