@@ -195,7 +195,7 @@ def test_windows_have_as_many_frames_as_the_whole(framing: Framing, samples: int
         assert frames >= 1
         total += (frames if last == stop else (last - start) // stride) - (first - start) // stride
         assert last == stop or frames >= (last - start) // stride
-    assert total == framing.frames(samples)
+    assert total == framing.count(samples)
 
 
 def test_a_frame_takes_the_samples_that_transformers_says() -> None:
@@ -205,4 +205,4 @@ def test_a_frame_takes_the_samples_that_transformers_says() -> None:
     with torch.device("meta"):
         model = Wav2Vec2Model(Wav2Vec2Config())
     for samples in (400, 719, 720, 16_000, 95_999):
-        assert framings()[0].frames(samples) == int(model._get_feat_extract_output_lengths(samples))
+        assert framings()[0].count(samples) == int(model._get_feat_extract_output_lengths(samples))
