@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from amber.console import Console, print_result
-from amber.errors import UserError, some
+from amber.errors import UserError, abbreviate
 from amber.location import locate
 from amber.names import is_folder_name
 
@@ -166,7 +166,7 @@ def _described(entry: Entry) -> list[str]:
     if not entry.store:
         return [f"{head}  {entry.state}: {entry.trouble}"]
     spec, committed = entry.store.spec, entry.store.committed()
-    layers = some(map(str, spec.layers), 30)
+    layers = abbreviate(map(str, spec.layers), 30)
     counts = ", ".join(f"{n} {what}" for what, n in entry.counts().items() if n)
     units = f"{committed.sum()} of {len(committed)} units{'' if committed.all() else ' (not complete)'}"
     return [

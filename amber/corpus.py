@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from amber import corpus_table, parquet, seal
 from amber.arrays import Integers, Mask
-from amber.errors import UserError, printable, some
+from amber.errors import UserError, abbreviate, printable
 from amber.location import write_whole
 from amber.utterance import Utterance, Vote
 
@@ -78,7 +78,9 @@ class Ledger:
 
     def lines(self) -> list[str]:
         """Return the ledger as lines of text: counts with the first ids, then the notes."""
-        counts = [f"{name}: {len(ids)}" + (f" ({some(ids, 3)})" if ids else "") for name, ids in self.entries.items()]
+        counts = [
+            f"{name}: {len(ids)}" + (f" ({abbreviate(ids, 3)})" if ids else "") for name, ids in self.entries.items()
+        ]
         return counts + [f"note: {note}" for note in self.notes]
 
     def as_json(self) -> dict[str, Any]:
@@ -134,7 +136,7 @@ class Corpus:
         if len(set(self.ids)) < len(self.ids):
             seen: set[str] = set()
             twice = sorted({i for i in self.ids if i in seen or seen.add(i)})  # type: ignore[func-returns-value]
-            raise UserError(f"{name}: {len(twice)} utterance ids occur more than once: {some(twice)}")
+            raise UserError(f"{name}: {len(twice)} utterance ids occur more than once: {abbreviate(twice)}")
 
     def __len__(self) -> int:
         return len(self.ids)

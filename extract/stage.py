@@ -17,7 +17,7 @@ from amber import corpus as contract
 from amber.config import Config
 from amber.console import Advance, Console
 from amber.corpus import MODALITIES, Corpus, Modality
-from amber.errors import RunFailure, UserError, some
+from amber.errors import RunFailure, UserError, abbreviate
 from amber.features import recordings
 from amber.features.fill import fill
 from amber.features.spec import FeatureSpec
@@ -280,7 +280,7 @@ def _failures(
 
 def _too_many(store: FeatureStore, failed: int, share: float) -> RunFailure:
     errors = store.errors()
-    first = some((f"{uid} ({reason})" for uid, reason in errors.items()), 3)
+    first = abbreviate((f"{uid} ({reason})" for uid, reason in errors.items()), 3)
     return RunFailure(
         f"{failed} utterances failed, more than --max-failures {share:g} allows; what is done is kept\nfirst: {first}"
     )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from amber.console import Console
 from amber.corpus import Corpus
-from amber.errors import UserError, some
+from amber.errors import UserError, abbreviate
 from amber.features.store import FeatureStore
 from amber.features.unit import USABLE
 
@@ -91,7 +91,7 @@ def _pick(store: FeatureStore, layer: str) -> Pick:
         return lambda pooled: pooled.astype(np.float32).mean(axis=1)
     if layer != "last" and layer not in map(str, layers):
         raise UserError(
-            f"--layer {layer}: {store.location.name} holds {some(map(str, layers), 30)}; or last, mean, all"
+            f"--layer {layer}: {store.location.name} holds {abbreviate(map(str, layers), 30)}; or last, mean, all"
         )
     place = len(layers) - 1 if layer == "last" else layers.index(int(layer))
     return lambda pooled: pooled[:, place]
@@ -113,5 +113,7 @@ def _write(file: h5py.File, store: FeatureStore, pick: Pick, layer: str, console
     missing = np.flatnonzero(~np.isin(store.status(), USABLE))
     if len(missing):
         ids = store.ids()
-        console.warn(f"{spec.modality}: {len(missing)} rows of NaN, no features: {some(ids[row] for row in missing)}")
+        console.warn(
+            f"{spec.modality}: {len(missing)} rows of NaN, no features: {abbreviate(ids[row] for row in missing)}"
+        )
     return tuple(array.shape)

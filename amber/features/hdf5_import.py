@@ -20,7 +20,7 @@ import numpy as np
 from amber.arrays import Mask
 from amber.console import Advance, Console
 from amber.corpus import FILE, Corpus, Ledger, Modality
-from amber.errors import UserError, some
+from amber.errors import UserError, abbreviate
 from amber.features.catalog import read_corpus
 from amber.features.fill import fill
 from amber.features.hdf5_array import Hdf5Array
@@ -115,7 +115,7 @@ def _read_ids(place: Hdf5Path, files: ExitStack) -> list[str]:
             raise UserError(f"{place.option} {place}: ids must be UTF-8") from None
     twice = [name for name, count in Counter(ids).items() if count > 1]
     if twice:
-        raise UserError(f"{place.option} {place}: {len(twice)} ids occur more than once: {some(twice)}")
+        raise UserError(f"{place.option} {place}: {len(twice)} ids occur more than once: {abbreviate(twice)}")
     return ids
 
 
@@ -157,7 +157,8 @@ def _account_for(corpus: Corpus, ids: list[str], ledger: Ledger, console: Consol
     known, given = set(corpus.ids), set(ids)
     if not known & given:
         raise UserError(
-            f"--ids: none of them ({some(ids, 3)}) is in the table ({some(corpus.ids, 3)}){_alike(known, given)}"
+            f"--ids: none of them ({abbreviate(ids, 3)}) is in the table ({abbreviate(corpus.ids, 3)})"
+            f"{_alike(known, given)}"
         )
     for what, lone in (
         ("features of ids that are not in the table", [name for name in ids if name not in known]),
@@ -165,7 +166,7 @@ def _account_for(corpus: Corpus, ids: list[str], ledger: Ledger, console: Consol
     ):
         ledger.add(what, *lone)
         if lone:
-            console.warn(f"{what}: {len(lone)} ({some(lone)}){_alike(known - given, given - known)}")
+            console.warn(f"{what}: {len(lone)} ({abbreviate(lone)}){_alike(known - given, given - known)}")
 
 
 def _alike(known: set[str], given: set[str]) -> str:
@@ -210,7 +211,7 @@ def _store(
         done_now = fill(store, commit, console, f"import {modality}")
     failed = list(store.errors())
     if failed:
-        console.warn(f"{modality}: {len(failed)} rows are not finite in {array.dtype} ({some(failed)})")
+        console.warn(f"{modality}: {len(failed)} rows are not finite in {array.dtype} ({abbreviate(failed)})")
     counts = ", ".join(f"{count} {status}" for status, count in store.counts().items() if count)
     return f"{store.location}: {array.axes()}: {counts} ({done_now} of {spec.units} units done now)"
 

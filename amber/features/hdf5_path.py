@@ -12,7 +12,7 @@ from typing import Any
 
 import h5py
 
-from amber.errors import UserError, printable, some
+from amber.errors import UserError, abbreviate, printable
 
 LARGEST_RATIO = 2_000  # claimed size of an array to the file's: the best compression reaches about 1,000
 LARGEST_BLOCK = 1 << 30  # bytes of a chunk or a row, which are read at once
@@ -66,7 +66,7 @@ class Hdf5Path:
             there: list[str] = []
             file.visititems(lambda name, item: there.append(f"/{name}") if isinstance(item, h5py.Dataset) else None)
         what = "is a group" if isinstance(found, h5py.Group) else "is not there"
-        holds = f"the file holds {some(map(printable, there), 9) or 'nothing'}"
+        holds = f"the file holds {abbreviate(map(printable, there), 9) or 'nothing'}"
         raise UserError(f"{self.option} {self.file}: /{self.inner} {what}; {holds}")
 
 

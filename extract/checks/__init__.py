@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from amber.errors import some
+from amber.errors import abbreviate
 
 from .. import corpora
 from ..corpora import Loaded, Source
@@ -38,7 +38,7 @@ class Report:
         release = f", release {self.release}" if self.release else ""
         lines = [f"{self.dataset}{release}: {self.utterances} utterances"]
         for finding in self.findings:
-            ids = f" ({some(finding.ids, 3)})" if finding.ids else ""
+            ids = f" ({abbreviate(finding.ids, 3)})" if finding.ids else ""
             lines.append(f"{finding.level:5}  {finding.text}{ids}")
         lines += [f"note   {note}" for note in self.ledger["notes"]]
         return "\n".join(lines)

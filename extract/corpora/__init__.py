@@ -13,7 +13,7 @@ from typing import Any
 
 from amber.console import Console
 from amber.corpus import Corpus, Ledger
-from amber.errors import UserError, nearest, some
+from amber.errors import UserError, abbreviate, nearest
 
 SYNTHETIC = "SYNTHETIC.txt"  # beside a corpus that `amber corpus synth` wrote
 # By dataset, the module whose `load(source)` returns a `Loaded`.
@@ -61,7 +61,7 @@ class Source:
         if choices and value not in tuple(choices):  # a tuple: a value from YAML may be an unhashable list
             raise UserError(
                 f"corpus.options.{name}: unknown {value!r}{nearest(str(value), map(str, choices))}; "
-                f"known: {some(map(str, choices))}"
+                f"known: {abbreviate(map(str, choices))}"
             )
         return value
 
@@ -69,7 +69,7 @@ class Source:
         """Raise a UserError if there are options other than `known`."""
         for name in self.options:
             if name not in known:
-                listed = some(known, 9) or "none"
+                listed = abbreviate(known, 9) or "none"
                 raise UserError(
                     f"corpus.options: {self.dataset} has no option {name!r}{nearest(name, known)}; known: {listed}"
                 )
@@ -95,7 +95,7 @@ def load(source: Source) -> Loaded:
     """
     if source.dataset not in LOADERS:
         raise UserError(
-            f"unknown dataset {source.dataset!r}{nearest(source.dataset, LOADERS)}; known: {some(LOADERS, 9)}"
+            f"unknown dataset {source.dataset!r}{nearest(source.dataset, LOADERS)}; known: {abbreviate(LOADERS, 9)}"
         )
     module = importlib.import_module(LOADERS[source.dataset], __name__)
     loaded: Loaded = module.load(source)

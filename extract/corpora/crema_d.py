@@ -14,7 +14,7 @@ from pathlib import Path
 
 from amber.audio import is_lfs_stub
 from amber.corpus import Corpus, Ledger, Utterance, Vote
-from amber.errors import UserError, some
+from amber.errors import UserError, abbreviate
 
 from . import Loaded, Source
 from .reading import account, csv_records, home, sounds, whole
@@ -188,7 +188,7 @@ def _rows(path: Path, needed: Sequence[str], ledger: Ledger) -> Iterator[tuple[R
         header[0] = ""  # a copy in which the row names got a header
     missing = [name for name in ("", *needed) if name not in header]
     if missing:
-        raise UserError(f"{path}: lacks the column {some(name or '(unnamed: row names)' for name in missing)}")
+        raise UserError(f"{path}: lacks the column {abbreviate(name or '(unnamed: row names)' for name in missing)}")
     for number, cells in listed:
         if len(cells) == len(header):
             yield dict(zip(header, map(str.strip, cells), strict=True)), f"{path.name}:{number}"

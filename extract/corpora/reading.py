@@ -10,7 +10,7 @@ from pathlib import Path
 
 from amber.audio import LFS_MAX_BYTES, is_lfs_stub
 from amber.corpus import Ledger, Utterance
-from amber.errors import UserError, some
+from amber.errors import UserError, abbreviate
 
 _ESCAPED = re.compile("[\udc80-\udcff]")
 _WESTERN_FILES = "files with bytes that are not UTF-8 (read as Windows-1252)"
@@ -98,7 +98,7 @@ def home(root: Path, holds: Callable[[Path], bool], depth: int = 2) -> Path | No
         found = [folder for folder in level if holds(folder)]
         if len(found) > 1:
             raise UserError(
-                f"{root} holds {len(found)} copies: {some(p.name for p in found)}; give one of them as --root"
+                f"{root} holds {len(found)} copies: {abbreviate(p.name for p in found)}; give one of them as --root"
             )
         if found:
             return found[0]

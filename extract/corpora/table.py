@@ -19,7 +19,7 @@ from pathlib import Path
 
 from amber.corpus import Corpus, Ledger, Utterance
 from amber.corpus_table import COLUMNS
-from amber.errors import UserError, printable, some
+from amber.errors import UserError, abbreviate, printable
 from amber.names import fold, spellings
 
 from . import Loaded, Source, cells
@@ -44,7 +44,7 @@ def load(source: Source) -> Loaded:
         ledger.note(table.remark)
     if "id" not in columns.named or (needed and not {"audio", "text"} & columns.named.keys()):
         wanted = "the columns `id` and `audio` or `text`" if needed else "the column `id`"
-        raise UserError(f"{path}: needs {wanted}, found {some(table.header, 12)}")
+        raise UserError(f"{path}: needs {wanted}, found {abbreviate(table.header, 12)}")
     if not columns.counts and "votes" not in columns.named:
         raise UserError(f"{path}: has no votes; add a count column `vote_<label>` per label, or a `votes` column")
     if columns.truths and columns.counts and set(columns.truths.values()) != set(columns.counts.values()):
@@ -70,14 +70,16 @@ def find_table(root: Path) -> Path:
     """Return the table that `root` is; in a folder, the one named `table`, else the only one."""
     if not root.is_dir():
         if root.suffix.lower() not in SUFFIXES:
-            raise UserError(f"{root}: not a table that amber reads; known: {some(SUFFIXES)}")
+            raise UserError(f"{root}: not a table that amber reads; known: {abbreviate(SUFFIXES)}")
         if not root.is_file():
             raise UserError(f"{root}: not a file, but a pipe or a device")
         return root
     tables = [path for path in sorted(root.iterdir()) if path.suffix.lower() in SUFFIXES]
     tables = [path for path in tables if path.stem.lower() == "table"] or tables
     if len(tables) != 1:
-        raise UserError(f"{root}: expected one table in the folder, found {some(t.name for t in tables) or 'none'}")
+        raise UserError(
+            f"{root}: expected one table in the folder, found {abbreviate(t.name for t in tables) or 'none'}"
+        )
     return tables[0]
 
 
@@ -218,7 +220,7 @@ class _Found:
         ):
             for spelled in spellings(names).values():
                 if len(spelled) > 1:
-                    ledger.note(f"{what} that differ in spelling only, {some(map(repr, spelled))}: {how}")
+                    ledger.note(f"{what} that differ in spelling only, {abbreviate(map(repr, spelled))}: {how}")
 
 
 def _leads_out(audio: str) -> bool:

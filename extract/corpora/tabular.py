@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from amber import parquet
-from amber.errors import UserError, some
+from amber.errors import UserError, abbreviate
 from amber.names import fold
 
 from .cells import CellError, decoder
@@ -95,7 +95,7 @@ def open_table(path: Path) -> Table:
     else:
         table = _csv_table(path)
     if len(set(table.header)) < len(table.header):
-        raise UserError(f"{path}: a column name occurs twice: {some(table.header, 12)}")
+        raise UserError(f"{path}: a column name occurs twice: {abbreviate(table.header, 12)}")
     return table
 
 

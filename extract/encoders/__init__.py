@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from amber.arrays import Floats32, Mask
 from amber.corpus import Modality
-from amber.errors import UserError, nearest, some
+from amber.errors import UserError, abbreviate, nearest
 from amber.machine import Device
 
 GPU_BATCHES = 26  # times the batch of a CPU that a GPU takes
@@ -125,7 +125,7 @@ def find(name: str, modality: Modality, layers: str = "all", max_seconds: float 
 
 def built_in() -> str:
     """Return the names of the built-in encoders, for messages."""
-    return some(ENCODERS)
+    return abbreviate(ENCODERS)
 
 
 def choose_layers(asked: str, count: int, name: str) -> tuple[int, ...]:

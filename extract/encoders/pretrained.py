@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from amber.errors import UserError, some
+from amber.errors import UserError, abbreviate
 
 from . import built_in
 
@@ -63,7 +63,7 @@ class PretrainedModel:
         model, report = self._load(load, config=self.config, output_loading_info=True)
         missing = sorted(key for key in report["missing_keys"] if not key.startswith(HEADS))
         if missing:
-            raise UserError(f"{self.place}: its weights lack {some(missing, 3)}")
+            raise UserError(f"{self.place}: its weights lack {abbreviate(missing, 3)}")
         return model.eval().float()
 
     def _load(self, load: Callable[..., Any], **options: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from amber.audio import SAMPLE_RATE
 from amber.corpus import Modality
-from amber.errors import UserError, some
+from amber.errors import UserError, abbreviate
 from amber.machine import Device
 
 from . import Encoder, EncoderInfo, choose_layers
@@ -50,10 +50,12 @@ def info(name: str, modality: Modality, layers: str, max_seconds: float) -> Enco
     if kind not in SPEECH_TYPES + TEXT_TYPES:
         raise UserError(
             f"--{modality} {name}: models of type {kind} are not supported\n"
-            f"speech: {some(SPEECH_TYPES, 20)}; text: {some(TEXT_TYPES, 20)}"
+            f"speech: {abbreviate(SPEECH_TYPES, 20)}; text: {abbreviate(TEXT_TYPES, 20)}"
         )
     if modality == "speech" and kind not in SPEECH_TYPES:
-        raise UserError(f"--speech {name}: a {kind} model, not a speech model; supported: {some(SPEECH_TYPES, 20)}")
+        raise UserError(
+            f"--speech {name}: a {kind} model, not a speech model; supported: {abbreviate(SPEECH_TYPES, 20)}"
+        )
     numbers = choose_layers(layers, found.config.num_hidden_layers + 1, name)
     return _speech(found, numbers, max_seconds) if kind in SPEECH_TYPES else _text(found, numbers)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from amber.errors import UserError, nearest, some
+from amber.errors import UserError, abbreviate, nearest
 
 from .. import corpora
 from .writing import README
@@ -29,7 +29,7 @@ def run(layout: str, out: Path, size: int, seed: int) -> None:
 
     """
     if layout not in _WRITERS:
-        raise UserError(f"--layout: unknown {layout!r}{nearest(layout, _WRITERS)}; known: {some(_WRITERS, 9)}")
+        raise UserError(f"--layout: unknown {layout!r}{nearest(layout, _WRITERS)}; known: {abbreviate(_WRITERS, 9)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out}: exists already; name a new folder")
     out.mkdir(parents=True, exist_ok=True)

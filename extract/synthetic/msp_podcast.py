@@ -21,7 +21,7 @@ import soundfile
 import soxr
 
 from amber.audio import SAMPLE_RATE, Signal
-from amber.errors import UserError, nearest, some
+from amber.errors import UserError, abbreviate, nearest
 
 from ..corpora import demo
 from ..corpora.msp_release import CONSENSUS, NO_AGREEMENT
@@ -108,7 +108,7 @@ def write(out: Path, size: int = demo.SIZE, seed: int = 0, *, layout: str = "msp
 
     """
     if layout not in _STYLES:
-        raise UserError(f"unknown layout {layout!r}{nearest(layout, LAYOUTS)}; known: {some(LAYOUTS)}")
+        raise UserError(f"unknown layout {layout!r}{nearest(layout, LAYOUTS)}; known: {abbreviate(LAYOUTS)}")
     style, rng = _STYLES[layout], np.random.default_rng([seed, 1 << 33])
     corpus = demo.make(size + _TEST3, seed)
     turns = [_turn(index, spoken, style, rng) for index, spoken in enumerate(corpus[:size])]
