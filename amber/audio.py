@@ -1,7 +1,7 @@
-"""Opening audio files: only what is an audio file and as long as its header says, else an `AudioError` with the reason.
+"""Audio files, opened with checks: one that is not audio, or shorter than its header says, raises an `AudioError`.
 
-libsndfile shortens a file whose end is missing, as an interrupted copy leaves it, and says so in its log only. Here
-such a file is refused, as far as its format tells: an MP3 without a Xing header does not say how long it is.
+libsndfile reads a truncated file, such as an interrupted copy leaves behind, as a shorter one and mentions it in its
+log only. Here such a file is refused wherever the format records a length; an MP3 without a Xing header does not.
 """
 
 from __future__ import annotations
@@ -15,15 +15,20 @@ from pathlib import Path
 
 import soundfile
 
-RATES = (1_000, 768_000)  # Hz: what a header may claim
+from amber.arrays import Floats32
+
+Signal = Floats32  # (T,): mono samples from -1 to 1
+
+SAMPLE_RATE = 16_000  # Hz: of the speech models, the acoustic functionals and the synthetic voice
+RATES = (1_000, 768_000)  # Hz: least and most that a header may claim
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-_SLACK = 128  # bytes that a header may promise too much: some writers count the header itself
-_UNKNOWN_FRAMES = 1 << 62  # what libsndfile gives for a FLAC that does not say how long it is, and more
-_STREAMED = 0x7FFFF000  # and above, from zero or from 2^31: written where a length was not known yet
+_SLACK = 128  # bytes by which a header may exceed the data: some writers count the header itself
+_UNKNOWN_FRAMES = 1 << 62  # libsndfile's number of frames, or more, for a FLAC without a length
+_STREAMED = 0x7FFFF000  # lengths from here on, counted from 0 or from 2^31, stand for "unknown" in streamed files
 
 _LFS_HEAD = b"version https://git-lfs"
-LFS_MOST = 1024  # bytes; a Git LFS stub is about 130
-# The data chunk of WAV, AIFF, SVX, AU and W64 in libsndfile's log: what its header says, and what is there.
+LFS_MAX_BYTES = 1024  # bytes; a Git LFS stub is about 130
+# The data chunk of WAV, AIFF, SVX, AU and W64 in libsndfile's log: the length in its header, and the actual one.
 _SHORTENED = re.compile(r"^\s*(?:data|SSND|BODY|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _RF64 = re.compile(r"does not match value from 'ds64' chunk of (\d+)")
 _NIST = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
@@ -36,8 +41,8 @@ class AudioError(ValueError):
 
 def is_lfs_stub(path: Path) -> bool:
     """Return whether a file is the short text that Git LFS leaves where the content was not fetched."""
-    about = path.stat()
-    if about.st_size >= LFS_MOST or not stat.S_ISREG(about.st_mode):
+    info = path.stat()
+    if info.st_size >= LFS_MAX_BYTES or not stat.S_ISREG(info.st_mode):
         return False
     with path.open("rb") as file:
         return file.read(len(_LFS_HEAD)) == _LFS_HEAD
@@ -45,9 +50,9 @@ def is_lfs_stub(path: Path) -> bool:
 
 @contextmanager
 def opened(path: Path) -> Iterator[soundfile.SoundFile]:
-    """Open an audio file; whatever is wrong with it, then or while it is read, is an `AudioError`.
+    """Open an audio file. Whatever is wrong with it, now or while it is read, raises an `AudioError`.
 
-    libsndfile is given an open file: by a path it would look for `._name` beside it and take that for a part of it.
+    libsndfile gets an open file, not a path: given a path, it would read a macOS twin `._name` as a part of the file.
     """
     try:
         descriptor = _descriptor(path)
@@ -62,21 +67,34 @@ def opened(path: Path) -> Iterator[soundfile.SoundFile]:
         raise AudioError(f"can't be read: {error.strerror or error}") from None
 
 
-def seconds(path: Path) -> float:
-    """Return an audio file's length; AudioError if it can't be read."""
-    with opened(path) as file:
-        return float(file.frames / file.samplerate)
+def seconds(file: soundfile.SoundFile) -> float:
+    """Return the duration of an open audio file in seconds, by its header."""
+    return float(file.frames / file.samplerate)
+
+
+def duration(path: Path, start: float | None = None, end: float | None = None) -> float | None:
+    """Return the duration in seconds of (a span of) a recording, or None if the file can't be read.
+
+    `start` and `end` are seconds, None for the beginning and the end of the file, which is opened only for its end.
+    """
+    try:
+        if end is None:
+            with opened(path) as file:
+                end = seconds(file)
+    except AudioError:
+        return None
+    return end - (start or 0.0)
 
 
 def _descriptor(path: Path) -> int:
-    """Open a regular file; anything else, such as a pipe that nobody writes to, is not waited for."""
+    """Open a regular file without blocking; anything else, such as a pipe, raises an `AudioError`."""
     if "\0" in str(path):
         raise AudioError("no such file")
     descriptor = os.open(path, _FLAGS)
-    about, trouble = os.fstat(descriptor), ""
-    if not stat.S_ISREG(about.st_mode):
+    info, trouble = os.fstat(descriptor), ""
+    if not stat.S_ISREG(info.st_mode):
         trouble = "not a file, but a folder, a pipe or a device"
-    elif about.st_size < LFS_MOST and os.read(descriptor, len(_LFS_HEAD)) == _LFS_HEAD:
+    elif info.st_size < LFS_MAX_BYTES and os.read(descriptor, len(_LFS_HEAD)) == _LFS_HEAD:
         trouble = "a Git LFS stub, not audio: run `git lfs pull` in the corpus"
     if trouble:
         os.close(descriptor)
@@ -86,25 +104,25 @@ def _descriptor(path: Path) -> int:
 
 
 def _check(file: soundfile.SoundFile, path: Path) -> None:
-    """Refuse a header that claims what can't be, and a file that is shorter than its header says."""
+    """Refuse an impossible sample rate or length, and a file that is shorter than its header says."""
     if not RATES[0] <= file.samplerate <= RATES[1]:
         raise AudioError(f"its header claims {file.samplerate} Hz; {RATES[0]:,} to {RATES[1]:,} Hz are read")
     if file.frames >= _UNKNOWN_FRAMES:
         raise AudioError("its header does not say how long it is; convert it anew")
     announced = _announced(file, path)
     if announced > file.frames:
-        raise cut_short(file.frames / file.samplerate, announced / file.samplerate)
+        raise cut_short(seconds(file), announced / file.samplerate)
     if file.format == "OGG" and not _ogg_ends(path):
         raise AudioError("its end is missing: the last page of the Ogg stream is not there")
 
 
 def cut_short(found: float, announced: float) -> AudioError:
-    """Return the error of a file that holds `found` of the seconds that are `announced`."""
+    """Return the error of a file that holds `found` of the `announced` seconds."""
     return AudioError(f"holds {found:.2f} s of the {announced:.2f} s that its header says: its end is missing")
 
 
 def _announced(file: soundfile.SoundFile, path: Path) -> int:
-    """Return how many frames the header promises, where that can be told, else 0."""
+    """Return the number of frames in the header, or 0 where it is not known."""
     log = file.extra_info
     if shortened := _SHORTENED.search(log):
         promised, there = int(shortened[1]), int(shortened[2])
@@ -121,7 +139,7 @@ def _announced(file: soundfile.SoundFile, path: Path) -> int:
 
 
 def _ogg_ends(path: Path) -> bool:
-    """Return whether the last page of an Ogg file is whole and says that it is the last one."""
+    """Return whether the last page of an Ogg file is complete and marked as the last one."""
     with path.open("rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - _OGG_PAGE))
         tail = file.read()

@@ -19,7 +19,7 @@ from amber.cli_cache import app as cache_app
 from amber.cli_corpus import app as corpus_app
 from amber.console import Console, print_result
 from amber.errors import RunFailure, UserError
-from amber.machine import settle
+from amber.machine import set_thread_defaults
 
 if TYPE_CHECKING:
     from amber.config import Config
@@ -226,7 +226,7 @@ def evaluate(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong use or configuration, 130 interrupted."""
-    settle()
+    set_thread_defaults()
     for stream in (sys.stdout, sys.stderr):  # names of files may hold bytes that are not UTF-8
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

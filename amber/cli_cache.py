@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from amber.console import Console, print_result
-from amber.errors import UserError, some
+from amber.errors import UserError, abbreviate
 from amber.location import locate
 from amber.names import is_folder_name
 
@@ -39,7 +39,7 @@ def ls(features: Features = CACHE, as_json: Json = False) -> None:
 
 @app.command()
 def verify(context: typer.Context, features: Features = CACHE, dataset: Name = None, as_json: Json = False) -> None:
-    """Read everything and name what is damaged; exit code 1 if something is. `amber extract` repairs it."""
+    """Read everything and list what is damaged; exit code 1 if anything is. `amber extract` repairs it."""
     from amber.features import catalog
     from amber.features.verify import verify as run
 
@@ -50,7 +50,7 @@ def verify(context: typer.Context, features: Features = CACHE, dataset: Name = N
                 {
                     "sets": verdict.sets,
                     "units": verdict.units,
-                    "findings": [vars(f) for f in verdict.findings],
+                    "findings": [vars(f) for f in verdict.faults],
                     "remarks": [vars(f) for f in verdict.remarks],
                 },
                 indent=1,
@@ -58,13 +58,11 @@ def verify(context: typer.Context, features: Features = CACHE, dataset: Name = N
             )
         )
     else:
-        lines = [f"{f.where}: {f.what}" for f in verdict.findings]
+        lines = [f"{f.where}: {f.what}" for f in verdict.faults]
         lines += [f"note: {f.where}: {f.what}" for f in verdict.remarks]
-        total = (
-            f"{verdict.sets} feature sets, {verdict.units} committed units: {len(verdict.findings) or 'no'} findings"
-        )
+        total = f"{verdict.sets} feature sets, {verdict.units} committed units: {len(verdict.faults) or 'no'} findings"
         print_result("\n".join([*lines, total]))
-    if verdict.findings:
+    if verdict.faults:
         raise typer.Exit(1)
 
 
@@ -73,11 +71,11 @@ def gc(
     context: typer.Context,
     features: Features = CACHE,
     pipelines: Annotated[
-        list[Path] | None, typer.Option("--pipeline", help="Keep what this names; may be given several times.")
+        list[Path] | None, typer.Option("--pipeline", help="Keep what this pipeline names; may be given several times.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
 ) -> None:
-    """Delete feature sets that no pipeline names; without --pipeline, those of other utterances than the present."""
+    """Delete feature sets that no pipeline names; without --pipeline, those of outdated utterances."""
     from amber.config import load
     from amber.features import catalog
 
@@ -87,9 +85,9 @@ def gc(
     for dataset in datasets:
         for entry in dataset.entries:
             if entry.state == "unreadable" or (entry.state == "stale" and not dataset.corpus):
-                console.warn(f"{entry.path}: left alone: {entry.trouble if dataset.corpus else dataset.trouble}")
+                console.warn(f"{entry.path}: kept: {entry.trouble if dataset.corpus else dataset.trouble}")
             elif entry.may_be_in_work():
-                console.warn(f"{entry.path}: left alone: it is being written, or was until a short while ago")
+                console.warn(f"{entry.path}: kept: it is being written, or was within the last hour")
     if not found:
         print_result(f"{features}: nothing to delete")
         return
@@ -108,16 +106,16 @@ def export(
     features: Features = CACHE,
     dataset: Name = None,
     layer: Annotated[str, typer.Option("--layer", help="last, mean, a layer's number, or all.")] = "last",
-    speech: Annotated[str | None, typer.Option("--speech", help="Which set, where there are several.")] = None,
-    text: Annotated[str | None, typer.Option("--text", help="Which set, where there are several.")] = None,
+    speech: Annotated[str | None, typer.Option("--speech", help="Which set, if there are several.")] = None,
+    text: Annotated[str | None, typer.Option("--text", help="Which set, if there are several.")] = None,
 ) -> None:
     """Write a dataset's features to HDF5: /ids, /speech and /text."""
-    from amber.features import catalog, hdf5
+    from amber.features import catalog, hdf5_export
 
     chosen = catalog.choose(locate(features), dataset)
     stores = [catalog.find_set(chosen, "speech", speech), catalog.find_set(chosen, "text", text)]
     assert chosen.corpus  # noqa: S101 (`choose` sees to it)
-    written = hdf5.export(to, chosen.corpus, [s for s in stores if s], layer, context.obj.console)
+    written = hdf5_export.export(to, chosen.corpus, [s for s in stores if s], layer, context.obj.console)
     print_result(f"{to}: {', '.join(f'/{name} {shape}' for name, shape in written.items())}")
 
 
@@ -129,23 +127,24 @@ def import_(
     speech: Annotated[str | None, typer.Option("--speech", metavar="FILE:/PATH", help="(N, D) or (N, L, D).")] = None,
     text: Annotated[str | None, typer.Option("--text", metavar="FILE:/PATH", help="(N, D) or (N, L, D).")] = None,
     ids: Annotated[
-        str | None, typer.Option("--ids", metavar="FILE:/PATH", help="Ids of the rows; the table's order where absent.")
+        str | None,
+        typer.Option("--ids", metavar="FILE:/PATH", help="Ids of the rows; without it, rows are in the table's order."),
     ] = None,
     features: Features = CACHE,
 ) -> None:
     """Build a dataset from a table and arrays in HDF5; audio need not be there."""
     from amber.corpus import MODALITIES
     from amber.extract.corpora import Source, load
-    from amber.features.hdf5 import Place
     from amber.features.hdf5_import import import_ as run
+    from amber.features.hdf5_path import Hdf5Path
 
     if not is_folder_name(dataset):
         raise UserError(f"--dataset: {dataset!r} can't be the name of a folder in the cache")
     if not table.exists():
         raise UserError(f"--table {table}: no such file")
     asked = zip(MODALITIES, (speech, text), strict=True)
-    places = {modality: Place.parse(f"--{modality}", place) for modality, place in asked if place}
-    ids_place = Place.parse("--ids", ids) if ids else None
+    places = {modality: Hdf5Path.parse(f"--{modality}", place) for modality, place in asked if place}
+    ids_place = Hdf5Path.parse("--ids", ids) if ids else None
     folder = locate(features) / dataset
     loaded = load(Source("table", dataset, folder, table, {"inputs": "optional"}))
     lines = run(loaded.corpus, loaded.ledger, places, ids_place, folder, context.obj.console)
@@ -167,7 +166,7 @@ def _described(entry: Entry) -> list[str]:
     if not entry.store:
         return [f"{head}  {entry.state}: {entry.trouble}"]
     spec, committed = entry.store.spec, entry.store.committed()
-    layers = some(map(str, spec.layers), 30)
+    layers = abbreviate(map(str, spec.layers), 30)
     counts = ", ".join(f"{n} {what}" for what, n in entry.counts().items() if n)
     units = f"{committed.sum()} of {len(committed)} units{'' if committed.all() else ' (not complete)'}"
     return [
@@ -184,7 +183,7 @@ def _reason(entry: Entry) -> str:
 
 def _agreed(sets: int, size: int, console: Console) -> bool:
     if not sys.stdin.isatty():
-        console.warn("nothing deleted: there is no terminal to ask on; say --yes")
+        console.warn("nothing deleted: there is no terminal to ask on; give --yes")
         return False
     return typer.confirm(f"Delete {sets} feature sets, {_size(size)}?", err=True)
 

@@ -20,11 +20,11 @@ Option = Annotated[list[str] | None, typer.Option("--option", metavar="KEY=VALUE
 @app.command()
 def check(
     dataset: Annotated[str, typer.Option("--dataset", help="iemocap, msp-podcast, crema-d, table.")],
-    root: Annotated[Path | None, typer.Option("--root", help="Where the corpus lies.")] = None,
+    root: Annotated[Path | None, typer.Option("--root", help="The folder of the corpus.")] = None,
     options: Option = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Check a corpus against what is known of it; exit code 1 if something fatal is found."""
+    """Check a corpus against what is known of it; exit code 1 if a finding is fatal."""
     from amber.extract import checks
     from amber.extract.corpora import Source
 
@@ -40,12 +40,12 @@ def synth(
     layout: Annotated[str, typer.Option("--layout", help="iemocap, msp-podcast[-1.6|-2.0] or crema-d.")],
     out: Annotated[Path, typer.Option("--out", help="A new folder.")],
     size: Annotated[int, typer.Option("--size", min=1, help="Utterances.")] = 600,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, another corpus.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random generator.")] = 0,
 ) -> None:
     """Write the demo corpus in the exact layout of a licensed one, its quirks included."""
-    from amber.extract import layouts
+    from amber.extract import synthetic
 
-    layouts.run(layout, out, size, seed)
+    synthetic.run(layout, out, size, seed)
     dataset = "msp-podcast" if layout.startswith("msp-podcast") else layout
     print_result(f"{out}: synthetic; try `amber corpus check --dataset {dataset} --root {out}`")
 

@@ -1,6 +1,6 @@
-"""What a command says while it works: progress on a terminal, plain lines elsewhere, nothing when quiet.
+"""Progress and remarks of a command: a bar on a terminal, plain lines elsewhere, nothing when quiet.
 
-Everything here goes to standard error, so that standard output holds results alone.
+They go to standard error, results alone to standard output.
 """
 
 from __future__ import annotations
@@ -24,13 +24,17 @@ class Advance(Protocol):
         """Report progress."""
 
 
+def ignore(n: int = 1, note: str = "") -> None:
+    """Ignore progress: an `Advance` that shows nothing."""
+
+
 class Console:
-    """Where a command's progress and remarks go.
+    """Shows a command's progress and remarks.
 
     Parameters
     ----------
     quiet
-        Say nothing but warnings and errors.
+        Show nothing but warnings and errors.
 
     """
 
@@ -49,9 +53,9 @@ class Console:
 
     @contextmanager
     def progress(self, label: str, total: int, done: int = 0) -> Iterator[Advance]:
-        """Show `total` steps, of which `done` are behind us already, until the context ends."""
+        """Show progress in `total` steps, of which `done` were done before, until the context ends."""
         if self.quiet:
-            yield lambda n=1, note="": None
+            yield ignore
         elif self._rich.is_terminal:
             with self._bar(label, total, done) as advance:
                 yield advance

@@ -1,7 +1,7 @@
-"""Small YAML documents of a user's: read so that nothing in them is overwritten, unbounded or no text.
+"""Small YAML documents of users, read with checks.
 
-A key given twice is a mistake rather than a silent overwrite. Depth and size have ceilings, aliases counted at what
-they stand for, because what reads the document further would follow them.
+A key that is given twice is a mistake instead of a silent overwrite. Depth and size are limited, with aliases counted
+in full, because later readers follow them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import yaml
 DEEPEST = 40  # levels
 LARGEST = 1 << 20  # characters
 MOST_VALUES = 100_000
-LONGEST_NUMBER = 1024  # bits: what a float can come to
+LONGEST_NUMBER = 1024  # bits, as for a float
 
 
 class DocumentError(ValueError):
@@ -26,7 +26,7 @@ def parse(text: str) -> Any:
     Raises
     ------
     DocumentError
-        If it is not valid, holds what is no text, or is beyond the ceilings.
+        If it is not valid, contains invalid text, or exceeds a limit.
 
     """
     if len(text) > LARGEST:
@@ -39,7 +39,7 @@ def parse(text: str) -> Any:
     except yaml.reader.ReaderError as error:
         raise DocumentError(f"not valid YAML: {error.reason}") from None
     except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError, LookupError, AttributeError) as error:
-        # Values that look like dates or numbers and are none, such as 2024-13-45.
+        # Values that look like dates or numbers but are not, such as 2024-13-45.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DocumentError(f"not valid YAML: {reason[:160]}") from None
     _measure(data, 1, {}, set())
@@ -68,7 +68,10 @@ class _Loader(yaml.SafeLoader):
 
 
 def _measure(value: Any, level: int, sizes: dict[int, int], above: set[int]) -> int:
-    """Return how many values a document has, aliases at what they stand for; refuse what is beyond the ceilings."""
+    """Return the number of values in a document, aliases counted in full; DocumentError if it exceeds a limit.
+
+    `sizes` are the known sizes of containers by identity, `above` the identities of those that contain `value`.
+    """
     if isinstance(value, str):
         if "\0" in value:
             raise DocumentError("a text holds a NUL character")
@@ -78,7 +81,7 @@ def _measure(value: Any, level: int, sizes: dict[int, int], above: set[int]) -> 
             raise DocumentError(f"a text that is not UTF-8: {value[:60]!r}") from None
         return 1
     if isinstance(value, int) and value.bit_length() > LONGEST_NUMBER:
-        raise DocumentError("a number beyond all measure")
+        raise DocumentError(f"a number of over {LONGEST_NUMBER:,} bits")
     if not isinstance(value, dict | list | tuple | set):
         return 1
     if id(value) in above or level > DEEPEST:

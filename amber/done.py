@@ -1,6 +1,6 @@
-"""What vouches for a finished run: the file `DONE`, with the run's key and the digest of each of its files.
+"""The file `DONE` of a finished run: the run's key and the digest of each of its files.
 
-It is sealed (`amber/seal.py`) and written last. Versions before schema 2 wrote the key alone.
+It is sealed (`amber/seal.py`) and written last. Versions before schema 2 wrote only the key.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OLD = re.compile(rb"[0-9a-f]{16}\n?")
 class Done:
     """A run's key, and the digests of its files by path within its folder.
 
-    `vouched` is false of runs of earlier versions, whose digests are of the files as they are now.
+    `vouched` is false for runs of earlier versions, whose digests were not recorded but computed just now.
     """
 
     key: str
@@ -36,22 +36,22 @@ class Done:
         return hashlib.sha256(json.dumps([self.key, self.files], sort_keys=True).encode()).hexdigest()
 
     def faults(self, folder: Path) -> list[str]:
-        """Say what of a run's folder is not as it was finished: paths, and whether each is missing or was changed."""
+        """Return which files of a run's folder are missing, were changed or can't be read, one message each."""
         return [fault for name, digest in self.files.items() if (fault := _fault(folder, name, digest))]
 
 
 def write(folder: Path, key: str) -> None:
-    """Vouch for everything in a folder, as the run with this key."""
+    """Record everything in a folder as the finished run with this key."""
     (folder / FILE).write_bytes(seal.dump({"schema": SCHEMA_VERSION, "key": key, "files": _digests(folder)}))
 
 
 def read(folder: Path) -> Done:
-    """Read what vouches for a run.
+    """Read the record of a finished run.
 
     Raises
     ------
     UserError
-        If that is damaged itself, or another version wrote it.
+        If it is damaged, or another version wrote it.
 
     """
     content = (folder / FILE).read_bytes()
@@ -59,7 +59,7 @@ def read(folder: Path) -> Done:
         return Done(content.decode().strip(), _digests(folder), vouched=False)
     data = seal.load(content)
     if data is None:
-        raise UserError(f"{folder / FILE}: damaged: it is not what was written; train the run again with `amber train`")
+        raise UserError(f"{folder / FILE}: damaged; train the run again with `amber train`")
     if data.get("schema") != SCHEMA_VERSION:
         raise UserError(f"{folder / FILE}: written by another version of amber; train the run again with `amber train`")
     return Done(data["key"], data["files"])

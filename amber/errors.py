@@ -23,7 +23,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def some(names: Iterable[str], most: int = 5) -> str:
+def abbreviate(names: Iterable[str], most: int = 5) -> str:
     """Join up to `most` names with commas and say how many more there are."""
     listed = list(names)
     more = len(listed) - most

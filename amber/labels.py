@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from amber.arrays import Floats
 from amber.config import LabelOptions
 from amber.corpus import Corpus, Votes
-from amber.errors import UserError, nearest, some
+from amber.errors import UserError, abbreviate, nearest
 from amber.names import fold, spellings
 
 Y = TypeVar("Y", bound=Any)  # an array or a tensor: torch is not imported here
@@ -133,7 +133,9 @@ class LabelSpace:
             raise UserError("labels.classes: there is a class `other` already; with `other: keep` name it differently")
         names = (*classes, OTHER) if other == "keep" else tuple(classes)
         if len(names) < 2:
-            raise UserError(f"labels.classes: an experiment needs at least two classes, found {some(names) or 'none'}")
+            raise UserError(
+                f"labels.classes: an experiment needs at least two classes, found {abbreviate(names) or 'none'}"
+            )
         resolved = options.model_copy(update={"classes": classes, "other": other, "subset": subset})
         return cls(resolved, names)
 
@@ -184,9 +186,9 @@ class LabelSpace:
             f"fewer than {max(1, self.options.min_votes)} raters in the classes": int(np.sum(subset & ~enough)),
         }
         if not keep.any():
-            found = some(sorted(set(votes.names)), 8)
+            found = abbreviate(sorted(set(votes.names)), 8)
             raise UserError(
-                f"labels: no utterance of {corpus.name} is left with classes {some(self.classes, 9)}\n"
+                f"labels: no utterance of {corpus.name} is left with classes {abbreviate(self.classes, 9)}\n"
                 f"the votes say: {found or 'nothing'}; set labels.classes or labels.subset"
             )
         rows = np.flatnonzero(keep)
@@ -283,7 +285,9 @@ def _classes(options: LabelOptions, corpus: Corpus) -> tuple[dict[str, list[str]
     preset = options.preset or DATASET_PRESETS.get(corpus.name)
     if preset:
         if preset not in PRESETS:
-            raise UserError(f"labels.preset: unknown {preset!r}{nearest(preset, PRESETS)}; known: {some(PRESETS, 9)}")
+            raise UserError(
+                f"labels.preset: unknown {preset!r}{nearest(preset, PRESETS)}; known: {abbreviate(PRESETS, 9)}"
+            )
         base = PRESETS[preset]
         return base.classes or {}, base
     spelled = spellings(name.strip() for name in corpus.classes or sorted(corpus.votes().names, key=str.lower))

@@ -1,4 +1,4 @@
-"""Places of a cache: a folder on this machine, or one on object storage (`s3://bucket/cache`), as a path either way."""
+"""Locations of a cache: a local folder, or one on object storage (`s3://bucket/cache`), as a path either way."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def locate(where: str | Path) -> Path:
     try:
         upath: Any = importlib.import_module("upath")
         path = upath.UPath(str(where))
-        path.exists()  # so that a mistake is found now, and not in the midst of the work
+        path.exists()  # so that a mistake is found before the work begins
     except ImportError as error:
         raise UserError(f"{where}: {error}; pip install '.[s3]'") from None
     except Exception as error:
-        # Every kind of storage raises its own: no credentials, no such host, a kind that is not known.
+        # Every kind of storage raises its own exceptions: no credentials, no such host, an unknown kind.
         raise UserError(f"{where}: can't be reached: {error}") from error
     return cast(Path, path)
 
@@ -43,13 +43,13 @@ def is_local(path: Path) -> bool:
 
 @contextmanager
 def reaching(path: Path) -> Iterator[None]:
-    """Make one failure of what a storage elsewhere raises while it is read or written, such as when it goes away."""
+    """Turn exceptions of remote storage, such as a lost connection, into a `RunFailure`."""
     try:
         yield
     except (UserError, RunFailure):
         raise
     except Exception as error:
-        # Every kind of storage raises its own.
+        # Every kind of storage raises its own exceptions.
         if is_local(path):
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
@@ -59,12 +59,12 @@ def reaching(path: Path) -> Iterator[None]:
 
 
 def absolute(path: Path) -> Path:
-    """Return a path that means the same in every folder and process."""
+    """Return a path that is independent of the current folder."""
     return path.resolve() if is_local(path) else path
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder and all that is in it."""
+    """Remove a folder with its content."""
     if is_local(path):
         shutil.rmtree(path)
     else:
@@ -72,7 +72,7 @@ def remove_folder(path: Path) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that readers see the old one or the new one, never a part."""
+    """Write a file in one step: readers see the old one or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not is_local(path):  # an object appears whole
         path.write_bytes(content)

@@ -1,7 +1,7 @@
-"""A lock on what one command at a time may write, with the name of whoever holds it.
+"""A lock on files that only one command at a time may write, with the name of its holder.
 
-The system lets go of it when its process ends, however that ends: there are no stale locks. It is for local disks;
-on object storage, writers are kept apart by what they write (see `amber/features/layout.py`).
+The system releases it when its process ends, however that ends, so there are no stale locks. It is for local disks; on
+object storage, concurrent writers write the same bytes (see `amber/features/layout.py`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ PREFIX = ".lock"
 
 @contextmanager
 def held(folder: Path, name: str, wanted_for: str, instead: str) -> Iterator[None]:
-    """Hold the lock `name` of a folder; `wanted_for` says what for, `instead` what to do while another holds it.
+    """Hold the lock `name` of a folder.
+
+    For the error message, `wanted_for` says what the holder does and `instead` what to do meanwhile.
 
     Raises
     ------
@@ -54,7 +56,7 @@ def held(folder: Path, name: str, wanted_for: str, instead: str) -> Iterator[Non
 
 
 def is_held(folder: Path, name: str) -> bool:
-    """Return whether some process holds a lock."""
+    """Return whether a process holds the lock `name` of a folder."""
     path = _path(folder, name)
     if not is_local(folder) or not path.exists():
         return False

@@ -17,22 +17,22 @@ _RECORDED = ("torch", "transformers", "numpy", "scipy", "scikit-learn", "zarr", 
 
 @dataclass(frozen=True)
 class Device:
-    """A torch device, the arithmetic to use on it, and why these were chosen."""
+    """A torch device, the precision of arithmetic on it, and why these were chosen."""
 
     name: str
     precision: Precision
     reason: str
 
 
-def settle() -> None:
-    """Set what libraries read from the environment when they are first used, where the user has not."""
-    # Threads that wait awake for long starve one another on a shared machine, and ones that sleep at once wake late
-    # (docs/LOG.md).
+def set_thread_defaults() -> None:
+    """Set defaults of threads and caches in the environment, before libraries read them; the user's values stay."""
+    # On a shared machine, threads that spin for long while they wait slow one another down; threads that sleep at once
+    # wake late (docs/LOG.md).
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "passive"
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    # Batches hardly ever have a shape twice: what oneDNN, and torch for it, keep of shapes that were is memory for
-    # nothing, and by default without a bound that a run would reach.
+    # Batches rarely have the same shape twice, so the per-shape caches of oneDNN and torch only take memory. By default
+    # their bounds are larger than a run needs.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     os.environ.setdefault("LRU_CACHE_CAPACITY", "16")
 
@@ -43,14 +43,14 @@ def choose(device: str, precision: str = "fp32") -> Device:
     Raises
     ------
     UserError
-        If the device is asked for by name but not there.
+        If the device can't be used, or not with the precision.
 
     """
     import torch  # late, so that commands which need no tensors start at once
 
     if device == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        reason = "the GPU that is here" if name != "cpu" else "no GPU is here"
+        reason = "a GPU was found" if name != "cpu" else "no GPU was found"
     else:
         name, reason = device, "as asked"
         try:

@@ -1,4 +1,4 @@
-"""Names as people write them: which ones are the same, and which can be a folder's."""
+"""Names as people write them: which ones are equal, and which can name a folder."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def fold(name: str) -> str:
-    """Return what names that differ only in case, outer blanks or the encoding of their letters have in common.
+    """Return the common form of names that differ only in case, outer blanks or the encoding of their letters.
 
-    `é` is one character in some files and `e` with an accent in others, such as those that a Mac wrote.
+    `é` is one character in some files and `e` with a combining accent in others, such as those written on a Mac.
     """
     return unicodedata.normalize("NFC", name.strip().lower())
 
@@ -24,5 +24,5 @@ def spellings(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def is_folder_name(name: str) -> bool:
-    """Return whether a name is a folder's, directly inside another: no path, not hidden, of printable characters."""
+    """Return whether a name can be that of a folder inside another: no path, not hidden, only printable characters."""
     return bool(name) and Path(name).name == name and not name.startswith(".") and name.isprintable()

@@ -1,7 +1,7 @@
-"""Reading Parquet files, ours and strangers': one file, held in Arrow's own memory, and checked before it is used.
+"""Reading Parquet files: a whole file is read into Arrow's own memory and checked before it is used.
 
-Arrow's threads may outlive the interpreter: were they to read from a file of Python's, the process could abort while
-it ends. A path would be enough for that, but what it leads to may change while it is read, and not every place has one.
+Arrow's threads may outlive the interpreter; if they read from a Python file object, the process could abort at exit.
+Arrow could open a path itself, but the file may change while it is read, and remote files have no local path.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from amber.errors import UserError
 
 @contextmanager
 def opened(path: Path, content: bytes | None = None) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file; whatever is wrong with it, then or while it is read, is a `UserError`.
+    """Open a Parquet file. Whatever is wrong with it, now or while it is read, raises a `UserError`.
 
-    `content` are its bytes, where they have been read before.
+    `content` are its bytes, if they were read before.
     """
     try:
         content = path.read_bytes() if content is None else content
@@ -30,18 +30,18 @@ def opened(path: Path, content: bytes | None = None) -> Iterator[pq.ParquetFile]
         yield pq.ParquetFile(pa.BufferReader(buffer), page_checksum_verification=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    # What Arrow raises for damaged files is of many kinds; strings that are not UTF-8 come up when they are used.
+    # Arrow raises many kinds of exceptions for damaged files; strings that are not UTF-8 raise when they are used.
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError, LookupError, TypeError) as error:
         raise UserError(f"{path}: can't be read as Parquet: {_reason(error)}") from None
 
 
 def read(path: Path, content: bytes | None = None) -> pa.Table:
-    """Read a Parquet file whole; `content` are its bytes, where they have been read before.
+    """Read a whole Parquet file; `content` are its bytes, if they were read before.
 
     Raises
     ------
     UserError
-        If it can't be read, or holds what its schema does not allow.
+        If it can't be read, or violates its schema.
 
     """
     with opened(path, content) as file:

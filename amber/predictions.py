@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from amber import parquet
 from amber.arrays import Floats
-from amber.errors import UserError, some
+from amber.errors import UserError, abbreviate
 from amber.labels import distribution
 
 FILE = "predictions.parquet"
@@ -135,11 +135,13 @@ def read(path: Path) -> Predictions:
     needed = [*_KEYS, "weight", *(f"{prefix}_{c}" for prefix in ("n", "p") for c in classes)]
     missing = [name for name in needed if name not in table.column_names]
     if missing:
-        raise UserError(f"{path}: not a predictions file, it lacks {some(missing)}")
+        raise UserError(f"{path}: not a predictions file, it lacks {abbreviate(missing)}")
     truths = [name for name in table.column_names if name.startswith("truth_")]
     odd = [name for name in (*needed, *truths) if not _as_written(table, name)]
     if odd or (truths and truths != [f"truth_{c}" for c in classes]):
-        raise UserError(f"{path}: damaged, or not a predictions file: not as it is written: {some(odd or truths)}")
+        raise UserError(
+            f"{path}: damaged, or not a predictions file: not as it is written: {abbreviate(odd or truths)}"
+        )
 
     def matrix(prefix: str) -> Floats:
         return np.column_stack([table[f"{prefix}_{c}"].to_numpy() for c in classes])

@@ -1,7 +1,7 @@
-"""Digests: of files, and of a file within itself, so that whoever reads it knows that it is as it was written.
+"""Digests of files, and of a file within itself, which shows to every reader that the file is unchanged.
 
-A file that carries its own digest holds `BLANK` while it is made, once and as the last of its kind, and in its place
-the SHA-256 of the whole when it is written. The place has always the same length, so any format will do.
+Content that is to carry its own digest is made with `BLANK` in it, as the last mark of this form. `seal` replaces it by
+the SHA-256 of the content. Both have the same length, so this works in any format.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Any
 
 MARK = "sha256:"
 BLANK = MARK + "0" * 64
-KEY = "digest"  # where a JSON object has it
+KEY = "digest"  # of a JSON object
 _SEALED = re.compile(MARK.encode() + b"[0-9a-f]{64}")
 
 
 def seal(content: bytes) -> bytes:
-    """Return the content with its digest in the place of `BLANK`."""
+    """Return the content with its digest in place of `BLANK`."""
     place = content.rindex(BLANK.encode())
     return _with(content, place, MARK + hashlib.sha256(content).hexdigest())
 
 
 def is_whole(content: bytes) -> bool | None:
-    """Return whether content that was sealed is as it was written; None if it carries no digest."""
+    """Return whether sealed content is unchanged; None if it carries no digest."""
     every = list(_SEALED.finditer(content))
     if not every:
         return None
@@ -40,7 +40,7 @@ def dump(data: Mapping[str, Any]) -> bytes:
 
 
 def load(content: bytes) -> dict[str, Any] | None:
-    """Return the object in JSON that carries its digest; None where it is not as it was written."""
+    """Return the object of sealed JSON; None if it was changed or carries no digest."""
     if not is_whole(content):
         return None
     data = json.loads(content)

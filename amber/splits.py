@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from amber.config import SplitOptions
 from amber.corpus import Corpus
-from amber.errors import UserError, nearest, some
+from amber.errors import UserError, abbreviate, nearest
 
 Rows = NDArray[np.int64]
 Keys = list[str | None]
@@ -171,7 +171,8 @@ def _named_parts(values: Keys, column: str) -> Keys:
     if unknown:
         named = sorted(map(repr, known.keys() - set(unknown)))
         raise UserError(
-            f"splits: column {column!r} has {some(map(repr, unknown))} beside {some(named) or 'no other value'}\n"
+            f"splits: column {column!r} has {abbreviate(map(repr, unknown))} "
+            f"beside {abbreviate(named) or 'no other value'}\n"
             "parts are called train, dev (valid, validation, devel) and test; folds must have other names"
         )
     return [known[value] if value else None for value in values]
@@ -191,7 +192,7 @@ def _rotate(keys: Keys, what: str) -> list[Fold]:
     """Fold k tests the k-th key; dev is the next key, cyclic; train is the rest. Rows without a key only train."""
     order = sorted({key for key in keys if key is not None}, key=_natural)
     if len(order) < 3:
-        found = some(order) or "none"
+        found = abbreviate(order) or "none"
         raise UserError(f"splits: train, dev and test need at least 3 different values of {what}, found {found}")
     return [_fold(k + 1, order[k], keys, {order[(k + 1) % len(order)]}, {order[k]}) for k in range(len(order))]
 
@@ -204,7 +205,7 @@ def _fold(number: int, name: str, keys: Keys, dev: set[str], test: set[str]) -> 
 def _official(split: Keys, test: str) -> Fold:
     parts = {"test1": {"test1"}, "test2": {"test2"}, "both": {"test1", "test2"}}
     if test not in parts:
-        raise UserError(f"corpus.options.test: unknown {test!r}{nearest(test, parts)}; known: {some(parts)}")
+        raise UserError(f"corpus.options.test: unknown {test!r}{nearest(test, parts)}; known: {abbreviate(parts)}")
     keys: Keys = [s or None for s in split]
     if not any(keys):
         raise UserError("splits.scheme: official, but the corpus has no partition of its own; choose another scheme")
@@ -248,7 +249,7 @@ def _actor_range(speaker: str | None) -> str | None:
 def _by_column(corpus: Corpus, column: str) -> list[Fold]:
     if column not in corpus.columns():
         near = nearest(column, corpus.columns())
-        raise UserError(f"splits.column: no column {column!r}{near}; the corpus has {some(corpus.columns(), 20)}")
+        raise UserError(f"splits.column: no column {column!r}{near}; the corpus has {abbreviate(corpus.columns(), 20)}")
     values: Keys = [str(v) if v is not None else None for v in corpus.column(column)]
     if not any(part_of(v) or _key(v) in EITHER for v in values if v):
         return _rotate(values, column)
@@ -262,7 +263,8 @@ def _check_speakers(fold: Fold, speakers: Sequence[str | None], refuse_unknown: 
         both = sorted(s for s in of[a] & of[b] if s is not None)
         if both:
             raise UserError(
-                f"splits: fold {fold.number} ({fold.name}): {len(both)} speakers are in {a} and in {b}: {some(both)}\n"
+                f"splits: fold {fold.number} ({fold.name}): {len(both)} speakers are in {a} and in {b}: "
+                f"{abbreviate(both)}\n"
                 "choose a scheme that keeps speakers apart, such as speaker-folds"
             )
     if refuse_unknown and None in of["dev"] | of["test"]:

@@ -1,7 +1,7 @@
 """Extraction with a wav2vec2-base-sized model (random weights): `python benchmarks/extract.py [--size N] [--bf16]`.
 
-Prints two ratios of one run: the whole stage's wall time over the time spent in the model's forward pass, and the loop
-that people write (one utterance at a time through `AutoModel`, one `.npy` each) over the stage. Durations are those of
+Prints two ratios of one run: the whole stage's wall time over the time spent in the model's forward pass, and the usual
+loop (one utterance at a time through `AutoModel`, one `.npy` each) over the stage. Durations are those of
 MSP-Podcast: 1.9 to 12 s, 5.7 s on average.
 """
 
@@ -21,14 +21,13 @@ import soundfile
 import torch
 from transformers import AutoFeatureExtractor, AutoModel, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
+from amber.audio import SAMPLE_RATE
 from amber.config import load
 from amber.console import Console
 from amber.extract import stage
 from amber.extract.encoders import speech
 from amber.features.store import feature_sets
-from amber.machine import settle
-
-RATE = 16_000
+from amber.machine import set_thread_defaults
 
 
 def durations(size: int) -> np.ndarray:
@@ -40,14 +39,14 @@ def corpus(folder: Path, size: int) -> list[Path]:
     rng = np.random.default_rng(1)
     paths = [folder / f"u{i}.wav" for i in range(size)]
     for path, seconds in zip(paths, durations(size), strict=True):
-        soundfile.write(path, rng.normal(size=int(seconds * RATE)) * 0.1, RATE)
+        soundfile.write(path, rng.normal(size=int(seconds * SAMPLE_RATE)) * 0.1, SAMPLE_RATE)
     rows = "".join(f"{path.stem},{path.name},s,1\n" for path in paths)
     (folder / "table.csv").write_text("id,audio,speaker,vote_x\n" + rows)
     return paths
 
 
 def timed_forward() -> list[float]:
-    """Have the encoder note the duration of each of its forward passes."""
+    """Make the encoder record the duration of each of its forward passes."""
     spent: list[float] = []
     whole = speech.hidden_states
 
@@ -81,7 +80,7 @@ def timed_stage(overrides: list[str]) -> tuple[float, float, float]:
 
 
 def timed_loop(model_folder: Path, paths: list[Path], out: Path) -> float:
-    """Return the seconds of the loop that people write."""
+    """Return the seconds of the usual loop."""
     started = time.perf_counter()
     model, extractor = (
         AutoModel.from_pretrained(model_folder, trust_remote_code=False).eval(),
@@ -117,7 +116,7 @@ def main() -> None:
         overrides = ["corpus.dataset=table", f"corpus.root={folder}", f"features.cache={folder / 'cache'}"]
         overrides += [f"features.speech={folder / 'model'}", f"features.precision={precision}"]
         loop = alone(timed_loop, folder / "model", paths, folder)
-        settle()  # as the command line does, before torch is loaded
+        set_thread_defaults()  # as the command line does, before torch is loaded
         ours, forward, peak = alone(timed_stage, overrides)
         model = sum(file.stat().st_size for file in (folder / "model").glob("*.safetensors")) / 1e9
         cosine = agreement(folder / "cache", folder)

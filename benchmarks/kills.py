@@ -1,10 +1,10 @@
-"""Kills of two that write the same, again and again: extraction on a disk, training, extraction on a bucket.
+"""Repeated kills of two processes that write the same: extraction on a disk, training, extraction on a bucket.
 
     python benchmarks/kills.py [--kills 200] [--seed 0]
 
-Two processes start the same command at once and are killed at random, a third of the kills on each ground, until the
-number is reached; then the command runs to its end. Of each ground a line: kills that landed, how often a process was
-refused because the other one was at work, files that differ from those of a run that nobody disturbed, and messages
+Two processes start the same command at once and are killed at random, a third of the kills in each scenario, until the
+number is reached; then the command runs to its end. One line per scenario: kills, how often a process was
+refused because the other one was at work, files that differ from those of an undisturbed run, and messages
 that advise to delete. Exit code 1 if there is one of the last two. The bucket is moto's, and is left out where moto is
 not installed.
 """
@@ -41,8 +41,8 @@ Files = dict[str, str]
 
 
 @dataclass
-class Ground:
-    """Something that two processes do at once: the work, what it leaves behind, how to undo some of it."""
+class Scenario:
+    """Work that two processes do at once: a command, the files that it writes, and how to undo some of it."""
 
     name: str
     work: Callable[[Config], object]
@@ -51,12 +51,12 @@ class Ground:
     undo: Callable[[random.Random], None]
     clean: Files
     longest: float  # seconds until a kill
-    landed: int = 0
+    kills: int = 0
     said: list[str] = field(default_factory=list)
 
 
 def attempt(work: Callable[[Config], object], config: Config, log: Path) -> None:
-    """Do the work in a process of its own, and keep what it complains of."""
+    """Do the work in a process of its own and log its errors."""
     try:
         work(config)
     except (UserError, RunFailure) as error:
@@ -74,28 +74,28 @@ def train(config: Config) -> object:
     return training.run(config, "demo", QUIET)
 
 
-def kill(ground: Ground, kills: int, rng: random.Random, folder: Path) -> None:
-    """Kill pairs of processes until so many kills have landed, then let one come to its end."""
+def kill(scenario: Scenario, kills: int, rng: random.Random, folder: Path) -> None:
+    """Kill pairs of processes until there were that many kills, then run one to its end."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["amber.extract.stage", "amber.train.stage", "amber.extract.encoders.speech"])
-    log = folder / f"{ground.name.replace(' ', '-')}.log"
-    while ground.landed < kills:
-        pair = [context.Process(target=attempt, args=(ground.work, ground.config, log)) for _ in range(2)]
+    log = folder / f"{scenario.name.replace(' ', '-')}.log"
+    while scenario.kills < kills:
+        pair = [context.Process(target=attempt, args=(scenario.work, scenario.config, log)) for _ in range(2)]
         for process in pair:
             process.start()
         ended = 0
         for process in pair:
-            process.join(rng.uniform(0, ground.longest))
+            process.join(rng.uniform(0, scenario.longest))
             if process.exitcode is None and process.pid:
                 os.kill(process.pid, signal.SIGKILL)
-                ground.landed += 1
+                scenario.kills += 1
             else:
                 ended += 1
             process.join()
         if ended == 2:
-            ground.undo(rng)
-    ground.work(ground.config)
-    ground.said = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+            scenario.undo(rng)
+    scenario.work(scenario.config)
+    scenario.said = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
 
 
 def table(folder: Path) -> Path:
@@ -132,14 +132,14 @@ def take_back(cache: str, rng: random.Random) -> None:
             store.take_back(rng.sample(range(store.spec.units), store.spec.units // 2))
 
 
-def grounds(folder: Path, bucket: str | None) -> Iterator[Ground]:
-    """Yield the grounds, each with what an undisturbed run leaves."""
+def scenarios(folder: Path, bucket: str | None) -> Iterator[Scenario]:
+    """Yield the scenarios, each with what an undisturbed run leaves."""
     path = table(folder)
     whole = str(folder / "whole")
     extract(of_texts(path, whole))
     clean = digests(whole)
     disk = str(folder / "disk")
-    yield Ground(
+    yield Scenario(
         "two writers", extract, of_texts(path, disk), lambda: digests(disk), lambda r: take_back(disk, r), clean, 3.0
     )
     features = str(folder / "features")
@@ -156,7 +156,7 @@ def grounds(folder: Path, bucket: str | None) -> Iterator[Ground]:
     def lose(rng: random.Random) -> None:
         shutil.rmtree(folder / "runs" / "demo" / rng.choice(["ce", "soft", "amber2"]))
 
-    yield Ground(
+    yield Scenario(
         "two trainers",
         train,
         runs("runs"),
@@ -167,7 +167,7 @@ def grounds(folder: Path, bucket: str | None) -> Iterator[Ground]:
     )
     if bucket:
         config = of_texts(path, bucket)
-        yield Ground("a bucket", extract, config, lambda: digests(bucket), lambda r: take_back(bucket, r), clean, 6.0)
+        yield Scenario("a bucket", extract, config, lambda: digests(bucket), lambda r: take_back(bucket, r), clean, 6.0)
 
 
 def _below(folder: Path, name: str) -> Files:
@@ -208,21 +208,21 @@ def main() -> None:
     asked = parser.parse_args()
     bad, rng = 0, random.Random(asked.seed)
     with tempfile.TemporaryDirectory() as place, bucket() as there:
-        for ground in grounds(Path(place), there):
+        for scenario in scenarios(Path(place), there):
             started = time.monotonic()
-            kill(ground, -(-asked.kills // (3 if there else 2)), rng, Path(place))
-            found = ground.files()
-            other = sum(found.get(name) != ground.clean.get(name) for name in found.keys() | ground.clean.keys())
-            advice = sum("delete" in line for line in ground.said)
-            refused = sum("is at work there" in line for line in ground.said)
+            kill(scenario, -(-asked.kills // (3 if there else 2)), rng, Path(place))
+            found = scenario.files()
+            other = sum(found.get(name) != scenario.clean.get(name) for name in found.keys() | scenario.clean.keys())
+            advice = sum("delete" in line for line in scenario.said)
+            refused = sum("is at work there" in line for line in scenario.said)
             bad += other + advice
             print(
-                f"{ground.name:14} {ground.landed:4} kills, {refused} refused, {len(ground.said) - refused} other "
-                f"messages; {other} of {len(ground.clean)} files differ, {advice} pieces of advice to delete, "
+                f"{scenario.name:14} {scenario.kills:4} kills, {refused} refused, {len(scenario.said) - refused} other "
+                f"messages; {other} of {len(scenario.clean)} files differ, {advice} pieces of advice to delete, "
                 f"{time.monotonic() - started:.0f} s",
                 flush=True,
             )
-            for line in sorted({line for line in ground.said if "is at work there" not in line})[:5]:
+            for line in sorted({line for line in scenario.said if "is at work there" not in line})[:5]:
                 print(f"    {line[:200]}")
     sys.exit(1 if bad else 0)
 

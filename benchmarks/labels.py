@@ -1,4 +1,4 @@
-"""How long it takes, and how much memory, to load the labels of a corpus of MSP-Podcast 2.0's size.
+"""Time and memory of loading the labels of a corpus of MSP-Podcast 2.0's size.
 
 Writes synthetic label files in that release's dialect (264,705 turns, 1.5 million rater rows, no audio) into a
 temporary folder; then times loading them, choosing the utterances of `msp-8` and counting their votes.
@@ -25,7 +25,7 @@ from amber.extract.corpora import Source, msp_podcast
 from amber.labels import LabelSpace
 
 SIZE = 264_705
-RATERS = 5.67  # mean of an utterance
+RATERS = 5.67  # per utterance, on average
 BAR_SECONDS, BAR_GIB = 20.0, 2.0
 NAMES = ("Neutral", "Happy", "Sad", "Angry", "Surprise", "Contempt", "Disgust", "Fear", "Other", "Other-puzzled, tired")
 SHARES = (0.36, 0.24, 0.08, 0.09, 0.07, 0.05, 0.04, 0.02, 0.03, 0.02)

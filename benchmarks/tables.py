@@ -1,4 +1,4 @@
-"""How long it takes, and how much memory, to load a table of a million rows.
+"""Time and memory of loading a table of a million rows.
 
 Writes a synthetic table with three named raters per utterance as CSV, JSON Lines and Parquet into a temporary folder,
 then loads each in a process of its own: seconds and peak memory per format. Exit code 1 if one takes over 60 s or 1 GB.

@@ -19,7 +19,7 @@ from amber import done
 from amber import predictions as contract
 from amber.arrays import Floats
 from amber.console import Advance
-from amber.errors import UserError, some
+from amber.errors import UserError, abbreviate
 from amber.labels import distribution
 from amber.predictions import STUDENT, Predictions
 
@@ -169,13 +169,13 @@ def find_runs(folder: Path) -> list[FoundRun]:
     damaged = [what for _, faults in checked for what in faults]
     if damaged:
         raise UserError(
-            f"{folder}: {len(damaged)} files of finished runs are not what was written: {some(damaged, 3)}\n"
+            f"{folder}: {len(damaged)} files of finished runs are not what was written: {abbreviate(damaged, 3)}\n"
             "put them back, or train these runs again: the same `amber train` does them, and only them"
         )
     found = [_found(folder, path.parent, sealed) for path, (sealed, _) in zip(paths, checked, strict=True) if sealed]
     if not found:
         near = sorted(path.parents[2].name for path in folder.parent.glob(f"*/*/fold*-seed*/{done.FILE}"))
-        hint = f"; there are {some(dict.fromkeys(near))}" if near else ""
+        hint = f"; there are {abbreviate(dict.fromkeys(near))}" if near else ""
         raise UserError(f"--runs {folder}: no finished runs there{hint}")
     for run in found:
         for name in differences(run, found[0]):
@@ -324,7 +324,7 @@ class _Table:
                 short.append(f"{where} ({int(count.sum())} of {len(self.row)})")
         if short:
             raise UserError(
-                f"{name}: not the same test utterances in every variant and seed: {some(short)}\n"
+                f"{name}: not the same test utterances in every variant and seed: {abbreviate(short)}\n"
                 "finish the missing folds with `amber train`, or move the incomplete runs away"
             )
 

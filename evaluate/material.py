@@ -64,16 +64,8 @@ def find(experiment: Experiment, corpus: Corpus | None) -> Material:
         span[place] = (start, end)
         if file is not None and corpus.root and file.is_file():
             audio[place] = file.absolute()
-            seconds[place] = _seconds(file, start, end)
+            found = sound.duration(file, start, end)
+            seconds[place] = np.nan if found is None else found  # unreadable: unknown
         elif start is not None and end is not None:
             seconds[place] = end - start
     return Material(text, audio, span, seconds)
-
-
-def _seconds(file: Path, start: float | None, end: float | None) -> float:
-    if end is not None:
-        return end - (start or 0.0)
-    try:
-        return sound.seconds(file) - (start or 0.0)
-    except sound.AudioError:  # what can't be read has no known duration, as documented
-        return float("nan")

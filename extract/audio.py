@@ -1,4 +1,4 @@
-"""Audio files as the encoders want them: mono float32 at the encoder's rate, or a reason why not."""
+"""Recordings for the encoders: mono float32 at the encoder's rate, or an `AudioError` with the reason."""
 
 from __future__ import annotations
 
@@ -9,21 +9,16 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
-from numpy.typing import NDArray
 
-from amber.audio import AudioError, cut_short, opened, seconds
-
-__all__ = ["LONGEST", "SHORTEST", "AudioError", "Signal", "hours", "length", "read"]
-
-Signal = NDArray[np.float32]
+from amber.audio import AudioError, Signal, cut_short, duration, opened, seconds
 
 SHORTEST = 0.025  # seconds: one analysis window
 LONGEST = 4 * 3600.0  # seconds of one utterance
-LONG = 1 << 24  # samples, all channels together: what is longer is decoded block by block
-BLOCK = 1 << 21  # samples, likewise
-_TOLERANCE = 0.05  # seconds by which a span may reach over the end, and a lossy file fall short of its header
-_LAST_BIT = 2.0**-14  # from lowest to highest sample: the last bit of 16, which holds no speech
-_CANCELLED = 0.05  # of the channels' level; what is left of a voice and its inverse is less
+LONG = 1 << 24  # samples of all channels together: longer spans are decoded block by block
+BLOCK = 1 << 21  # samples of all channels together
+_TOLERANCE = 0.05  # seconds by which a span may exceed the file, or a lossy file fall short of its header
+_LAST_BIT = 2.0**-14  # range of samples that differ in the last of 16 bits only, which holds no speech
+_CANCELLED = 0.05  # of the channels' level: the mean of a signal and its inverse is below
 
 
 def read(path: Path, rate: int, start: float | None = None, end: float | None = None) -> Signal:
@@ -61,7 +56,7 @@ def read(path: Path, rate: int, start: float | None = None, end: float | None = 
 
 
 def length(path: Path, rate: int, start: float | None = None, end: float | None = None) -> int:
-    """Return how many samples `read` will come to, by the file's header: close enough to plan with.
+    """Return about how many samples `read` returns, by the file's header.
 
     Raises
     ------
@@ -76,23 +71,19 @@ def length(path: Path, rate: int, start: float | None = None, end: float | None 
 
 def hours(root: str, paths: Sequence[str], sample: int = 200) -> float | None:
     """Estimate the total duration of audio files, in hours, from an even sample of them; None if none is readable."""
-    found = []
-    for path in paths[:: max(1, len(paths) // sample)]:
-        try:
-            found.append(seconds(Path(root, path)))
-        except AudioError:
-            continue
-    return float(np.mean(found)) * len(paths) / 3600 if found else None
+    found = [duration(Path(root, path)) for path in paths[:: max(1, len(paths) // sample)]]
+    known = [seconds for seconds in found if seconds is not None]
+    return float(np.mean(known)) * len(paths) / 3600 if known else None
 
 
 def _span(file: soundfile.SoundFile, start: float | None, end: float | None) -> tuple[int, int]:
-    """Return the first and the last frame (exclusive) of a span in seconds."""
-    whole = file.frames / file.samplerate
+    """Return the first and the last frame (exclusive) of a span in seconds; AudioError if it is not in the file."""
+    whole = seconds(file)
     if not file.frames:
         raise AudioError("holds no samples")
     begin, stop = start or 0.0, whole if end is None else end
     said = f"the span {begin:g} to {f'{end:g} s' if end is not None else 'the end'} is not within its {whole:.2f} s"
-    if not (0 <= begin < stop <= whole + 1):  # before it is counted in frames: seconds may be beyond all measure
+    if not (0 <= begin < stop <= whole + 1):  # before it is converted to frames: the seconds may be huge
         raise AudioError(said)
     first = round(begin * file.samplerate)
     last = round(stop * file.samplerate) if end is not None else file.frames
@@ -100,13 +91,13 @@ def _span(file: soundfile.SoundFile, start: float | None, end: float | None) -> 
         raise AudioError(said)
     if last - first > LONGEST * file.samplerate:
         raise AudioError(
-            f"{(last - first) / file.samplerate / 3600:.1f} h in one utterance; {LONGEST / 3600:g} h are the most"
+            f"{(last - first) / file.samplerate / 3600:.1f} h in one utterance; {LONGEST / 3600:g} h is the maximum"
         )
     return first, last
 
 
 def _mono(file: soundfile.SoundFile, count: int) -> Iterator[Signal]:
-    """Yield the next `count` frames in blocks, channels averaged, (T,) each; refuse what holds no speech."""
+    """Yield the next `count` frames in blocks (T,), channels averaged; AudioError if they can hold no speech."""
     left, highest, lowest = count, -np.inf, np.inf
     block = count if count * file.channels <= LONG else max(1, BLOCK // file.channels)
     energy, mixed = 0.0, 0.0  # of the channels on average, and of their mean
@@ -132,13 +123,13 @@ def _mono(file: soundfile.SoundFile, count: int) -> Iterator[Signal]:
 
 
 def _resampled(blocks: Iterator[Signal], count: int, found: int, rate: int) -> Signal:
-    """Return blocks that hold `count` samples in all as one signal at another rate; few blocks are all in memory."""
+    """Return blocks (T,) of `count` samples in all as one signal (T,), resampled from `found` Hz to `rate` Hz."""
     first = next(blocks, np.zeros(0, dtype=np.float32))
     if len(first) == count:
-        next(blocks, None)  # what is wrong with the whole is said at the end
+        next(blocks, None)  # errors in the whole are raised at its end
         return np.ascontiguousarray(first if found == rate else soxr.resample(first, found, rate), dtype=np.float32)
     stream = soxr.ResampleStream(found, rate, 1, dtype="float32") if found != rate else None
-    signal = np.empty(count * rate // found + rate, dtype=np.float32)  # memory is taken as it is filled
+    signal = np.empty(count * rate // found + rate, dtype=np.float32)  # memory is used only as it is filled
     filled = 0
     block: Signal | None = first
     while block is not None:

@@ -1,14 +1,15 @@
-"""Batches of similar length, filled to a budget, so that little of a batch is padding."""
+"""Batches of items of similar length, filled to a budget, with little padding."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+
+from amber.arrays import Integers
 
 
-def batches(lengths: Sequence[int], budget: int, padding: float = 0.05) -> list[NDArray[np.int64]]:
+def batches(lengths: Sequence[int], budget: int, padding: float = 0.05) -> list[Integers]:
     """Group items, longest first, so that items x longest item stays within a budget.
 
     Parameters
@@ -16,9 +17,9 @@ def batches(lengths: Sequence[int], budget: int, padding: float = 0.05) -> list[
     lengths
         Length of each item (samples or tokens).
     budget
-        Most that a batch may come to, padding included. An item above it gets a batch of its own.
+        Largest size of a batch, padding included. A longer item gets a batch of its own.
     padding
-        Most of a batch that may be padding, as a share of it; 1 for any.
+        Largest share of a batch that may be padding; 1 for any.
 
     Returns
     -------
@@ -28,7 +29,7 @@ def batches(lengths: Sequence[int], budget: int, padding: float = 0.05) -> list[
     """
     order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable").tolist()
     found: list[list[int]] = []
-    held = 0  # what the last batch holds, without padding
+    held = 0  # length of the last batch without padding
     for index in order:
         size = lengths[found[-1][0]] * (len(found[-1]) + 1) if found else 0
         if found and size <= budget and held + lengths[index] >= (1 - padding) * size:

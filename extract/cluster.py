@@ -1,4 +1,4 @@
-"""Units spread over the processes of a Dask cluster: a unit is a task, and a lost worker's units are done again."""
+"""Extraction on a Dask cluster: every unit is a task, and the units of a lost worker are done again."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+from amber.console import Advance, ignore
 from amber.errors import RunFailure, UserError
 from amber.features.store import FeatureStore
 from amber.location import absolute, locate
 from amber.machine import Device
 
-from .engine import UNITS_AT_ONCE, Engine, Recipe, Tick
+from .engine import UNITS_AT_ONCE, EncoderReference, Engine
 from .inputs import Input
 
-RETRIES = 2  # of a unit that raises: by then it is not the worker's fault
-PATIENCE = "5s"  # to find a scheduler that is running
+RETRIES = 2  # of a unit that raises, in case the worker was at fault
+PATIENCE = "5s"  # to reach a running scheduler
 
 dask: Any = importlib.import_module("distributed")
 comm: Any = importlib.import_module("distributed.comm")
 
 
-def on_cluster(
+def run_on_cluster(
     workers: int | None,
     scheduler: str | None,
-    recipe: Recipe,
+    reference: EncoderReference,
     store: FeatureStore,
     units: Mapping[int, Sequence[Input | None]],
-    tick: Tick,
+    advance: Advance,
 ) -> Generator[int, None, None]:
-    """Do units on `workers` local processes or on a running `scheduler`; yield each one's number of failures.
+    """Do units on `workers` local processes or on a running `scheduler`; yield the number of failures of each.
 
     Raises
     ------
@@ -49,31 +50,31 @@ def on_cluster(
         sizes = {}
         tasks, where = dask.as_completed([]), str(absolute(store.location))
         for number, inputs in units.items():
-            task = client.submit(_do, recipe, where, number, inputs, pure=False, retries=RETRIES)
+            task = client.submit(_do, reference, where, number, inputs, pure=False, retries=RETRIES)
             sizes[task.key] = len(inputs)
             tasks.add(task)
         for task in tasks:
             try:
                 failed: int = task.result()
             except dask.KilledWorker as error:
-                raise RunFailure(f"a unit lost its worker again and again: {error}") from None
+                raise RunFailure(f"a unit lost its worker several times: {error}") from None
             except (CancelledError, comm.CommClosedError) as error:
                 raise RunFailure(
-                    f"the scheduler went away, or gave the work up ({type(error).__name__})\n"
+                    f"the scheduler stopped or cancelled the work ({type(error).__name__})\n"
                     "what is done is kept; the same command goes on from there"
                 ) from None
-            tick(sizes[task.key])
+            advance(sizes[task.key])
             yield failed
 
 
 @contextmanager
 def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
-    for name in ("distributed", "distributed.client"):  # what goes wrong with a scheduler is said once, by us
+    for name in ("distributed", "distributed.client"):  # amber reports what goes wrong, once
         logging.getLogger(name).setLevel(logging.ERROR if scheduler is None else logging.CRITICAL)
     with ExitStack() as stack:
         if scheduler is None:
             assert workers is not None  # noqa: S101 (one of the two is given)
-            # Processes are told their threads before they import torch.
+            # The number of threads must be set before a process imports torch.
             threads = str(max(1, (os.cpu_count() or 1) // workers))
             cluster = stack.enter_context(
                 dask.LocalCluster(
@@ -92,23 +93,23 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
         yield client
 
 
-def _do(recipe: Recipe, location: str, number: int, inputs: Sequence[Input | None]) -> int:
-    return _engine(recipe, location).do(number, inputs, lambda _: None)
+def _do(reference: EncoderReference, location: str, number: int, inputs: Sequence[Input | None]) -> int:
+    return _engine(reference, location).do(number, inputs, ignore)
 
 
 @lru_cache(maxsize=1)
-def _engine(recipe: Recipe, location: str) -> Engine:
-    """Return this worker process's one engine; RunFailure if the worker has another revision of the encoder."""
-    card, store = recipe.card(), FeatureStore.open(locate(location))
-    if card.revision != store.spec.revision:
+def _engine(reference: EncoderReference, location: str) -> Engine:
+    """Return this worker process's engine; RunFailure if the worker has another revision of the encoder."""
+    info, store = reference.find(), FeatureStore.open(locate(location))
+    if info.revision != store.spec.revision:
         raise RunFailure(
-            f"{recipe.encoder}: revision {card.revision} is here, {store.spec.revision} is being extracted"
+            f"{reference.encoder}: revision {info.revision} on this worker, {store.spec.revision} in the feature set"
         )
-    return Engine(card, _own_device(recipe.device), store)
+    return Engine(info, _own_device(reference.device), store)
 
 
 def _own_device(device: Device) -> Device:
-    """Return the worker's device: where several GPUs are on a machine, each of its workers has its own."""
+    """Return the worker's device; on a machine with several GPUs each worker gets its own."""
     name = dask.get_worker().name
     if device.name != "cuda" or not isinstance(name, int):
         return device

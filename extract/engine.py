@@ -1,16 +1,17 @@
-"""An encoder at work in one process: units are read, encoded and written, each step of one beside another's.
+"""An encoder in one process: units are read, encoded and written, so that these steps of different units overlap.
 
-The same engine serves `amber extract` on one machine and every worker of a cluster.
+`amber extract` on one machine and every worker of a cluster use the same engine.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
 
+from amber.console import Advance
 from amber.corpus import Modality
 from amber.errors import RunFailure
 from amber.features.store import FeatureStore
@@ -18,19 +19,17 @@ from amber.features.unit import Status
 from amber.machine import Device
 
 from . import encoders
-from .encoders import Card
+from .encoders import EncoderInfo
 from .inputs import Input
-from .units import Batch, Draft
+from .units import Batch, UnitBuilder
 
 READERS = 4  # threads that decode and resample audio
-UNITS_AT_ONCE = 2  # one is encoded while another is written, and the next one's first batches are read
-
-Tick = Callable[[int], object]  # told of utterances as they are done
+UNITS_AT_ONCE = 2  # one is encoded while the other is written or its first batches are read
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How to come by an encoder in another process: what `encoders.find` is asked, and the device."""
+class EncoderReference:
+    """What another process needs to find an encoder: the arguments of `encoders.find`, and the device."""
 
     encoder: str
     modality: Modality
@@ -38,58 +37,65 @@ class Recipe:
     max_seconds: float
     device: Device
 
-    def card(self) -> Card:
-        """Find the encoder; UserError if it can't be had."""
+    def find(self) -> EncoderInfo:
+        """Find the encoder; UserError if there is none."""
         return encoders.find(self.encoder, self.modality, self.layers, self.max_seconds)
 
 
 class Engine:
-    """Does the units of a feature set; several threads may ask it to at once."""
+    """Encodes and writes the units of a feature set; safe to use from several threads."""
 
-    def __init__(self, card: Card, device: Device, store: FeatureStore) -> None:
-        self._card, self._device, self._store = card, device, store
+    def __init__(self, info: EncoderInfo, device: Device, store: FeatureStore) -> None:
+        self._info, self._device, self._store = info, device, store
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
-        # One unit at a time and always in one thread, loading included: torch keeps threads and memory for each thread
-        # that calls it, and with more of them than cores they no longer wait for one another awake.
+        # A single thread loads and runs the encoder: torch keeps threads and memory for each thread that calls it, and
+        # with more of them than cores they wait for one another asleep.
         self._encoding = ThreadPoolExecutor(1, thread_name_prefix="encoder")
-        self._encoder = self._encoding.submit(card.load, device).result()
+        self._encoder = self._encoding.submit(info.load, device).result()
         self._stopped = threading.Event()
 
-    def do(self, number: int, inputs: Sequence[Input | None], tick: Tick) -> int:
+    def do(self, number: int, inputs: Sequence[Input | None], advance: Advance) -> int:
         """Read, encode and commit one unit; return how many of its utterances failed."""
-        draft = Draft(inputs, self._store.spec)
-        plan = draft.plan(self._card.budget_on(self._device), self._card.padding)
-        reading = draft.reading(plan, self._readers)
-        self._encoding.submit(self._encode, draft, plan, reading, tick).result()
-        unit = draft.unit()
+        builder = UnitBuilder(inputs, self._store.spec)
+        plan = builder.plan(self._info.budget_on(self._device), self._info.padding)
+        reading = builder.reading(plan, self._readers)
+        self._encoding.submit(self._encode, builder, plan, reading, advance).result()
+        unit = builder.unit()
         self._store.commit(number, unit)
         return int((unit.status == Status.FAILED).sum())
 
-    def _encode(self, draft: Draft, plan: Sequence[Batch], reading: Iterator[list[Any]], tick: Tick) -> None:
+    def _encode(
+        self, builder: UnitBuilder, plan: Sequence[Batch], reading: Iterator[list[Any]], advance: Advance
+    ) -> None:
+        """Encode the batches of a plan, each as it is read."""
         for batch, items in zip(plan, reading, strict=True):
             if self._stopped.is_set():
                 raise RunFailure("stopped")
-            draft.encode(batch, items, self._encoder)
-            tick(len(batch))
-        tick(draft.size - sum(map(len, plan)))  # here, too: progress is counted by one thread
+            builder.encode(batch, items, self._encoder)
+            advance(len(batch))
+        advance(builder.size - sum(map(len, plan)))  # in this thread, too: the progress bar is not thread-safe
 
     def close(self) -> None:
-        """Let no further batch be encoded, and the threads go."""
+        """Stop before the next batch and end the threads."""
         self._stopped.set()
         self._encoding.shutdown(cancel_futures=True)
         self._readers.shutdown(cancel_futures=True)
 
 
-def here(
-    card: Card, device: Device, store: FeatureStore, units: Mapping[int, Sequence[Input | None]], tick: Tick
+def run_locally(
+    info: EncoderInfo,
+    device: Device,
+    store: FeatureStore,
+    units: Mapping[int, Sequence[Input | None]],
+    advance: Advance,
 ) -> Generator[int, None, None]:
-    """Do units in this process; yield how many utterances failed in each, as they are committed.
+    """Do units in this process; yield the number of failed utterances of each one as it is committed.
 
-    What is left undone when the caller stops asking stays undone.
+    If the caller closes the generator, the remaining units are not done.
     """
-    engine = Engine(card, device, store)
+    engine = Engine(info, device, store)
     with ThreadPoolExecutor(UNITS_AT_ONCE) as executor:
-        futures = [executor.submit(engine.do, number, inputs, tick) for number, inputs in units.items()]
+        futures = [executor.submit(engine.do, number, inputs, advance) for number, inputs in units.items()]
         try:
             for future in as_completed(futures):
                 yield future.result()

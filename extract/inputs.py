@@ -1,4 +1,4 @@
-"""What an encoder is given of each utterance: a recording or a transcript, described before it is read."""
+"""The inputs of an encoder: the recording or the transcript of each utterance, read only when it is needed."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from amber.audio import Signal
 from amber.corpus import Corpus
 
 from . import audio
-from .encoders import Card
+from .encoders import EncoderInfo
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A span of an audio file, at a sample rate in Hz; `start` and `end` in seconds, None for the file's own."""
+    """A span of an audio file, read at `rate` Hz; `start` and `end` are seconds, None for the file's own."""
 
     path: Path
     rate: int
@@ -22,11 +23,11 @@ class Recording:
     end: float | None
 
     def length(self) -> int:
-        """Return about how many samples there are; AudioError if that can't be told."""
+        """Return about how many samples there are; AudioError if the file can't be read."""
         return audio.length(self.path, self.rate, self.start, self.end)
 
-    def read(self) -> audio.Signal:
-        """Return the samples, float32 (T,); AudioError if they can't be had."""
+    def read(self) -> Signal:
+        """Return the samples, float32 (T,); AudioError if the file can't be read."""
         return audio.read(self.path, self.rate, self.start, self.end)
 
 
@@ -48,10 +49,10 @@ class Transcript:
 Input = Recording | Transcript
 
 
-def inputs(corpus: Corpus, card: Card) -> Sequence[Input | None]:
-    """Return what an encoder is given of each utterance, in corpus order; None where the corpus has nothing."""
-    if card.modality == "text":
+def inputs(corpus: Corpus, info: EncoderInfo) -> Sequence[Input | None]:
+    """Return the input of each utterance, in corpus order; None where the corpus has none."""
+    if info.modality == "text":
         return [Transcript(text) if text is not None else None for text in corpus.column("text")]
-    root, rate = Path(corpus.root), card.sample_rate or 0
+    root, rate = Path(corpus.root), info.sample_rate or 0
     spans = zip(corpus.column("audio"), corpus.column("start"), corpus.column("end"), strict=True)
     return [Recording(root / path, rate, start, end) if path else None for path, start, end in spans]

@@ -15,20 +15,20 @@ import numpy as np
 
 from amber import corpus as contract
 from amber.config import Config
-from amber.console import Console
+from amber.console import Advance, Console
 from amber.corpus import MODALITIES, Corpus, Modality
-from amber.errors import RunFailure, UserError, some
+from amber.errors import RunFailure, UserError, abbreviate
 from amber.features import recordings
+from amber.features.fill import fill
 from amber.features.spec import FeatureSpec
 from amber.features.store import FeatureStore, writing
-from amber.features.unit import Status
 from amber.location import locate, reaching
 from amber.machine import Device, choose
 from amber.names import is_folder_name
 
-from . import audio, corpora, engine
-from .encoders import Card
-from .engine import Recipe, Tick
+from . import audio, corpora, engine, replaced
+from .encoders import EncoderInfo
+from .engine import EncoderReference
 from .inputs import Input, inputs
 
 
@@ -55,21 +55,22 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Work:
-    """One modality's part of the extraction, found out before anything is encoded."""
+    """One modality's part of the extraction, determined before anything is encoded."""
 
-    card: Card
-    recipe: Recipe
+    info: EncoderInfo
+    reference: EncoderReference
     spec: FeatureSpec
+    max_failures: float  # share of the utterances
 
     @property
     def device(self) -> Device:
-        """Return where the encoder is to run."""
-        return self.recipe.device
+        """Return the device of the encoder."""
+        return self.reference.device
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Which processes do the work: this one, `workers` of a local cluster, or those of a running `scheduler`."""
+    """Where the work is done: in this process, by `workers` of a local cluster, or on a running `scheduler`."""
 
     workers: int | None = None
     scheduler: str | None = None
@@ -92,18 +93,19 @@ def load_corpus(config: Config) -> corpora.Loaded:
 
 
 def survey(config: Config, corpus: Corpus) -> list[Work]:
-    """Find encoders, device and spec for each modality that the corpus has."""
+    """Find encoder, device and spec for each modality of the corpus."""
     work = []
     for modality in MODALITIES:
         if not any(value is not None for value in corpus.column("audio" if modality == "speech" else "text")):
             continue
         name = config.features.speech if modality == "speech" else config.features.text
         device = choose(config.features.device, config.features.precision)
-        recipe = Recipe(name, modality, config.features.layers, config.features.max_seconds, device)
-        card = recipe.card()
-        if config.features.level == "frames" and not card.has_frames:
-            raise UserError(f"--level frames: {name} has one vector an utterance and no frames; choose another encoder")
-        work.append(Work(card, recipe, _spec(config, corpus, card, device)))
+        reference = EncoderReference(name, modality, config.features.layers, config.features.max_seconds, device)
+        info = reference.find()
+        if config.features.level == "frames" and not info.has_frames:
+            raise UserError(f"--level frames: {name} has one vector per utterance, no frames; choose another encoder")
+        spec = _spec(config, corpus, info, device)
+        work.append(Work(info, reference, spec, config.features.max_failures))
     return work
 
 
@@ -121,13 +123,13 @@ def run(
     config
         The configuration.
     console
-        Where progress and remarks go.
+        Shows progress and remarks.
     cluster
-        Which processes do it; this one where absent.
+        Where the work is done; in this process if None.
     retry_failed
-        Whether units with utterances that failed are done again.
+        Whether units with failed utterances are done again.
     check
-        Whether recordings are compared by content, read whole, and not by size and time of modification alone.
+        Whether recordings are compared by their content, not only by size and time of modification.
 
     Raises
     ------
@@ -142,15 +144,12 @@ def run(
     work = survey(config, corpus)
     for line in loaded.ledger.lines():
         console.say(f"{corpus.name}: {line}")
-    share = config.features.max_failures
     with reaching(folder):
         _write_corpus(corpus, folder, console)
         loaded.ledger.write(folder)
         if loaded.prepare:
             loaded.prepare(console)
-        outcomes = [
-            _extract(part, corpus, folder, share, retry_failed, check, cluster or Cluster(), console) for part in work
-        ]
+        outcomes = [_extract(part, corpus, folder, console, cluster or Cluster(), retry_failed, check) for part in work]
     for outcome in outcomes:
         console.say(outcome.line())
         if outcome.errors:
@@ -160,19 +159,19 @@ def run(
 
 
 def plan(config: Config) -> list[str]:
-    """Say what `run` would do, in lines: utterances, hours, bytes, and what is cached already."""
+    """Return what `run` would do, in lines: utterances, hours, bytes, and what is cached already."""
     loaded = load_corpus(config)
     corpus, folder = loaded.corpus, locate(config.features.cache) / loaded.corpus.name
     duration = audio.hours(corpus.root, [path for path in corpus.column("audio") if path])
-    heard = f"about {duration:.2f} h of audio" if duration is not None else "audio not there yet"
-    lines = [f"extract {corpus.name}: {len(corpus)} utterances, {heard}"]
+    hours = f"about {duration:.2f} h of audio" if duration is not None else "audio not there yet"
+    lines = [f"extract {corpus.name}: {len(corpus)} utterances, {hours}"]
     for part in survey(config, corpus):
         size = f"{len(corpus) * part.spec.vector_bytes / 1e6:.1f} MB"
         if part.spec.level == "frames":
-            size = f"{part.spec.vector_bytes / 1e3:.1f} kB a frame"
+            size = f"{part.spec.vector_bytes / 1e3:.1f} kB per frame"
         done = _committed(folder / part.spec.name)
         lines.append(
-            f"  {part.card.modality}: {part.card.name}, {len(part.card.layers)} layers, {size}, "
+            f"  {part.info.modality}: {part.info.name}, {len(part.info.layers)} layers, {size}, "
             f"{part.device.precision} on {part.device.name}: {done} of {part.spec.units} units cached"
         )
     return lines
@@ -182,24 +181,24 @@ def _committed(location: Path) -> int:
     return int(FeatureStore.open(location).committed().sum()) if location.exists() else 0
 
 
-def _spec(config: Config, corpus: Corpus, card: Card, device: Device) -> FeatureSpec:
+def _spec(config: Config, corpus: Corpus, info: EncoderInfo, device: Device) -> FeatureSpec:
     return FeatureSpec(
         corpus=corpus.name,
         release=corpus.release,
-        inputs=corpus.input_hash(card.modality),
+        inputs=corpus.input_hash(info.modality),
         size=len(corpus),
-        modality=card.modality,
-        encoder=card.name,
-        revision=card.revision,
-        layers=card.layers,
-        dim=card.dim,
+        modality=info.modality,
+        encoder=info.name,
+        revision=info.revision,
+        layers=info.layers,
+        dim=info.dim,
         level=config.features.level,
         pooling=config.features.pooling if config.features.level == "pooled" else "none",
-        sample_rate=card.sample_rate,
-        max_seconds=card.max_seconds,
+        sample_rate=info.sample_rate,
+        max_seconds=info.max_seconds,
         dtype=config.features.dtype,
         precision=device.precision,
-        hop=card.hop if config.features.level == "frames" else None,
+        hop=info.hop if config.features.level == "frames" else None,
     )
 
 
@@ -215,7 +214,7 @@ def _write_corpus(corpus: Corpus, folder: Path, console: Console) -> None:
 
 
 def _former(path: Path, console: Console) -> Corpus | None:
-    """Return what an earlier run wrote, where this version can read it."""
+    """Return the corpus that an earlier run wrote, or None if this version can't read it."""
     if not path.is_file():
         return None
     try:
@@ -226,116 +225,62 @@ def _former(path: Path, console: Console) -> Corpus | None:
 
 
 def _extract(
-    work: Work,
-    corpus: Corpus,
-    folder: Path,
-    max_failures: float,
-    retry_failed: bool,
-    check: bool,
-    cluster: Cluster,
-    console: Console,
+    work: Work, corpus: Corpus, folder: Path, console: Console, cluster: Cluster, retry_failed: bool, check: bool
 ) -> Outcome:
+    """Extract one modality."""
     with writing(folder, work.spec.name):
         now = recordings.look(corpus) if work.spec.sample_rate else None
         if now is not None and check:
             now = recordings.with_digests(corpus, now, np.arange(len(corpus)))
         store = FeatureStore.create(folder, work.spec, corpus.ids, now)
         if now is not None:
-            _drop_changed(store, corpus, now, console)
-        _drop_damaged(store, console)
-        if retry_failed:
-            store.drop_failed()
-        missing = np.flatnonzero(~store.committed()).tolist()
-        if missing:
-            _do(work, store, inputs(corpus, work.card), missing, max_failures, cluster, console)
+            replaced.drop_changed(store, corpus, now, console)
+
+        def commit(missing: Sequence[int], advance: Advance) -> None:
+            _commit(work, store, inputs(corpus, work.info), missing, cluster, console, advance)
+
+        done_now = fill(store, commit, console, work.info.modality, retry_failed)
         if now is not None and check:
-            _keep_digests(store, now)
-    counts = np.bincount(store.status(), minlength=len(Status))
-    by_name = {status.name.lower(): int(counts[status]) for status in Status}
-    return Outcome(store.location, work.card.modality, by_name, store.errors(), work.spec.units, len(missing))
+            replaced.keep_digests(store, now)
+    return Outcome(store.location, work.info.modality, store.counts(), store.errors(), work.spec.units, done_now)
 
 
-def _do(
+def _commit(
     work: Work,
     store: FeatureStore,
     every: Sequence[Input | None],
     missing: Sequence[int],
-    max_failures: float,
     cluster: Cluster,
     console: Console,
+    advance: Advance,
 ) -> None:
-    """Do the missing units; give up when more utterances failed than is allowed."""
-    device, size = work.device, work.spec.size
-    console.say(f"{work.card.modality}: {work.card.name}, {device.precision} on {device.name} ({device.reason})")
+    """Do the missing units; RunFailure if more utterances fail than is allowed."""
+    device = work.device
+    console.say(f"{work.info.modality}: {work.info.name}, {device.precision} on {device.name} ({device.reason})")
     units = {number: every[store.unit(number).start : store.unit(number).stop] for number in missing}
-    allowed = max(1, int(max_failures * size))
+    allowed = max(1, int(work.max_failures * work.spec.size))
     failed = len(store.errors())
-    done = size - sum(map(len, units.values()))
-    with (
-        console.progress(work.card.modality, size, done) as advance,
-        closing(_results(work, store, units, cluster, advance)) as results,
-    ):
-        for more in results:
+    with closing(_failures(work, store, units, cluster, advance)) as failures:
+        for more in failures:
             failed += more
             if failed > allowed:
-                raise _too_many(store, failed, max_failures)
+                raise _too_many(store, failed, work.max_failures)
 
 
-def _results(
-    work: Work, store: FeatureStore, units: Mapping[int, Sequence[Input | None]], cluster: Cluster, tick: Tick
+def _failures(
+    work: Work, store: FeatureStore, units: Mapping[int, Sequence[Input | None]], cluster: Cluster, advance: Advance
 ) -> Generator[int, None, None]:
+    """Do units, here or on a cluster; yield the number of failed utterances of each one."""
     if cluster == Cluster():
-        return engine.here(work.card, work.device, store, units, tick)
-    from .cluster import on_cluster  # late: it takes a second to import
+        return engine.run_locally(work.info, work.device, store, units, advance)
+    from .cluster import run_on_cluster  # late: it takes a second to import
 
-    return on_cluster(cluster.workers, cluster.scheduler, work.recipe, store, units, tick)
-
-
-def _drop_changed(store: FeatureStore, corpus: Corpus, now: recordings.Stamps, console: Console) -> None:
-    """Let the units of recordings that were replaced be done again."""
-    then = store.stamps()
-    if then is None:
-        return
-    done = np.repeat(store.committed(), store.spec.unit_rows)[: len(corpus)]
-    # A file that was copied has another time and, where its digest is known, is known for the same.
-    copied = np.flatnonzero(done & (then[:, recordings.DIGEST] != 0) & recordings.changed(then, now))
-    now = recordings.with_digests(corpus, now, copied)
-    changed = recordings.changed(then, now) & done
-    if changed.any():
-        rows = np.flatnonzero(changed)
-        units = store.units_of(rows)
-        store.take_back(units)
-        what = f"{len(units)} unit{'s' if len(units) > 1 else ''}"
-        console.warn(f"{store.spec.modality}: {recordings.describe(corpus, then, now, rows)}; doing {what} again")
-    _write_stamps(store, then, recordings.merged(then, now, done & ~changed & (now[:, recordings.TIME] != 0)))
-
-
-def _keep_digests(store: FeatureStore, now: recordings.Stamps) -> None:
-    """Record the digests of recordings that were read while nothing happened to them."""
-    then = store.stamps()
-    assert then is not None  # noqa: S101 (the caller knows that there are recordings)
-    same = (then[:, : recordings.DIGEST] == now[:, : recordings.DIGEST]).all(axis=1)
-    _write_stamps(store, then, recordings.merged(then, now, same))
-
-
-def _write_stamps(store: FeatureStore, then: recordings.Stamps, now: recordings.Stamps) -> None:
-    rows = np.flatnonzero((then != now).any(axis=1))
-    store.write_stamps(now, store.units_of(rows))
-
-
-def _drop_damaged(store: FeatureStore, console: Console) -> None:
-    """Let damaged units be done again. What was committed long ago is believed only after it was read."""
-    done = int(store.committed().sum())
-    if not done:
-        return
-    with console.progress(f"{store.spec.modality}: checking what is cached", done) as advance:
-        for trouble in store.drop_damaged(advance).values():
-            console.warn(f"{trouble}; doing it again")
+    return run_on_cluster(cluster.workers, cluster.scheduler, work.reference, store, units, advance)
 
 
 def _too_many(store: FeatureStore, failed: int, share: float) -> RunFailure:
     errors = store.errors()
-    first = some((f"{uid} ({reason})" for uid, reason in errors.items()), 3)
+    first = abbreviate((f"{uid} ({reason})" for uid, reason in errors.items()), 3)
     return RunFailure(
         f"{failed} utterances failed, more than --max-failures {share:g} allows; what is done is kept\nfirst: {first}"
     )

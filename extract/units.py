@@ -1,4 +1,4 @@
-"""One unit of work: the inputs of its utterances read and encoded, and what became of each."""
+"""One unit of work: the inputs of its utterances, read and encoded, with the status of each."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from amber.arrays import Floats32, Integers
+from amber.audio import AudioError
 from amber.errors import RunFailure
 from amber.features.recordings import NONE, stamp
 from amber.features.spec import FeatureSpec
 from amber.features.unit import Status, Unit
 
-from .audio import AudioError
 from .batching import batches
 from .encoders import Encoder
 from .inputs import Input, Recording
 
 AHEAD = 2  # batches that are read while one is encoded
-# What models and tokenizers raise for an input that they can't take; memory that runs out on a GPU is one of these.
+# What models and tokenizers raise for unsuitable inputs; running out of GPU memory is a RuntimeError.
 _ENCODER_ERRORS = (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError)
 
-Batch = NDArray[np.int64]
+Batch = Integers
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Failure:
     reason: str
 
 
-class Draft:
-    """A unit in the making: what is known of its n utterances so far."""
+class UnitBuilder:
+    """Builds the unit of n utterances: `plan` the batches, `encode` each as `reading` yields it, return the `unit`."""
 
     def __init__(self, inputs: Sequence[Input | None], spec: FeatureSpec) -> None:
         self._inputs = inputs
@@ -48,16 +49,19 @@ class Draft:
 
     @property
     def size(self) -> int:
-        """Return n."""
+        """Return the number of utterances, n."""
         return len(self._inputs)
 
     def plan(self, budget: int, padding: float) -> list[Batch]:
-        """Return the batches that are to be encoded, as numbers of inputs; what can't be measured has failed."""
+        """Return batches of places of inputs, each batch within `budget`; inputs without a length fail.
+
+        `budget` and `padding` are those of `batches`.
+        """
         lengths = {}
         for i, item in enumerate(self._inputs):
             if item is None:
                 continue
-            if isinstance(item, Recording):  # before it is read: one that is replaced from now on is another
+            if isinstance(item, Recording):  # before it is read, so that replacing it later is noticed
                 self._stamps[i] = stamp(item.path)
             try:
                 lengths[i] = item.length()
@@ -67,12 +71,12 @@ class Draft:
         return [there[batch] for batch in batches(list(lengths.values()), budget, padding)]
 
     def reading(self, plan: Sequence[Batch], readers: Executor) -> Iterator[list[Any]]:
-        """Read the first batches at once, and each further one while those before it are encoded.
+        """Start to read the first batches (B,) now, and each further one while those before it are encoded.
 
         Yields
         ------
         list
-            For each batch in order: signals or texts, with a `Failure` where an input can't be read.
+            The signals or texts of each batch in order, with a `Failure` in place of an input that can't be read.
 
         """
         waiting: deque[list[Future[Any]]] = deque()
@@ -95,12 +99,14 @@ class Draft:
         return results()
 
     def encode(self, batch: Batch, items: Sequence[Any], encoder: Encoder) -> None:
-        """Encode a batch. An utterance that the encoder can't take alone, or whose features can't be stored, failed.
+        """Encode a batch; an utterance fails if the encoder can't encode it alone or its features can't be stored.
+
+        `batch` (B,) are places of inputs, `items` what `reading` returned for them.
 
         Raises
         ------
         RunFailure
-            If the encoder takes none of several utterances: then it is not they that are at fault.
+            If the encoder fails on every one of several utterances: then the encoder is at fault.
 
         """
         for i, item in zip(batch, items, strict=True):
@@ -113,17 +119,17 @@ class Draft:
         found = _each(call, [items[place] for place in read])
         if len(found) > 1 and all(isinstance(one, Failure) for one in found):
             raise RunFailure(f"{self._spec.encoder}: {found[0].reason}, for every utterance of a batch")
-        cut = encoder.truncated([items[place] for place in read])
-        for i, one, truncated in zip(batch[read], found, cut, strict=True):
+        truncated = encoder.truncated([items[place] for place in read])
+        for i, one, is_truncated in zip(batch[read], found, truncated, strict=True):
             outcome = one if isinstance(one, Failure) else _storable(one, self._spec.dtype)
             if isinstance(outcome, Failure):
                 self.fail(i, outcome)
             else:
                 self._features[i] = outcome
-                self._status[i] = Status.TRUNCATED if truncated else Status.OK
+                self._status[i] = Status.TRUNCATED if is_truncated else Status.OK
 
     def fail(self, i: int, failure: Failure) -> None:
-        """Note that an utterance failed."""
+        """Record that utterance `i` failed."""
         self._status[i], self._errors[i] = Status.FAILED, failure.reason
 
     def unit(self) -> Unit:
@@ -155,7 +161,7 @@ def _named(item: Input, error: AudioError) -> Failure:
 
 
 def _each(call: Callable[[Sequence[Any]], Any], items: Sequence[Any]) -> list[Any]:
-    """Encode items together, or one by one if that raises: features each, or a `Failure`."""
+    """Encode items together, or one by one if that raises; return features or a `Failure` for each."""
     try:
         return list(call(items))
     except _ENCODER_ERRORS as error:
@@ -165,8 +171,8 @@ def _each(call: Callable[[Sequence[Any]], Any], items: Sequence[Any]) -> list[An
     return [_each(call, [item])[0] for item in items]
 
 
-def _storable(features: NDArray[np.float32], dtype: str) -> NDArray[Any] | Failure:
-    """Return features in the type that they are stored in, or why they can't be."""
+def _storable(features: Floats32, dtype: str) -> NDArray[Any] | Failure:
+    """Return features (L, D) or (T, L, D) in the dtype in which they are stored, or why they can't be."""
     largest = np.abs(features).max(initial=0.0)
     if not np.isfinite(largest):
         return Failure("features are not finite")

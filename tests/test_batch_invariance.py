@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tiny_models import SPEECH, TEXT, WORDS, save
 
-from amber.extract.encoders import Card, find, speech, transformer
+from amber.extract.encoders import EncoderInfo, find, speech, transformer
 from amber.extract.encoders.forward import hidden_states
 from amber.extract.encoders.framing import Framing, framing
 from amber.extract.encoders.windows import windows
@@ -47,6 +47,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return folder
 
 
+def frame_count(folder: Path, signal: Array) -> int:
+    """Return how many frames a model has of a signal."""
+    from transformers import AutoConfig
+
+    frames = framing(AutoConfig.from_pretrained(folder))
+    return frames.count(max(len(signal), frames.least))
+
+
 def speech_alone(folder: Path, signal: Array, frames: int) -> Array:
     """Return the hidden states that transformers itself gives for one signal, (T, L, D)."""
     from transformers import AutoFeatureExtractor, AutoModel
@@ -74,25 +82,24 @@ def states(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> Array:
     return np.asarray(torch.cat((*output.hidden_states[:-1], output.last_hidden_state)).transpose(0, 1).numpy())
 
 
-def check(card: Card, batch: list, alone: list[Array]) -> None:  # type: ignore[type-arg]
+def check(info: EncoderInfo, batch: list, alone: list[Array]) -> None:  # type: ignore[type-arg]
     """Check frames and means of a padded batch against what each item has alone, and bfloat16 against float32."""
-    encoder = card.load(choose("cpu"))
+    encoder = info.load(choose("cpu"))
     pooled, frames = encoder.pooled(batch), encoder.frames(batch)
     assert [len(f) for f in frames] == [len(a) for a in alone]
     for mean, found, expected in zip(pooled, frames, alone, strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=BAR)
         np.testing.assert_allclose(mean, expected.mean(axis=0), rtol=0, atol=BAR)
-    half = card.load(choose("cpu", "bf16")).pooled(batch)  # (B, L, D)
+    half = info.load(choose("cpu", "bf16")).pooled(batch)  # (B, L, D)
     norms = np.linalg.norm(half, axis=2) * np.linalg.norm(pooled, axis=2)
     assert ((half * pooled).sum(axis=2) / norms).min() >= COSINE
 
 
 @pytest.mark.parametrize("name", [name for name in SPEECH if name != "wav2vec2-adapter"])
 def test_speech_in_a_padded_batch_is_what_it_is_alone(models: Callable[[str], Path], name: str) -> None:
-    card = find(str(models(name)), "speech")
-    assert card.frame_count is not None
-    alone = [speech_alone(models(name), signal, card.frame_count(len(signal))) for signal in SIGNALS]
-    check(card, SIGNALS, alone)
+    info = find(str(models(name)), "speech")
+    alone = [speech_alone(models(name), signal, frame_count(models(name), signal)) for signal in SIGNALS]
+    check(info, SIGNALS, alone)
 
 
 @pytest.mark.parametrize("name", TEXT)
@@ -114,30 +121,28 @@ def test_without_the_masks_neighbours_change_the_features(
 ) -> None:
     """Attention masks alone do not do it: 0.3 s beside 6 s would be off by more than ten thousand times the bar."""
     monkeypatch.setattr(speech, "hide_padding", lambda *_: None)
-    card = find(str(models(name)), "speech")
-    encoder = card.load(choose("cpu"))
+    info = find(str(models(name)), "speech")
+    encoder = info.load(choose("cpu"))
     together, alone = encoder.frames(SIGNALS)[0], encoder.frames(SIGNALS[:1])[0]
     assert np.abs(together - alone).max() > 10_000 * BAR
 
 
 def test_an_adapter_s_output_does_not_take_the_last_layer_s_place(models: Callable[[str], Path]) -> None:
-    card = find(str(models("wav2vec2-adapter")), "speech", "last")
-    assert card.frame_count is not None
-    frames = card.load(choose("cpu")).frames(SIGNALS)
-    assert [len(f) for f in frames] == [card.frame_count(len(s)) for s in SIGNALS]
+    info = find(str(models("wav2vec2-adapter")), "speech", "last")
+    frames = info.load(choose("cpu")).frames(SIGNALS)
+    assert [len(f) for f in frames] == [frame_count(models("wav2vec2-adapter"), s) for s in SIGNALS]
 
 
 @pytest.mark.parametrize("name", ["wav2vec2-group", "data2vec-audio", "wavlm-layer", "wav2vec2-bert", "whisper"])
 def test_windows_are_rejoined_frame_by_frame(models: Callable[[str], Path], name: str) -> None:
-    """Every frame of long audio is what its window gives alone, in its place, and none is missing or there twice."""
-    card = find(str(models(name)), "speech", max_seconds=4.0)
-    assert card.frame_count is not None
-    assert card.max_seconds == 4.0
+    """Every frame of long audio is what its window gives alone, in its place, and none is missing or repeated."""
+    info = find(str(models(name)), "speech", max_seconds=4.0)
+    assert info.max_seconds == 4.0
     signal = RANDOM.normal(0, 0.1, 11 * 16_000 + 77).astype(np.float32)
-    encoder = card.load(choose("cpu"))
+    encoder = info.load(choose("cpu"))
     encoder._normalised = lambda signal: signal  # type: ignore[attr-defined]  # or a window would not be what it is alone
     (frames,) = encoder.frames([signal])
-    assert len(frames) == card.frame_count(len(signal))
+    assert len(frames) == frame_count(models(name), signal)
     found = list(windows(len(signal), 4 * 16_000, 2 * 16_000))
     assert len(found) == 5
     for start, stop, first, last in found:
@@ -153,19 +158,19 @@ def test_windows_are_rejoined_frame_by_frame(models: Callable[[str], Path], name
 def test_ten_minutes_are_encoded_a_bounded_batch_at_a_time(
     models: Callable[[str], Path], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card = find(str(models(name)), "speech", "last")
-    heard: list[int] = []
+    info = find(str(models(name)), "speech", "last")
+    encoded: list[int] = []
 
     def spy(model: Any, inputs: dict[str, torch.Tensor], device: Device) -> tuple[torch.Tensor, ...]:
         values = next(iter(inputs.values()))
-        heard.append(values.numel() if name != "whisper" else len(values) * 8 * 16_000)
+        encoded.append(values.numel() if name != "whisper" else len(values) * 8 * 16_000)
         return hidden_states(model, inputs, device)
 
     monkeypatch.setattr(speech, "hidden_states", spy)
     minutes = np.tile(SIGNALS[1], 100)
-    assert np.isfinite(card.load(choose("cpu")).pooled([minutes])).all()
-    assert len(minutes) <= sum(heard) < 2 * len(minutes)
-    assert max(heard) <= card.budget
+    assert np.isfinite(info.load(choose("cpu")).pooled([minutes])).all()
+    assert len(minutes) <= sum(encoded) < 2 * len(minutes)
+    assert max(encoded) <= info.budget
 
 
 def framings() -> list[Framing]:
@@ -190,7 +195,7 @@ def test_windows_have_as_many_frames_as_the_whole(framing: Framing, samples: int
         assert frames >= 1
         total += (frames if last == stop else (last - start) // stride) - (first - start) // stride
         assert last == stop or frames >= (last - start) // stride
-    assert total == framing.frames(samples)
+    assert total == framing.count(samples)
 
 
 def test_a_frame_takes_the_samples_that_transformers_says() -> None:
@@ -200,4 +205,4 @@ def test_a_frame_takes_the_samples_that_transformers_says() -> None:
     with torch.device("meta"):
         model = Wav2Vec2Model(Wav2Vec2Config())
     for samples in (400, 719, 720, 16_000, 95_999):
-        assert framings()[0].frames(samples) == int(model._get_feat_extract_output_lengths(samples))
+        assert framings()[0].count(samples) == int(model._get_feat_extract_output_lengths(samples))

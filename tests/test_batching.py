@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amber.extract.batching import batches
-from amber.extract.encoders import ACCELERATED
+from amber.extract.encoders import GPU_BATCHES
 from amber.extract.encoders.transformer import SPEECH_BUDGET, SPEECH_PADDING
 
 
@@ -25,7 +25,7 @@ def test_batches_hold_every_item_once_within_budget_and_padding(
 
 
 @pytest.mark.parametrize("rows", [64, 105, 256])
-@pytest.mark.parametrize(("accelerated", "several"), [(1, 0.99), (ACCELERATED, 4)])
+@pytest.mark.parametrize(("accelerated", "several"), [(1, 0.99), (GPU_BATCHES, 4)])
 def test_little_is_padding_at_msp_podcast_s_durations(rows: int, accelerated: int, several: float) -> None:
     """Units of turns of 1.9 to 12 s, 5.7 s on average; batches still hold several."""
     random = np.random.default_rng(0)

@@ -258,7 +258,7 @@ def test_a_key_that_is_given_twice_is_refused(tmp_path: Path) -> None:
 
 def test_counts_by_column_have_a_ceiling(tmp_path: Path) -> None:
     for count in ("10001", "1e12", "9" * 300):
-        with pytest.raises(UserError, match=r"row 2: vote_joy: .*10,000 are the most"):
+        with pytest.raises(UserError, match=r"row 2: vote_joy: .*10,000 is the maximum"):
             read(put(tmp_path, "t.csv", f"id,text,vote_joy\nu,w,{count}\n"))
 
 

@@ -1,4 +1,4 @@
-"""The configuration: every key has a default, and a mistake is named with its mend."""
+"""The configuration: every key has a default, and a mistake is named with its fix."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from amber.config import Config, dump, load
+from amber.config import Config, load
 from amber.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +29,7 @@ def test_a_dump_reads_back() -> None:
     overrides = ["variants.mine={base: amber2, objective: {divergence: js}}", "grid={objective.rater_weight: [1, 2]}"]
     config = load(None, [*overrides, "train.candidates=[{layer: {text: 1}, mixture: true}, {hidden: 8}]"])
     assert [one.mixture for one in config.train.candidates] == [True, False]
-    assert Config.model_validate(yaml.safe_load(dump(config))) == config
+    assert Config.model_validate(yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json")))) == config
 
 
 @pytest.mark.parametrize("path", [ROOT / "pipeline.yaml", *sorted((ROOT / "pipelines").glob("*.yaml"))], ids=str)

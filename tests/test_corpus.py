@@ -1,4 +1,4 @@
-"""The utterances file: what goes in comes out, and the hashes notice what they should and nothing else."""
+"""The utterances file: a round trip changes nothing, and each hash depends on what it should and nothing else."""
 
 from __future__ import annotations
 

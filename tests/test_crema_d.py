@@ -17,7 +17,7 @@ from amber.corpus import Corpus
 from amber.errors import UserError
 from amber.extract.checks import crema_d as checks
 from amber.extract.corpora import Loaded, crema_d, demo
-from amber.extract.layouts import crema_d as layouts
+from amber.extract.synthetic import crema_d as synthetic
 from amber.labels import LabelSpace, distribution
 
 REAL = Path(__file__).parents[1] / ".." / "shared" / "data" / "crema-d"
@@ -280,7 +280,7 @@ def test_no_vote_is_lost_or_moved(tmp_path_factory, table):
 
 
 def test_the_rehearsal_layout_reads_back_with_its_quirks_filed(tmp_path):
-    layouts.write(tmp_path, size=60, seed=3)
+    synthetic.write(tmp_path, size=60, seed=3)
     src = source(tmp_path, "crema-d")
     loaded = crema_d.load(src)
     assert len(loaded.corpus) == 61
@@ -300,7 +300,7 @@ def test_the_rehearsal_layout_reads_back_with_its_quirks_filed(tmp_path):
 
 
 def test_no_voice_of_the_rehearsal_is_in_two_folds_and_all_folds_have_some():
-    of = {name: spoken.utterance.speaker for name, spoken in layouts._name(demo.make(200, 0))}
+    of = {name: spoken.utterance.speaker for name, spoken in synthetic._name(demo.make(200, 0))}
     assert len(of) == 200
     ranges = {(voice, (int(name[:4]) - 1001) // 18) for name, voice in of.items()}
     assert len(ranges) == len({voice for voice, _ in ranges}) == 10
@@ -309,7 +309,7 @@ def test_no_voice_of_the_rehearsal_is_in_two_folds_and_all_folds_have_some():
 
 def test_the_rehearsal_layout_is_the_same_for_the_same_seed(tmp_path):
     for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
-        layouts.write(tmp_path / folder, size=12, seed=seed)
+        synthetic.write(tmp_path / folder, size=12, seed=seed)
     a, b, c = (contents(tmp_path / folder) for folder in "abc")
     assert a == b
     assert a != c

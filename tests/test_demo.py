@@ -1,4 +1,4 @@
-"""The demo corpus: what its page says of it, and that it can be learned from voice and from words."""
+"""The demo corpus is as documented, and can be learned from voice and from words."""
 
 from __future__ import annotations
 

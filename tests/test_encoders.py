@@ -1,4 +1,4 @@
-"""Encoders: features against independent implementations, and independent of what stands beside them in a batch."""
+"""Encoders: features against independent implementations, and independent of the rest of the batch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from tiny_models import save
 
 from amber.errors import UserError
-from amber.extract.encoders import Card, find
+from amber.extract.encoders import EncoderInfo, find
 from amber.extract.encoders.windows import windows
 from amber.machine import choose
 
@@ -46,8 +46,8 @@ def tiny_wav2vec2(models: Callable[[str], Path]) -> Path:
     return models("wav2vec2-group")
 
 
-def encode(card: Card, batch: list) -> np.ndarray:  # type: ignore[type-arg]
-    return card.load(choose("cpu")).pooled(batch)
+def encode(info: EncoderInfo, batch: list) -> np.ndarray:  # type: ignore[type-arg]
+    return info.load(choose("cpu")).pooled(batch)
 
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:
@@ -67,14 +67,14 @@ def test_minilm_is_what_sentence_transformers_computes() -> None:
 
 
 def test_a_text_is_encoded_as_it_would_be_alone() -> None:
-    card = find("minilm", "text")
-    assert card.layers == tuple(range(7))
-    together = encode(card, TEXTS)
+    info = find("minilm", "text")
+    assert info.layers == tuple(range(7))
+    together = encode(info, TEXTS)
     for i, text in enumerate(TEXTS):
-        np.testing.assert_allclose(encode(card, [text])[0], together[i], atol=1e-5)
+        np.testing.assert_allclose(encode(info, [text])[0], together[i], atol=1e-5)
 
 
-def test_a_text_beyond_the_model_is_said_to_be_cut() -> None:
+def test_a_text_beyond_the_model_is_reported_as_truncated() -> None:
     encoder = find("minilm", "text", "last").load(choose("cpu"))
     assert encoder.truncated(["short", "word " * 600]).tolist() == [False, True]
 
@@ -82,17 +82,17 @@ def test_a_text_beyond_the_model_is_said_to_be_cut() -> None:
 def test_speech_features_are_the_model_s_own_hidden_states(tiny_wav2vec2: Path) -> None:
     from transformers import AutoModel
 
-    card = find(str(tiny_wav2vec2), "speech")
-    assert (card.name, card.layers, card.dim) == ("tiny-wav2vec2-group", (0, 1, 2), 32)
+    info = find(str(tiny_wav2vec2), "speech")
+    assert (info.name, info.layers, info.dim) == ("tiny-wav2vec2-group", (0, 1, 2), 32)
     signals = [noise(0.5, 1), noise(2.0, 2)]
-    found = encode(card, signals)
+    found = encode(info, signals)
     model = AutoModel.from_pretrained(tiny_wav2vec2).eval()
     for i, signal in enumerate(signals):
         values = torch.from_numpy((signal - signal.mean()) / np.sqrt(signal.var() + 1e-7))[None]
         with torch.inference_mode():
             states = model(values, output_hidden_states=True).hidden_states
         np.testing.assert_allclose(found[i], torch.cat(states).mean(dim=1).numpy(), atol=1e-4)
-        np.testing.assert_allclose(encode(card, [signal])[0], found[i], atol=1e-6)
+        np.testing.assert_allclose(encode(info, [signal])[0], found[i], atol=1e-6)
 
 
 def test_chosen_layers_are_the_same_as_among_all(tiny_wav2vec2: Path) -> None:
@@ -102,15 +102,15 @@ def test_chosen_layers_are_the_same_as_among_all(tiny_wav2vec2: Path) -> None:
 
 
 def test_long_audio_is_encoded_to_its_end(tiny_wav2vec2: Path) -> None:
-    card = find(str(tiny_wav2vec2), "speech", "last", max_seconds=4.0)
+    info = find(str(tiny_wav2vec2), "speech", "last", max_seconds=4.0)
     signal = noise(11.0)
     louder_end = signal.copy()
     louder_end[-16_000:] += noise(1.0, 5) * 20
-    assert np.abs(encode(card, [signal]) - encode(card, [louder_end])).max() > 1e-3
+    assert np.abs(encode(info, [signal]) - encode(info, [louder_end])).max() > 1e-3
 
 
 @given(st.integers(1, 5000), st.integers(60, 900), st.integers(2, 50))
-def test_windows_speak_for_every_sample_once(length: int, window: int, overlap: int) -> None:
+def test_the_windows_own_parts_cover_every_sample_once(length: int, window: int, overlap: int) -> None:
     found = list(windows(length, window, overlap))
     assert found[0][2] == 0
     assert found[-1][3] == length
@@ -149,8 +149,8 @@ def test_silence_has_finite_features() -> None:
 
 def test_egemaps_has_its_88_functionals() -> None:
     pytest.importorskip("opensmile", reason="the extra egemaps is not installed")
-    card = find("egemaps", "speech")
-    assert encode(card, [noise(1.0), noise(0.5)]).shape == (2, 1, 88)
+    info = find("egemaps", "speech")
+    assert encode(info, [noise(1.0), noise(0.5)]).shape == (2, 1, 88)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_model_of_an_unknown_type_is_refused_with_the_types_known(tmp_path: Pa
     folder = config_of("gpt2", tmp_path / "gpt")
     for modality in ("speech", "text"):
         with pytest.raises(
-            UserError, match=r"type gpt2 are not known(.|\n)*wav2vec2-bert, whisper; text: bert"
+            UserError, match=r"type gpt2 are not supported(.|\n)*wav2vec2-bert, whisper; text: bert"
         ) as error:
             find(str(folder), modality)  # type: ignore[arg-type]
         assert len(str(error.value).splitlines()) <= 3
@@ -227,19 +227,19 @@ def test_weights_that_are_not_all_there_are_refused(
     folder = tmp_path / "harmed"
     shutil.copytree(tiny_wav2vec2, folder)
     harm(folder)
-    card = find(str(folder), "speech")
+    info = find(str(folder), "speech")
     with pytest.raises(UserError, match=says) as error:
-        card.load(choose("cpu"))
+        info.load(choose("cpu"))
     assert len(str(error.value).splitlines()) <= 3
 
 
 @pytest.mark.parametrize("name", ["bert", "mpnet", "deberta-v2"])
 def test_a_model_without_its_tokenizer_is_refused(models: Callable[[str], Path], tmp_path: Path, name: str) -> None:
-    """Transformers would make up a tokenizer that knows no word."""
+    """Transformers would make a tokenizer without a vocabulary."""
     shutil.copytree(models(name), tmp_path / "mute", ignore=shutil.ignore_patterns("tokenizer*", "special*"))
-    card = find(str(tmp_path / "mute"), "text")
+    info = find(str(tmp_path / "mute"), "text")
     with pytest.raises(UserError, match="can't be loaded"):
-        card.load(choose("cpu"))
+        info.load(choose("cpu"))
 
 
 def test_the_transformer_inside_a_sentence_transformers_folder(models: Callable[[str], Path], tmp_path: Path) -> None:
@@ -249,12 +249,12 @@ def test_the_transformer_inside_a_sentence_transformers_folder(models: Callable[
         {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
     ]
     (tmp_path / "whole" / "modules.json").write_text(json.dumps(modules))
-    card = find(str(tmp_path / "whole"), "text")
-    assert card.name == "whole"
-    np.testing.assert_array_equal(encode(card, TEXTS), encode(find(str(models("mpnet")), "text"), TEXTS))
+    info = find(str(tmp_path / "whole"), "text")
+    assert info.name == "whole"
+    np.testing.assert_array_equal(encode(info, TEXTS), encode(find(str(models("mpnet")), "text"), TEXTS))
 
 
-def test_a_model_that_is_out_of_reach_is_said_to_be_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_is_out_of_reach_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub is asked once; its own downloads would have tried for half a minute."""
     import huggingface_hub
 
@@ -279,8 +279,8 @@ def test_the_hub_s_cache_serves_by_name_without_a_network(models: Callable[[str]
     (repository / "refs" / "main").write_text(commit)
     script = (
         "from amber.extract.encoders import find; from amber.machine import choose\n"
-        "card = find('some/bert', 'text', 'last')\n"
-        "print(card.name, card.revision, card.load(choose('cpu')).pooled(['fine']).shape)\n"
+        "info = find('some/bert', 'text', 'last')\n"
+        "print(info.name, info.revision, info.load(choose('cpu')).pooled(['fine']).shape)\n"
         "find('other/bert', 'text')"
     )
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
@@ -294,10 +294,10 @@ def test_the_hub_s_cache_serves_by_name_without_a_network(models: Callable[[str]
 def test_functionals_have_no_frames(name: str) -> None:
     if name == "egemaps":
         pytest.importorskip("opensmile", reason="the extra egemaps is not installed")
-    card = find(name, "speech")
-    assert card.frame_count is None
-    with pytest.raises(UserError, match=f"{name} has one vector an utterance"):
-        card.load(choose("cpu")).frames([noise(1.0)])
+    info = find(name, "speech")
+    assert not info.has_frames
+    with pytest.raises(UserError, match=f"{name} has one vector per utterance"):
+        info.load(choose("cpu")).frames([noise(1.0)])
 
 
 def test_a_long_signal_is_encoded_by_blocks_as_it_is_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Extraction: exact after any interruption, nothing lost in silence, nothing done twice."""
+"""Extraction: the same bytes after any interruption, no silent losses, no repeated work."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_features_are_joined_to_ids_and_run_again_does_nothing(demo_cache: Path)
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache extracted without interruption, of seven units a set."""
+    """A cache extracted without interruption, of seven units per set."""
     cache = tmp_path_factory.mktemp("whole")
     stage.run(demo_config(cache, size=400), QUIET)
     return cache
@@ -67,7 +67,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("after", [1, 4])
 def test_killed_and_run_again_gives_the_same_bytes(tmp_path: Path, whole: Path, after: int) -> None:
-    """SIGKILL as soon as some units are committed, then a second run, against one run that was let alone."""
+    """SIGKILL as soon as some units are committed, then a second run, against one undisturbed run."""
     (tmp_path / "demo").mkdir()
     for folder in (whole / "demo").glob("audio-*"):
         (tmp_path / "demo" / folder.name).symlink_to(folder)  # the audio is not what is tested

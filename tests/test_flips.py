@@ -1,4 +1,4 @@
-"""The table of `benchmarks/flips.py`, cut short: no flipped bit gives a wrong result without a word."""
+"""The table of `benchmarks/flips.py`, cut short: no flipped bit gives a wrong result silently."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ BESIDE = {"cache: ledger.json": "verify", "set: stamps chunk": "verify"}
 
 
 def test_no_flipped_bit_gives_a_wrong_result(tmp_path: Path) -> None:
-    ground = flips.Ground(tmp_path)
-    table = dict(flips.flips(ground, 2, seed=1, repair=False))
+    setup = flips.Setup(tmp_path)
+    table = dict(flips.flips(setup, 2, seed=1, repair=False))
     assert len(table) >= 23
     for kind, found in table.items():
         assert found["wrong"] == 0, kind

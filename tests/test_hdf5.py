@@ -70,7 +70,7 @@ def test_exports_that_can_t_be_leave_nothing(run_cache: Run, cache: Path, tmp_pa
     store = feature_sets(cache, "demo")[1]
     flip(Path(store.location, "pooled", "c", "1", "0", "0"))
     run_cache(*here, to, code=1)
-    store._array("commits")[0] = 0
+    store.take_back([0])
     assert "not complete" in run_cache(*here, to, code=2)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cache"]
 
@@ -234,7 +234,7 @@ def test_another_dataset_s_utterances_are_not_replaced(run_cache: Run, cache: Pa
     assert len(Corpus.read(cache / "mine" / FILE)) == 5
 
 
-def test_made_up_data_stay_known_as_made_up(run_cache: Run, cache: Path, tmp_path: Path) -> None:
+def test_synthetic_data_stay_marked_as_synthetic(run_cache: Run, cache: Path, tmp_path: Path) -> None:
     corpus = Corpus.read(cache / "demo" / FILE)
     run_cache("export", "--to", tmp_path / "f.h5", "--features", cache)
     rows = [f"{uid},1,0,0.25,0.75" for uid in corpus.ids]

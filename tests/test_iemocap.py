@@ -13,7 +13,7 @@ from amber.corpus import Corpus, Ledger, Vote
 from amber.errors import UserError
 from amber.extract.checks import iemocap as checks
 from amber.extract.corpora import demo, iemocap
-from amber.extract.layouts import iemocap as layouts
+from amber.extract.synthetic import iemocap as synthetic
 from amber.labels import LabelSpace, distribution
 
 LEGEND = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
@@ -343,7 +343,7 @@ def test_an_unreadable_wav_is_fatal(release):
 
 
 def test_the_rehearsal_layout_reads_back_with_its_quirks_filed(tmp_path):
-    layouts.write(tmp_path, size=60, seed=3)
+    synthetic.write(tmp_path, size=60, seed=3)
     src = source(tmp_path, "iemocap")
     loaded = iemocap.load(src)
     spoken = demo.make(60, 3)
@@ -365,7 +365,7 @@ def test_the_rehearsal_layout_reads_back_with_its_quirks_filed(tmp_path):
 
 def test_the_rehearsal_layout_is_the_same_for_the_same_seed(tmp_path):
     for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
-        layouts.write(tmp_path / folder, size=12, seed=seed)
+        synthetic.write(tmp_path / folder, size=12, seed=seed)
     a, b, c = (contents(tmp_path / folder) for folder in "abc")
     assert a == b
     assert a != c

@@ -1,4 +1,4 @@
-"""A few of the kills of `benchmarks/kills.py`, on a local disk: two that write the same, and both are killed."""
+"""A few of the kills of `benchmarks/kills.py`, on a local disk: two processes write the same, and both are killed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import kills
 
 
 def test_two_that_write_the_same_and_are_killed_cost_no_byte(tmp_path: Path) -> None:
-    for ground in kills.grounds(tmp_path, None):
-        kills.kill(ground, 4, random.Random(1), tmp_path)
-        assert ground.files() == ground.clean, ground.name
-        assert not any("delete" in line or "damaged" in line for line in ground.said)
+    for scenario in kills.scenarios(tmp_path, None):
+        kills.kill(scenario, 4, random.Random(1), tmp_path)
+        assert scenario.files() == scenario.clean, scenario.name
+        assert not any("delete" in line or "damaged" in line for line in scenario.said)

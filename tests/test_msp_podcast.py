@@ -32,7 +32,7 @@ from amber.extract.checks.msp_podcast import check, contradictions
 from amber.extract.corpora import Loaded, Source
 from amber.extract.corpora.msp_podcast import load
 from amber.extract.corpora.msp_votes import DUPLICATES
-from amber.extract.layouts import msp_podcast as layouts
+from amber.extract.synthetic import msp_podcast as synthetic
 from amber.labels import LabelSpace
 
 
@@ -272,9 +272,9 @@ def test_msp_presets_count_the_votes(release: Release) -> None:
     assert nine.counts[:, -1].tolist() == [1.0, 0.0, 1.0]
 
 
-@pytest.mark.parametrize("layout", layouts.LAYOUTS)
+@pytest.mark.parametrize("layout", synthetic.LAYOUTS)
 def test_the_synthetic_release_is_read_in_full(tmp_path: Path, layout: str) -> None:
-    layouts.write(tmp_path, size=40, seed=3, layout=layout)
+    synthetic.write(tmp_path, size=40, seed=3, layout=layout)
     source = Source("msp-podcast", "msp-podcast", tmp_path, tmp_path, {"transcripts": "transcripts.csv"})
     if layout != "msp-podcast-1.6":
         source = Source("msp-podcast", "msp-podcast", tmp_path, tmp_path)
@@ -300,7 +300,7 @@ def test_the_synthetic_release_is_read_in_full(tmp_path: Path, layout: str) -> N
 
 def test_the_synthetic_release_is_the_same_bytes_by_seed(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        layouts.write(tmp_path / name, size=6, seed=1, layout="msp-podcast-2.0")
+        synthetic.write(tmp_path / name, size=6, seed=1, layout="msp-podcast-2.0")
     written = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file())
     assert written
     for path in written:

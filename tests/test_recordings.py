@@ -1,4 +1,4 @@
-"""Recordings that were replaced: what is extracted again, and that runs on the former features are none any more."""
+"""Replaced recordings: what is extracted again, and that runs on the former features no longer count as done."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS = 130
 
 
 class Said(Console):
-    """A console that keeps what it is told."""
+    """A console that keeps remarks and warnings."""
 
     def __init__(self) -> None:
         super().__init__(quiet=True)
@@ -181,7 +181,7 @@ def test_ids_that_are_not_the_utterances_are_refused(folder: Path) -> None:
     store = feature_sets(folder / "cache", "table")[0]
     ids = np.array(store.ids(), dtype=object)
     ids[7] = "another"
-    store._array("ids")[:] = ids
+    store._arrays["ids"][:] = ids
     with pytest.raises(Exception, match="its ids are not those of the utterances"):
         training.prepare(config(folder), "table")
 

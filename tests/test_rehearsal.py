@@ -1,4 +1,4 @@
-"""Every licensed layout, rehearsed through the command line: synth, check, extract, train, evaluate."""
+"""Every licensed layout through the command line: synth, check, extract, train, evaluate."""
 
 from __future__ import annotations
 

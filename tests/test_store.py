@@ -1,4 +1,4 @@
-"""The feature store: committed means written whole, anything else is not believed."""
+"""The feature store: a committed unit was written completely, anything else counts as missing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amber.errors import RunFailure, UserError
-from amber.features import store as store_module
+from amber.features import zarr_arrays
+from amber.features.fill import drop_damaged
 from amber.features.spec import FeatureSpec
 from amber.features.store import FeatureStore, feature_sets
 from amber.features.unit import Status, Unit
@@ -131,10 +132,10 @@ def test_a_flipped_byte_is_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("local", [True, False])
 @pytest.mark.parametrize("name", ["pooled/c/1/0/0", "status/c/1"])
-def test_a_lost_chunk_is_not_taken_for_zeros(
+def test_a_missing_chunk_is_not_read_as_zeros(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, local: bool
 ) -> None:
-    monkeypatch.setattr(store_module, "is_local", lambda _: local)  # elsewhere chunks are read through Zarr
+    monkeypatch.setattr(zarr_arrays, "is_local", lambda _: local)  # elsewhere chunks are read through Zarr
     store = FeatureStore.create(tmp_path, spec(), ids())
     fill(store, range(3))
     (store.location / name).unlink()
@@ -150,7 +151,7 @@ def test_zeros_and_absent_utterances_are_stored_like_all_others(tmp_path: Path) 
     store.commit(0, Unit(np.zeros((64, 2, 4)), np.full(64, Status.ABSENT, dtype=np.uint8), [""] * 64))
     assert not store.every_layer().any()
     assert not store.status().any()
-    assert store.drop_damaged() == {}
+    assert drop_damaged(store) == {}
 
 
 def test_features_that_do_not_fit_are_not_committed(tmp_path: Path) -> None:
@@ -194,7 +195,7 @@ def test_frames_are_read_back_by_span(lengths: list[int], chunk: int) -> None:
         for number, part in enumerate(parts):
             store.commit(number, part)
         again = FeatureStore.open(store.location)
-        frames, spans = again._array("frames"), again.spans()
+        frames, spans = again._arrays["frames"], again.spans()
         assert (spans[:, 1] - spans[:, 0]).tolist() == lengths
         for number, part in enumerate(parts):
             np.testing.assert_array_equal(again.read_unit(number).features, part.features)
@@ -222,5 +223,5 @@ def test_damage_to_frames_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyP
         store.read_unit(0)
     with pytest.raises(RunFailure, match="damaged" if how == "flipped" else "missing"):
         list(store.stream([0]))
-    assert list(store.drop_damaged()) == [0]
+    assert list(drop_damaged(store)) == [0]
     assert not store.complete()

@@ -1,4 +1,4 @@
-"""The table corpus: anyone's own data, in every spelling that it may come in, and every mistake named."""
+"""The table corpus: users' own data in every accepted form, and every mistake named."""
 
 from __future__ import annotations
 

@@ -277,11 +277,10 @@ def downgrade(location: Path) -> None:
     """Make of a feature set what the former version wrote."""
     import zarr
 
-    store = FeatureStore.open(location)
-    group, spec = store._group, store.spec
+    spec, group = FeatureStore.open(location).spec, zarr.open_group(str(location), mode="r+")
     shutil.rmtree(location / "stamps", ignore_errors=True)
     for name in ("ids", "errors", "commits"):
-        values, array = store._array(name)[:], layout.arrays(spec)[name]
+        values, array = group[name][:], layout.array_layouts(spec)[name]
         group.create_array(
             name,
             shape=array.shape,
@@ -318,9 +317,9 @@ def test_a_cache_of_the_former_format_is_read_and_upgraded_without_extracting_ag
 def test_an_upgrade_that_is_cut_short_anywhere_loses_nothing(
     former: Path, demo_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    working = layout.Array.create
+    working = layout.ArrayLayout.create
 
-    def dies(self: layout.Array, *arguments: object, **options: object) -> object:
+    def dies(self: layout.ArrayLayout, *arguments: object, **options: object) -> object:
         nonlocal left
         made = working(self, *arguments, **options)  # type: ignore[arg-type]
         left -= 1
@@ -331,7 +330,7 @@ def test_an_upgrade_that_is_cut_short_anywhere_loses_nothing(
     for step in range(1, 5):
         left = step
         with monkeypatch.context() as patch:
-            patch.setattr(layout.Array, "create", dies)
+            patch.setattr(layout.ArrayLayout, "create", dies)
             with pytest.raises(KeyboardInterrupt):
                 extraction.run(demo_config(former), QUIET)
     assert [o.units_done_now for o in extraction.run(demo_config(former), QUIET)] == [0, 0]
@@ -391,7 +390,7 @@ def test_a_second_extract_of_a_set_is_refused_and_gc_spares_what_is_written(
     (speech / "zarr.json").unlink()  # as while it is laid out
     (text / "zarr.json").unlink()
     said = run_cache("gc", "--features", cache, "--yes")
-    assert f"{speech}: left alone: it is being written" in said
+    assert f"{speech}: kept: it is being written" in said
     assert "1 feature sets deleted" in said
     assert speech.exists()
     assert not text.exists()
@@ -404,16 +403,16 @@ def test_two_that_lay_out_a_set_without_a_lock_take_nothing_from_one_another(
     (store, _) = feature_sets(cache, "demo")
     spec, ids, unit = store.spec, store.ids(), store.read_unit(0)
     shutil.rmtree(store.location)
-    working = layout.Array.create
+    working = layout.ArrayLayout.create
 
-    def meanwhile(self: layout.Array, *arguments: object, **options: object) -> object:
+    def meanwhile(self: layout.ArrayLayout, *arguments: object, **options: object) -> object:
         nonlocal left
         left -= 1
         if left == 0:
             FeatureStore.create(store.location.parent, spec, ids).commit(0, unit)
         return working(self, *arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(layout.Array, "create", meanwhile)
+    monkeypatch.setattr(layout.ArrayLayout, "create", meanwhile)
     for others in range(1, 6):
         left = others
         slow = FeatureStore.create(store.location.parent, spec, ids)

@@ -1,4 +1,4 @@
-"""One unit of work: every utterance is encoded, absent, cut, or failed with its reason."""
+"""One unit of work: every utterance is encoded, absent, truncated, or failed with its reason."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from test_store import spec
 
 from amber.errors import RunFailure
 from amber.extract.inputs import Recording, Transcript
-from amber.extract.units import Draft
+from amber.extract.units import UnitBuilder
 from amber.features.spec import FeatureSpec
 from amber.features.unit import Status, Unit
 
 
-class Says:
+class Echo:
     """An encoder whose features are the numbers that its texts hold; it can't take batches with words in them."""
 
     def __init__(self) -> None:
@@ -35,26 +35,26 @@ class Says:
         return np.array(["." in text for text in batch])
 
 
-def encode(texts: list[str | None], made: FeatureSpec, encoder: Says, budget: int = 100) -> Unit:
-    draft = Draft([None if text is None else Transcript(text) for text in texts], made)
-    plan = draft.plan(budget, 0.5)
+def encode(texts: list[str | None], made: FeatureSpec, encoder: Echo, budget: int = 100) -> Unit:
+    builder = UnitBuilder([None if text is None else Transcript(text) for text in texts], made)
+    plan = builder.plan(budget, 0.5)
     with ThreadPoolExecutor(2) as readers:
-        for batch, items in zip(plan, draft.reading(plan, readers), strict=True):
-            draft.encode(batch, items, encoder)
-    return draft.unit()
+        for batch, items in zip(plan, builder.reading(plan, readers), strict=True):
+            builder.encode(batch, items, encoder)
+    return builder.unit()
 
 
 def test_features_that_can_t_be_stored_are_refused_by_name() -> None:
     texts = ["1", "1e6", "nan", None, "2.5"]
-    unit = encode(texts, spec(), Says())
+    unit = encode(texts, spec(), Echo())
     assert unit.status.tolist() == [1, 2, 2, 0, 3]
     assert unit.errors == ["", "features overflow float16; use --dtype float32", "features are not finite", "", ""]
     assert unit.features[:, 0, 0].tolist() == [1, 0, 0, 0, 2.5]
-    assert encode(texts, spec(dtype="float32"), Says()).status.tolist() == [1, 1, 2, 0, 3]
+    assert encode(texts, spec(dtype="float32"), Echo()).status.tolist() == [1, 1, 2, 0, 3]
 
 
 def test_what_the_encoder_can_t_take_fails_alone() -> None:
-    unit = encode(["1", "oh", "22", "3.5"], spec(), Says())
+    unit = encode(["1", "oh", "22", "3.5"], spec(), Echo())
     assert unit.status.tolist() == [1, 2, 1, 3]
     assert unit.errors[1] == "the encoder failed: could not convert string to float: 'oh'"
     assert unit.features[:, 1, 3].tolist() == [1, 0, 22, 3.5]
@@ -62,13 +62,13 @@ def test_what_the_encoder_can_t_take_fails_alone() -> None:
 
 def test_an_encoder_that_takes_nothing_is_not_the_utterances_fault() -> None:
     with pytest.raises(RunFailure, match=r"the encoder failed: could not convert.*for every utterance"):
-        encode(["oh", "ah"], spec(), Says())
+        encode(["oh", "ah"], spec(), Echo())
 
 
 @given(st.lists(st.none() | st.integers(0, 2000).map(str), max_size=30), st.integers(0, 30), st.integers(1, 40))
 def test_frames_are_each_utterance_s_own(texts: list[str | None], place: int, budget: int) -> None:
     texts = [*texts[:place], "oh", *texts[place:]]
-    unit = encode(texts, spec(level="frames"), Says(), budget)
+    unit = encode(texts, spec(level="frames"), Echo(), budget)
     for text, frames, status in zip(texts, unit.split(), unit.status, strict=True):
         if text is None or text == "oh":
             assert len(frames) == 0
@@ -79,6 +79,6 @@ def test_frames_are_each_utterance_s_own(texts: list[str | None], place: int, bu
 
 
 def test_a_file_that_is_gone_when_it_is_read_is_named(tmp_path: Path) -> None:
-    draft = Draft([Recording(tmp_path / "a.wav", 16_000, None, None)], spec())
-    assert draft.plan(100, 0.5) == []
-    assert draft.unit().errors == ["a.wav: no such file"]
+    builder = UnitBuilder([Recording(tmp_path / "a.wav", 16_000, None, None)], spec())
+    assert builder.plan(100, 0.5) == []
+    assert builder.unit().errors == ["a.wav: no such file"]

@@ -13,7 +13,7 @@ from typing import Any
 
 from amber.config import CandidateOptions, Layer, LayerChoice, Training
 from amber.corpus import Modality
-from amber.errors import UserError, some
+from amber.errors import UserError, abbreviate
 
 Layers = tuple[tuple[Modality, Layer], ...]  # the layer choice of each modality
 
@@ -111,7 +111,7 @@ def layers_read(choice: Layer, held: tuple[int, ...], where: str) -> tuple[int, 
     if choice == "last":
         return held[-1:]
     if choice not in held:
-        raise UserError(f"train.layer: {where} holds the layers {some(map(str, held), 30)}, asked for {choice}")
+        raise UserError(f"train.layer: {where} holds the layers {abbreviate(map(str, held), 30)}, asked for {choice}")
     return (choice,)
 
 

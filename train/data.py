@@ -14,7 +14,7 @@ from torch import Tensor
 from amber import corpus as contract
 from amber.config import FeatureOptions, Layer
 from amber.corpus import Corpus, Modality
-from amber.errors import UserError, some
+from amber.errors import UserError, abbreviate
 from amber.features.store import FeatureStore, feature_sets
 from amber.features.unit import USABLE
 from amber.labels import LabelSpace, distribution
@@ -207,10 +207,10 @@ def find_corpus(cache: str, dataset: str | None) -> Corpus:
     if not there:
         raise UserError(f"--features {cache}: no dataset there; run `amber extract` first")
     if dataset is None and len(there) > 1:
-        raise UserError(f"--features {cache}: holds {some(there)}; say which with --dataset")
+        raise UserError(f"--features {cache}: holds {abbreviate(there)}; say which with --dataset")
     name = dataset or there[0]
     if name not in there:
-        raise UserError(f"--features {cache}: no dataset {name!r} there; it holds {some(there)}")
+        raise UserError(f"--features {cache}: no dataset {name!r} there; it holds {abbreviate(there)}")
     return Corpus.read(locate(cache) / name / contract.FILE)
 
 
@@ -235,7 +235,7 @@ def _find_store(options: FeatureOptions, corpus: Corpus, modality: Modality) -> 
     asked = getattr(options, modality) if modality in options.model_fields_set else None
     if asked and (len(current) > 1 or not any(s.is_named(asked) for s in current)):
         current = [s for s in current if s.is_named(asked)]
-    listed = some((s.location.name for s in every), 9) or "none"
+    listed = abbreviate((s.location.name for s in every), 9) or "none"
     where = f"{options.cache} holds for {corpus.name}, {modality}: {listed}"
     if not current:
         named = f"{asked} " if asked else ""

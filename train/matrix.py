@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from amber.config import Config, HeadName, Layer, ModelName, Objective, Training, VariantOptions, validated
 from amber.corpus import MODALITIES
-from amber.errors import UserError, nearest, some
+from amber.errors import UserError, abbreviate, nearest
 
 from .candidates import layer_choices, layer_of
 
@@ -124,7 +124,7 @@ def variants(config: Config) -> list[Variant]:
             points[variant.name] = variant
         twice = sorted(set(points) & set(found))
         if twice:
-            raise UserError(f"train.variants: {some(twice)} would be run twice")
+            raise UserError(f"train.variants: {abbreviate(twice)} would be run twice")
         found |= points
     return list(found.values())
 
@@ -141,7 +141,7 @@ def without_effect(config: Config) -> list[str]:
         without += [key for key in config.grid if key not in without and all(key in _idle(v) for v in of_name)]
         if without:
             said.append(
-                f"{some(without)} has no effect on {name}: points of the grid that differ in nothing else are one"
+                f"{abbreviate(without)} has no effect on {name}: points of the grid that differ in nothing else are one"
             )
         ignored = [
             f"{section}.{key}"
@@ -150,7 +150,7 @@ def without_effect(config: Config) -> list[str]:
             if changes[key] != getattr(getattr(config, section), key)
         ]
         if ignored:
-            said.append(f"{some(ignored)} has no effect on {name}, which fixes it; define a variant of your own")
+            said.append(f"{abbreviate(ignored)} has no effect on {name}, which fixes it; define a variant of your own")
     return said
 
 
@@ -172,7 +172,8 @@ def chosen_folds(config: Config, numbers: Iterable[int]) -> list[int]:
     missing = sorted(set(config.train.folds) - set(there))
     if missing:
         raise UserError(
-            f"train.folds: there is no fold {some(map(str, missing))}; there are {some(map(str, there), 99)}"
+            f"train.folds: there is no fold {abbreviate(map(str, missing))}; "
+            f"there are {abbreviate(map(str, there), 99)}"
         )
     return sorted(set(config.train.folds))
 
@@ -231,7 +232,7 @@ def _changes(
     known = {**BUILT_IN, **own}
     if name not in known:
         where = f"variants.{above[-1]}.base" if above else "train.variants"
-        raise UserError(f"{where}: unknown variant {name!r}{nearest(name, known)}; known: {some(known, 20)}")
+        raise UserError(f"{where}: unknown variant {name!r}{nearest(name, known)}; known: {abbreviate(known, 20)}")
     if not all(character.isalnum() or character in "-_." for character in name) or name.startswith("."):
         raise UserError(f"variants: {name!r}: use letters, digits, - _ and . in a variant's name")
     variant = known[name]

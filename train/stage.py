@@ -16,7 +16,7 @@ from amber import splits
 from amber.config import Config, Layer
 from amber.console import Advance, Console
 from amber.corpus import Modality
-from amber.errors import RunFailure, UserError, some
+from amber.errors import RunFailure, UserError, abbreviate
 from amber.features import recordings
 from amber.labels import LabelSpace
 from amber.location import absolute, locate, reaching
@@ -271,7 +271,7 @@ def _groups(experiment: Experiment) -> list[list[Run]]:
 def _say_what_is_replaced(experiment: Experiment, faults: Mapping[str, str], console: Console) -> None:
     damaged = [what for what in faults.values() if what]
     if damaged:
-        console.warn(f"{len(damaged)} runs are damaged and are trained again: {some(damaged, 3)}")
+        console.warn(f"{len(damaged)} runs are damaged and are trained again: {abbreviate(damaged, 3)}")
     there = [path for path, what in faults.items() if not what and (experiment.folder / path).exists()]
     if there:
         console.say(f"{experiment.folder}: {len(there)} runs of another configuration or cache will be replaced")

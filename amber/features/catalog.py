@@ -16,7 +16,7 @@ import numpy as np
 
 from amber.config import Config
 from amber.corpus import FILE, Corpus, Modality
-from amber.errors import RunFailure, UserError, some
+from amber.errors import RunFailure, UserError, abbreviate
 from amber.features import recordings
 from amber.features.store import FeatureStore, NoLayoutError, is_being_written, set_folders, writing
 from amber.features.unit import Status
@@ -106,7 +106,7 @@ def survey(cache: Path, dataset: str | None = None) -> list[Dataset]:
     folders = [path for path in sorted(cache.iterdir()) if path.is_dir()]
     names = [path.name for path in folders if (path / FILE).exists() or set_folders(cache, path.name)]
     if dataset is not None and dataset not in names:
-        raise UserError(f"--features {cache}: no dataset {dataset!r} there; it holds {some(names) or 'none'}")
+        raise UserError(f"--features {cache}: no dataset {dataset!r} there; it holds {abbreviate(names) or 'none'}")
     return [_look_at(cache, name) for name in names if dataset in (None, name)]
 
 
@@ -121,7 +121,7 @@ def choose(cache: Path, dataset: str | None) -> Dataset:
     """
     found = survey(cache, dataset)
     if len(found) != 1:
-        listed = f"holds {some(d.name for d in found)}; say which with --dataset" if found else "no dataset there"
+        listed = f"holds {abbreviate(d.name for d in found)}; say which with --dataset" if found else "no dataset there"
         raise UserError(f"--features {cache}: {listed}")
     if not found[0].corpus:
         raise UserError(found[0].trouble)
@@ -213,7 +213,7 @@ def find_set(dataset: Dataset, modality: Modality, asked: str | None) -> Feature
     current = [entry.store for entry in dataset.entries if entry.store and entry.state == "current"]
     stores = [store for store in current if store.spec.modality == modality]
     fitting = [s for s in stores if asked is None or s.is_named(asked)]
-    listed = some((s.location.name for s in stores), 9) or "none"
+    listed = abbreviate((s.location.name for s in stores), 9) or "none"
     if asked and not fitting:
         raise UserError(f"--{modality} {asked}: no such features of the present utterances; there are: {listed}")
     if len(fitting) > 1:

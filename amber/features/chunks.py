@@ -1,7 +1,7 @@
-"""Feature chunks read from a local disk straight into place, each held against its checksum.
+"""Feature chunks, read from a local disk directly into an array and checked.
 
-These are the bytes that Zarr would read: rows of numbers, uncompressed, and a CRC32C after them. Through Zarr a chunk
-is copied three times on its way; where features are streamed, that was three quarters of the time.
+A chunk is a number of uncompressed rows followed by a CRC32C. Zarr would copy it three times, which took three quarters
+of the time of streaming features.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from numpy.typing import NDArray
 THREADS = 2  # more do not read faster from one disk
 _CRC_BYTES = 4
 
-_crc32c: Any = importlib.import_module("crc32c").crc32c  # of large buffers without holding up other threads
+_crc32c: Any = importlib.import_module("crc32c").crc32c  # releases the GIL for large buffers
 
 
 class ChunkError(ValueError):
-    """A chunk whose content is not what was written; the message names it."""
+    """A chunk is damaged or missing; the message names it."""
 
 
 def read(folder: Path, start: int, out: NDArray[Any], rows: int) -> None:
-    """Fill `out` (n, ...) with the rows from `start` on of the Zarr array in `folder`, whose chunks hold `rows` rows.
+    """Fill `out` (n, ...) with the rows from `start` on of the Zarr array in `folder`.
 
-    `start` is the first row of a chunk.
+    `rows` is the number of rows of a chunk, `start` the first row of one.
 
     Raises
     ------
     ChunkError
-        If a chunk is damaged or not there.
+        If a chunk is damaged or missing.
 
     """
     bytes_of_row = out[:1].nbytes
@@ -45,13 +45,14 @@ def read(folder: Path, start: int, out: NDArray[Any], rows: int) -> None:
         name = f"c/{number}" + "/0" * (out.ndim - 1)
         _read_chunk(folder / name, name, part, rows * bytes_of_row)
 
-    # One after the other without need: a chunk or two are read before a thread is awake.
+    # One or two chunks are read before a thread would start.
     numbers = range(start // rows, -(-(start + len(out)) // rows))
     for _ in _threads().map(one, numbers) if len(numbers) > THREADS else map(one, numbers):
         pass
 
 
 def _read_chunk(path: Path, name: str, part: NDArray[np.uint8], size: int) -> None:
+    """Read the first rows of a chunk of `size` bytes into `part` (bytes,) and check all of it."""
     try:
         with path.open("rb", buffering=0) as file:
             whole = part if len(part) == size else np.empty(size, dtype=np.uint8)

@@ -1,7 +1,7 @@
-"""A dataset from a table of votes and arrays in HDF5 files: features that were computed elsewhere.
+"""Importing features that were computed elsewhere: a dataset from a table of votes and arrays in HDF5 files.
 
-Everything is checked before anything is written; an import that is killed is finished by the same command. The arrays
-are read block by block, once to check and hash them and once to store them, so that memory does not grow with them.
+Everything is checked before anything is written; the same command finishes an import that was killed. The arrays are
+read block by block, once to check and hash them and once to store them, so that memory does not grow with them.
 """
 
 from __future__ import annotations
@@ -9,125 +9,72 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
-from amber.console import Console
+from amber.arrays import Mask
+from amber.console import Advance, Console
 from amber.corpus import FILE, Corpus, Ledger, Modality
-from amber.errors import UserError, some
+from amber.errors import UserError, abbreviate
 from amber.features.catalog import read_corpus
-from amber.features.hdf5 import Place, reading
+from amber.features.fill import fill
+from amber.features.hdf5_array import Hdf5Array
+from amber.features.hdf5_path import Hdf5Path, reading
 from amber.features.spec import FeatureSpec
 from amber.features.store import FeatureStore, writing
 from amber.features.unit import Status, Unit
 from amber.names import fold
 
-BLOCK_BYTES = 8 << 20  # of an array that is read at a time
 UNKNOWN = "unknown"  # how arrays from elsewhere were made
 
 
 @dataclass(frozen=True)
-class _Array:
-    """Features in a file: (M, D) or (M, L, D), and which of the M rows each of N utterances has (-1: none)."""
-
-    place: Place
-    source: h5py.Dataset
-    rows: NDArray[np.int64]  # (N,)
-
-    @property
-    def dtype(self) -> Literal["float16", "float32"]:
-        return "float16" if self.source.dtype == np.float16 else "float32"
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return (self.source.shape[1] if self.source.ndim == 3 else 1, self.source.shape[-1])  # (L, D)
-
-    def is_synthetic(self) -> bool:
-        """Return whether the file says that it is of made-up data."""
-        with reading(self.place):
-            return bool(np.any(self.source.file.attrs.get("synthetic", False)))
-
-    def axes(self) -> str:
-        """Say how the axes were taken."""
-        layers, dim = self.shape
-        return f"{layers} layer{'' if layers == 1 else 's'} of {dim} dimensions"
-
-    def is_ours(self) -> bool:
-        """Return whether `amber cache export` wrote the array, so that its second axis is known to be layers."""
-        with reading(self.place):
-            return "spec" in self.source.attrs
-
-    def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Return some rows, each wanted once, (n, L, D)."""
-        if not len(rows):
-            return np.zeros((0, *self.shape), dtype=self.dtype)
-        with reading(self.place):
-            if (np.diff(rows) == 1).all():
-                block = self.source[rows[0] : rows[-1] + 1]
-            else:  # HDF5 reads rows in rising order only
-                order = np.argsort(rows)
-                block = self.source[rows[order]][np.argsort(order)]
-        with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is counted
-            return np.asarray(block).astype(self.dtype).reshape(-1, *self.shape)
-
-    def blocks(self) -> Iterator[NDArray[np.int64]]:
-        """Return all rows in blocks; of whole chunks, where the file has chunks that are no larger than a block."""
-        total = len(self.source)
-        rows = max(1, BLOCK_BYTES // (self.source.dtype.itemsize * int(np.prod(self.shape))))
-        chunk = self.source.chunks[0] if self.source.chunks else 1
-        rows -= rows % chunk if chunk <= rows else 0
-        return (np.arange(start, min(start + rows, total)) for start in range(0, total, rows))
-
-
-@dataclass(frozen=True)
 class _Content:
-    """What reading an array once tells: a hash of it, and which of its rows are finite, (M,)."""
+    """What one reading of an array shows: a hash of it, and which rows are finite, (M,)."""
 
     revision: str
-    finite: NDArray[np.bool_]
+    finite: Mask
 
 
 def import_(
     corpus: Corpus,
     ledger: Ledger,
-    places: Mapping[Modality, Place],
-    ids_place: Place | None,
+    places: Mapping[Modality, Hdf5Path],
+    ids_place: Hdf5Path | None,
     folder: Path,
     console: Console,
 ) -> list[str]:
-    """Make a dataset of utterances and of arrays with their features; done again, it does only what is missing.
+    """Make a dataset of utterances and of arrays with their features; a repeated call does only what is missing.
 
     Parameters
     ----------
     corpus, ledger
-        The utterances, and the account of how they were read, which this adds to.
+        The utterances, and the account of how they were read, which is added to.
     places
-        By modality, where features (M, D) or (M, L, D) lie. float16 is kept, other numbers become float32.
-        An utterance whose row is not finite failed.
+        Features (M, D) or (M, L, D) by modality. float16 is kept, other numbers become float32. An utterance
+        whose row is not finite fails.
     ids_place
-        Where the ids (M,) of the arrays' rows lie; an utterance that is not among them has no features. None: the
-        rows are the utterances' in their order.
+        The ids (M,) of the arrays' rows; an utterance that is not among them has no features. None: the rows are
+        the utterances in their order.
     folder
         The dataset's folder in the cache.
     console
-        Where progress and warnings go.
+        Shows progress and warnings.
 
     Returns
     -------
     list
-        A line for each feature set.
+        One line per feature set.
 
     Raises
     ------
     UserError
-        If something is missing or does not fit; then nothing was written.
+        If something is missing or does not fit; then nothing is written.
 
     """
     if not places:
@@ -140,8 +87,8 @@ def import_(
         arrays = {modality: _open(place, corpus, ids, files) for modality, place in places.items()}
         if ids:
             _account_for(corpus, ids, ledger, console)
-        made_up = any(array.is_synthetic() for array in arrays.values())
-        corpus.synthetic = corpus.synthetic or made_up
+        synthetic = any(array.is_synthetic() for array in arrays.values())
+        corpus.synthetic = corpus.synthetic or synthetic
         for modality, array in arrays.items():
             if array.shape[0] > 1 and not array.is_ours():
                 console.warn(
@@ -155,7 +102,7 @@ def import_(
         return [_store(corpus, modality, arrays[modality], contents[modality], folder, console) for modality in arrays]
 
 
-def _read_ids(place: Place, files: ExitStack) -> list[str]:
+def _read_ids(place: Hdf5Path, files: ExitStack) -> list[str]:
     source = place.open(files)
     with reading(place):
         is_strings = source.ndim == 1 and h5py.check_string_dtype(source.dtype) is not None
@@ -168,11 +115,11 @@ def _read_ids(place: Place, files: ExitStack) -> list[str]:
             raise UserError(f"{place.option} {place}: ids must be UTF-8") from None
     twice = [name for name, count in Counter(ids).items() if count > 1]
     if twice:
-        raise UserError(f"{place.option} {place}: {len(twice)} ids occur more than once: {some(twice)}")
+        raise UserError(f"{place.option} {place}: {len(twice)} ids occur more than once: {abbreviate(twice)}")
     return ids
 
 
-def _open(place: Place, corpus: Corpus, ids: list[str] | None, files: ExitStack) -> _Array:
+def _open(place: Hdf5Path, corpus: Corpus, ids: list[str] | None, files: ExitStack) -> Hdf5Array:
     source, where = place.open(files), f"{place.option} {place}"
     with reading(place):
         kind = source.dtype.kind
@@ -186,18 +133,18 @@ def _open(place: Place, corpus: Corpus, ids: list[str] | None, files: ExitStack)
                 + ("\nits second axis is as long as the table: are the axes swapped?" if swapped else "")
             )
         _refuse_other_order(place, corpus, files)
-        return _Array(place, source, np.arange(len(corpus)))
+        return Hdf5Array(place, source, np.arange(len(corpus)))
     if len(source) != len(ids):
         raise UserError(f"{where}: {len(source)} rows, but {len(ids)} ids")
     row_of = {name: row for row, name in enumerate(ids)}
-    return _Array(place, source, np.array([row_of.get(name, -1) for name in corpus.ids], dtype=np.int64))
+    return Hdf5Array(place, source, np.array([row_of.get(name, -1) for name in corpus.ids], dtype=np.int64))
 
 
-def _refuse_other_order(place: Place, corpus: Corpus, files: ExitStack) -> None:
-    """Refuse rows by position where `/ids` beside them says that they are these utterances' in another order."""
+def _refuse_other_order(place: Hdf5Path, corpus: Corpus, files: ExitStack) -> None:
+    """Refuse to join by position if `/ids` beside the array lists these utterances in another order."""
     try:
-        ids = _read_ids(Place(place.option, place.file, "ids"), files)
-    except UserError:  # no ids there, or none to go by
+        ids = _read_ids(Hdf5Path(place.option, place.file, "ids"), files)
+    except UserError:  # there are no usable ids
         return
     if set(ids) == set(corpus.ids) and ids != list(corpus.ids):
         raise UserError(
@@ -206,11 +153,12 @@ def _refuse_other_order(place: Place, corpus: Corpus, files: ExitStack) -> None:
 
 
 def _account_for(corpus: Corpus, ids: list[str], ledger: Ledger, console: Console) -> None:
-    """File which ids stand on one side only."""
+    """File the ids that only the file or only the table has."""
     known, given = set(corpus.ids), set(ids)
     if not known & given:
         raise UserError(
-            f"--ids: none of them ({some(ids, 3)}) is in the table ({some(corpus.ids, 3)}){_alike(known, given)}"
+            f"--ids: none of them ({abbreviate(ids, 3)}) is in the table ({abbreviate(corpus.ids, 3)})"
+            f"{_alike(known, given)}"
         )
     for what, lone in (
         ("features of ids that are not in the table", [name for name in ids if name not in known]),
@@ -218,11 +166,11 @@ def _account_for(corpus: Corpus, ids: list[str], ledger: Ledger, console: Consol
     ):
         ledger.add(what, *lone)
         if lone:
-            console.warn(f"{what}: {len(lone)} ({some(lone)}){_alike(known - given, given - known)}")
+            console.warn(f"{what}: {len(lone)} ({abbreviate(lone)}){_alike(known - given, given - known)}")
 
 
 def _alike(known: set[str], given: set[str]) -> str:
-    """Return a hint for ids that would join but for how they are written."""
+    """Return a hint for ids that would match but for their spelling."""
     spelled = {fold(name): name for name in known}
     for name in sorted(given):
         for how, key in (("case, blanks or accents", fold(name)), ("an ending or folder", fold(Path(name).stem))):
@@ -231,8 +179,8 @@ def _alike(known: set[str], given: set[str]) -> str:
     return ""
 
 
-def _read_through(array: _Array, ids: list[str] | None, console: Console) -> _Content:
-    """Read an array once. The hash covers the ids, too: the same rows of other utterances are other features."""
+def _read_through(array: Hdf5Array, ids: list[str] | None, console: Console) -> _Content:
+    """Read an array once. Its hash covers the ids: the same rows of other utterances are other features."""
     digest = hashlib.sha256(json.dumps([array.dtype, array.source.shape, ids]).encode())
     finite = np.zeros(len(array.source), dtype=bool)
     with console.progress(f"{array.place}: reading", len(finite)) as advance:
@@ -246,29 +194,30 @@ def _read_through(array: _Array, ids: list[str] | None, console: Console) -> _Co
     return _Content(digest.hexdigest()[:16], finite)
 
 
-def _store(corpus: Corpus, modality: Modality, array: _Array, content: _Content, folder: Path, console: Console) -> str:
+def _store(
+    corpus: Corpus, modality: Modality, array: Hdf5Array, content: _Content, folder: Path, console: Console
+) -> str:
+    """Write one feature set and return a line about it."""
     spec = _spec(corpus, modality, array, content)
     with writing(folder, spec.name):
-        return _write(FeatureStore.create(folder, spec, corpus.ids), modality, array, content, console)
+        store = FeatureStore.create(folder, spec, corpus.ids)
 
+        def commit(missing: Sequence[int], advance: Advance) -> None:
+            for number in missing:
+                rows = store.unit(number)
+                store.commit(number, _unit(array, content, rows))
+                advance(len(rows))
 
-def _write(store: FeatureStore, modality: Modality, array: _Array, content: _Content, console: Console) -> str:
-    for trouble in store.drop_damaged().values():
-        console.warn(f"{trouble}; doing it again")
-    missing = np.flatnonzero(~store.committed()).tolist()
-    with console.progress(f"import {modality}", len(missing)) as advance:
-        for number in missing:
-            store.commit(number, _unit(array, content, store.unit(number)))
-            advance()
+        done_now = fill(store, commit, console, f"import {modality}")
     failed = list(store.errors())
     if failed:
-        console.warn(f"{modality}: {len(failed)} rows are not finite in {array.dtype} ({some(failed)})")
-    counts = np.bincount(store.status(), minlength=len(Status))
-    said = ", ".join(f"{counts[status]} {status.name.lower()}" for status in Status if counts[status])
-    return f"{store.location}: {array.axes()}: {said} ({len(missing)} of {len(store.committed())} units done now)"
+        console.warn(f"{modality}: {len(failed)} rows are not finite in {array.dtype} ({abbreviate(failed)})")
+    counts = ", ".join(f"{count} {status}" for status, count in store.counts().items() if count)
+    return f"{store.location}: {array.axes()}: {counts} ({done_now} of {spec.units} units done now)"
 
 
-def _unit(array: _Array, content: _Content, span: range) -> Unit:
+def _unit(array: Hdf5Array, content: _Content, span: range) -> Unit:
+    """Return the unit of the utterances in `span`."""
     source = array.rows[span.start : span.stop]
     usable = np.flatnonzero((source >= 0) & content.finite[source])
     pooled = np.zeros((len(span), *array.shape), dtype=array.dtype)
@@ -280,7 +229,7 @@ def _unit(array: _Array, content: _Content, span: range) -> Unit:
     return Unit(pooled, status, [reason if value == Status.FAILED else "" for value in status])
 
 
-def _spec(corpus: Corpus, modality: Modality, array: _Array, content: _Content) -> FeatureSpec:
+def _spec(corpus: Corpus, modality: Modality, array: Hdf5Array, content: _Content) -> FeatureSpec:
     layers, dim = array.shape
     return FeatureSpec(
         corpus=corpus.name,

@@ -1,7 +1,7 @@
-"""Recordings as they were when features were made of them: what tells that a file was replaced since.
+"""Stamps of recordings, which show whether a file was replaced since features were extracted from it.
 
-Of each utterance's file a *stamp* is kept, (size in bytes, time of modification in ns, digest): `NONE` where there was
-no file, and a digest of 0 where none was asked for.
+A *stamp* is (size in bytes, time of modification in ns, digest) of an utterance's file; `NONE` if there was no
+file, with a digest of 0 if none was asked for.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from amber.arrays import Integers, Mask
 from amber.corpus import Corpus
-from amber.errors import some
+from amber.errors import abbreviate
 
 SIZE, TIME, DIGEST = range(3)
 NONE = (0, 0, 0)
-Stamps = NDArray[np.int64]  # (N, 3)
+Stamps = Integers  # (N, 3)
 
 
 def stamp(path: Path) -> tuple[int, int, int]:
@@ -31,7 +31,7 @@ def stamp(path: Path) -> tuple[int, int, int]:
 
 
 def look(corpus: Corpus) -> Stamps:
-    """Return the stamps of a corpus's recordings as they are now, (N, 3), without digests."""
+    """Return the current stamps of a corpus's recordings, (N, 3), without digests."""
     known: dict[str | None, tuple[int, int, int]] = {None: NONE}
     names = corpus.column("audio")
     for name in names:
@@ -40,8 +40,8 @@ def look(corpus: Corpus) -> Stamps:
     return np.array([known[name] for name in names], dtype=np.int64).reshape(-1, 3)
 
 
-def with_digests(corpus: Corpus, stamps: Stamps, rows: NDArray[np.int64]) -> Stamps:
-    """Return stamps with the digests of some rows' files, each file read once."""
+def with_digests(corpus: Corpus, stamps: Stamps, rows: Integers) -> Stamps:
+    """Return stamps (N, 3) with the digests of the files of some rows (n,); each file is read once."""
     names, known, found = corpus.column("audio"), dict[str, int](), stamps.copy()
     for row in rows.tolist():
         if (name := names[row]) and stamps[row, TIME]:
@@ -51,10 +51,10 @@ def with_digests(corpus: Corpus, stamps: Stamps, rows: NDArray[np.int64]) -> Sta
     return found
 
 
-def changed(then: Stamps, now: Stamps) -> NDArray[np.bool_]:
-    """Return which recordings, of those that are there now, are not those of then, (N,).
+def changed(then: Stamps, now: Stamps) -> Mask:
+    """Return which of the recordings that exist now differ from earlier ones, (N,), by their stamps (N, 3).
 
-    Where both digests are known they decide; else size and time of modification do.
+    Digests decide where both are known, else size and time of modification.
     """
     there = now[:, TIME] != 0
     known = (then[:, DIGEST] != 0) & (now[:, DIGEST] != 0)
@@ -62,10 +62,10 @@ def changed(then: Stamps, now: Stamps) -> NDArray[np.bool_]:
     return np.asarray(there & np.where(known, then[:, DIGEST] != now[:, DIGEST], other))
 
 
-def merged(then: Stamps, now: Stamps, rows: NDArray[np.bool_]) -> Stamps:
-    """Return the stamps of then, with those of now where they are of the same recordings, `rows` (N,).
+def merged(then: Stamps, now: Stamps, rows: Mask) -> Stamps:
+    """Return the earlier stamps (N, 3), updated by the current ones in `rows` (N,), whose recordings are the same.
 
-    A digest that was known and was not asked for again stays.
+    A known digest stays where none was asked for now.
     """
     found = np.where(rows[:, None], now, then)
     found[:, DIGEST] = np.where(rows & (now[:, DIGEST] == 0), then[:, DIGEST], found[:, DIGEST])
@@ -73,9 +73,9 @@ def merged(then: Stamps, now: Stamps, rows: NDArray[np.bool_]) -> Stamps:
 
 
 def replaced(then: Stamps | None, corpus: Corpus, digests: bool = False) -> str:
-    """Say which recordings were replaced since features were made of them; nothing if none, or none is known.
+    """Return a message on the recordings that were replaced since extraction; empty if none is known.
 
-    With `digests`, files of which a digest was kept are read and compared by it.
+    `then` are the stamps (N, 3) of that time. With `digests`, files with a known digest are read and compared by it.
     """
     if then is None:
         return ""
@@ -86,11 +86,11 @@ def replaced(then: Stamps | None, corpus: Corpus, digests: bool = False) -> str:
     return f"{describe(corpus, then, now, rows)}; `amber extract` does them again" if len(rows) else ""
 
 
-def describe(corpus: Corpus, then: Stamps, now: Stamps, rows: NDArray[np.int64]) -> str:
-    """Say which recordings changed, and how."""
+def describe(corpus: Corpus, then: Stamps, now: Stamps, rows: Integers) -> str:
+    """Return a message on which recordings, of the rows (n,), changed and how; stamps are (N, 3)."""
     names = corpus.column("audio")
     said = {names[row]: _how(then[row].tolist(), now[row].tolist()) for row in rows.tolist()}
-    return f"{len(said)} recordings changed since they were extracted: " + some(
+    return f"{len(said)} recordings changed since they were extracted: " + abbreviate(
         (f"{name} ({how})" for name, how in said.items()), 3
     )
 
@@ -110,7 +110,7 @@ def _date(time: int) -> str:
 
 
 def _digest(path: Path) -> int:
-    """Return a digest of a file that is not 0, which means that there is none; 0 if it can't be read."""
+    """Return a digest of a file, never 0; 0, no digest, if it can't be read."""
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).digest()

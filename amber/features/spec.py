@@ -1,4 +1,4 @@
-"""What a feature set is: everything that its numbers depend on, and the name and the units that follow from it."""
+"""The spec of a feature set: everything that its numbers depend on, with the name and the units that follow."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from amber.config import Section
 from amber.corpus import Modality
 
 SCHEMA_VERSION = 1
-UNIT_BYTES = 2 << 20  # what a unit's features come to: one chunk, large enough to read fast, small enough to lose
+UNIT_BYTES = 2 << 20  # of a unit's features, one chunk: large enough to read fast, small enough to do again
 UNIT_ROWS = (64, 1024)  # least and most utterances in a unit
-UNITS_WANTED = 16  # a small corpus is cut finer than UNIT_BYTES asks, so that a killed run keeps most of its work
-ROOM_CHUNKS = 1 << 16  # of frames, that a unit has room for: 128 GiB, of which only what is written takes space
+UNITS_WANTED = 16  # at least, of a small corpus, so that a killed run keeps most of its work
+ROOM_CHUNKS = 1 << 16  # chunks of frames that a unit has room for: 128 GiB, of which only the written take space
 
 
 class FeatureSpec(Section):
@@ -53,31 +53,31 @@ class FeatureSpec(Section):
 
     @property
     def unit_rows(self) -> int:
-        """Return how many utterances a unit holds."""
+        """Return the number of utterances in a unit."""
         least, most = UNIT_ROWS
-        if self.level == "frames":  # many chunks a unit, and no telling how many
+        if self.level == "frames":  # many chunks per unit, and their number is not known before
             return least
         by_bytes = min(max(UNIT_BYTES // self.vector_bytes, least), most)
         return min(by_bytes, max(least, -(-self.size // UNITS_WANTED)))
 
     @property
     def units(self) -> int:
-        """Return how many units there are."""
+        """Return the number of units."""
         return -(-self.size // self.unit_rows)
 
     @property
     def vector_bytes(self) -> int:
-        """Return the size of one utterance's pooled features, or of one frame."""
+        """Return the bytes of one utterance's pooled features, or of one frame."""
         return len(self.layers) * self.dim * np.dtype(self.dtype).itemsize
 
     @property
     def chunk_frames(self) -> int:
-        """Return how many frames a chunk of level *frames* holds."""
+        """Return the number of frames in a chunk of level *frames*."""
         return max(1, UNIT_BYTES // self.vector_bytes)
 
     @property
     def unit_room(self) -> int:
-        """Return how many frames a unit of level *frames* has room for: whole chunks."""
+        """Return the number of frames, in whole chunks, for which a unit of level *frames* has room."""
         return ROOM_CHUNKS * self.chunk_frames
 
 

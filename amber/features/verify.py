@@ -1,15 +1,16 @@
-"""Whether a cache is sound: everything in it read, and held against what it should be."""
+"""Verifying a cache: everything in it is read and compared with what it should be."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from amber import audio, seal
-from amber.console import Console
+from amber import seal
+from amber.audio import duration
+from amber.console import Advance, Console
 from amber.corpus import FILE, LEDGER, Corpus
 from amber.errors import RunFailure
 from amber.features import recordings
@@ -17,11 +18,11 @@ from amber.features.catalog import Dataset, Entry
 from amber.features.store import FeatureStore
 from amber.features.unit import USABLE, Unit
 
-FRAMES_OFF = 3  # frames that a recording may have more or fewer than its duration makes: families round differently
+FRAMES_OFF = 3  # tolerated difference between a recording's frames and its duration: families round differently
 
 
 @dataclass(frozen=True)
-class Finding:
+class Fault:
     """Something that is wrong: where, and what."""
 
     where: str
@@ -30,33 +31,33 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a verification found; `remarks` are worth knowing but no damage."""
+    """The result of a verification; `remarks` are worth knowing but no damage."""
 
-    findings: list[Finding]
-    remarks: list[Finding]
+    faults: list[Fault]
+    remarks: list[Fault]
     sets: int
     units: int
 
 
 def verify(cache: Path, datasets: Sequence[Dataset], console: Console) -> Verdict:
-    """Read everything in these datasets and hold it against what it should be; nothing is changed."""
+    """Read everything in these datasets and compare it with what it should be; nothing is changed."""
     verdict = Verdict([], [], sum(len(d.entries) for d in datasets), sum(_done(e) for d in datasets for e in d.entries))
     with console.progress("verify", verdict.units) as advance:
         for dataset in datasets:
             if not dataset.corpus:
-                verdict.findings.append(Finding(dataset.name, dataset.trouble))
-            verdict.findings.extend(Finding(dataset.name, what) for what in _ledger(cache / dataset.name / LEDGER))
+                verdict.faults.append(Fault(dataset.name, dataset.trouble))
+            verdict.faults.extend(Fault(dataset.name, what) for what in _ledger(cache / dataset.name / LEDGER))
             for entry in dataset.entries:
                 where = f"{dataset.name}/{entry.path.name}"
                 if entry.store:
                     found = _faults(entry.store, dataset.corpus if entry.state == "current" else None, advance)
-                    verdict.findings.extend(Finding(where, what) for what in found)
+                    verdict.faults.extend(Fault(where, what) for what in found)
                     if dataset.corpus and entry.state == "current":
                         what = recordings.replaced(entry.store.stamps(), dataset.corpus, digests=True)
-                        verdict.remarks.extend([Finding(where, what)] if what else [])
-                verdict.remarks.extend(Finding(where, what) for what in _remarks(entry))
+                        verdict.remarks.extend([Fault(where, what)] if what else [])
+                verdict.remarks.extend(Fault(where, what) for what in _remarks(entry))
                 if entry.state == "unreadable":
-                    verdict.findings.append(Finding(where, entry.trouble))
+                    verdict.faults.append(Fault(where, entry.trouble))
     return verdict
 
 
@@ -72,8 +73,8 @@ def _remarks(entry: Entry) -> Iterator[str]:
         yield f"not complete: {committed.sum()} of {len(committed)} units; `amber extract` goes on from there"
 
 
-def _faults(store: FeatureStore, corpus: Corpus | None, advance: Callable[[], object]) -> Iterator[str]:
-    """Say what is wrong with a set; `corpus` holds the utterances that it must be of, if it is current."""
+def _faults(store: FeatureStore, corpus: Corpus | None, advance: Advance) -> Iterator[str]:
+    """Yield what is wrong with a set; `corpus` holds its utterances, if it is current."""
     try:
         ids: tuple[str, ...] = store.ids()
     except RunFailure as failure:
@@ -103,22 +104,14 @@ def _ledger(path: Path) -> Iterator[str]:
 
 
 def _odd_lengths(unit: Unit, hop: float, corpus: Corpus, rows: range) -> Iterator[str]:
-    """Say which recordings have more or fewer frames, `hop` seconds each, than their duration makes.
+    """Yield the recordings of a unit whose number of frames, `hop` seconds each, does not fit their duration.
 
-    Recordings that are not at hand are passed over.
+    Recordings that can't be read are skipped.
     """
     assert unit.lengths is not None  # noqa: S101 (only level *frames* has a hop)
     about = corpus.take(np.array(rows, dtype=np.int64))
     spans = zip(about.column("audio"), about.column("start"), about.column("end"), strict=True)
     for uid, (path, start, end), count, status in zip(about.ids, spans, unit.lengths, unit.status, strict=True):
-        seconds = _seconds(Path(corpus.root, path), start, end) if path and status in USABLE else None
+        seconds = duration(Path(corpus.root, path), start, end) if path and status in USABLE else None
         if seconds is not None and abs(count * hop - seconds) > FRAMES_OFF * hop:
             yield f"{uid}: {count} frames, but its {seconds:.2f} s make about {seconds / hop:.0f}"
-
-
-def _seconds(path: Path, start: float | None, end: float | None) -> float | None:
-    try:
-        whole = audio.seconds(path) if end is None else end
-    except audio.AudioError:
-        return None
-    return whole - (start or 0.0)

@@ -1,4 +1,4 @@
-"""`amber corpus check`: what a corpus on disk holds, against what is known of it."""
+"""`amber corpus check`: a corpus on disk, compared with what is known of it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from amber.errors import some
+from amber.errors import abbreviate
 
 from .. import corpora
 from ..corpora import Loaded, Source
 from .findings import Finding, check_audio, check_joined
 
 _CHECKS = {"iemocap": ".iemocap", "msp-podcast": ".msp_podcast", "crema-d": ".crema_d"}
-_ANY_LENGTH = (0.025, 3600.0)  # seconds, for corpora whose durations nothing is known of
+_ANY_LENGTH = (0.025, 3600.0)  # seconds, for corpora of unknown durations
 _ORDER = ("fatal", "warn", "ok", "info")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found, worst first."""
+    """The result of a check, worst findings first."""
 
     dataset: str
     release: str
@@ -34,11 +34,11 @@ class Report:
         return not any(finding.level == "fatal" for finding in self.findings)
 
     def text(self) -> str:
-        """Return the report for a terminal, a line a finding."""
+        """Return the report for a terminal, one line per finding."""
         release = f", release {self.release}" if self.release else ""
         lines = [f"{self.dataset}{release}: {self.utterances} utterances"]
         for finding in self.findings:
-            ids = f" ({some(finding.ids, 3)})" if finding.ids else ""
+            ids = f" ({abbreviate(finding.ids, 3)})" if finding.ids else ""
             lines.append(f"{finding.level:5}  {finding.text}{ids}")
         lines += [f"note   {note}" for note in self.ledger["notes"]]
         return "\n".join(lines)
@@ -54,7 +54,7 @@ def run(source: Source) -> Report:
     Raises
     ------
     UserError
-        If the loader can't read it at all.
+        If it can't be read at all.
 
     """
     loaded = corpora.load(source)
@@ -68,5 +68,5 @@ def _findings(source: Source, loaded: Loaded) -> Iterator[Finding]:
         yield from importlib.import_module(_CHECKS[source.dataset], __name__).check(source, loaded)
         return
     yield from check_joined(loaded.ledger)
-    if not loaded.prepare:  # a corpus that is made here has no audio yet
+    if not loaded.prepare:  # a synthetic corpus has no audio yet
         yield from check_audio(loaded.corpus, _ANY_LENGTH)

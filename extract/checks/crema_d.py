@@ -1,4 +1,4 @@
-"""What a complete CREMA-D must show, and how a copy differs: rows, votes, consensus from the votes, audio."""
+"""Checks of a copy of CREMA-D against the published figures: rows, votes, consensus from the votes, audio."""
 
 from __future__ import annotations
 

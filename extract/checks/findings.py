@@ -1,4 +1,4 @@
-"""What `amber corpus check` finds: short statements with a level, and the checks that all corpora share."""
+"""Findings of `amber corpus check`, and the checks that all corpora share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from amber.audio import AudioError, opened
+from amber.audio import SAMPLE_RATE, AudioError, opened, seconds
 from amber.corpus import Corpus, Ledger
 
 Level = Literal["ok", "info", "warn", "fatal"]
@@ -16,7 +16,7 @@ SAMPLE = 20  # audio files that a check opens
 
 @dataclass(frozen=True)
 class Finding:
-    """One statement about a corpus on disk, with the utterances or files that it is about."""
+    """One statement about a corpus on disk, with the utterances or files that it concerns."""
 
     level: Level
     text: str
@@ -30,8 +30,11 @@ def expect(what: str, found: object, expected: object) -> Finding:
     return Finding("warn", f"{what}: {found}, expected {expected}")
 
 
-def check_audio(corpus: Corpus, seconds: tuple[float, float], sample: int = SAMPLE) -> Iterator[Finding]:
-    """Open an even sample of the audio: stubs and unreadable files are fatal, odd formats and lengths warned of."""
+def check_audio(corpus: Corpus, usual: tuple[float, float], sample: int = SAMPLE) -> Iterator[Finding]:
+    """Open an even sample of the audio: unreadable files are fatal, odd formats and durations are warnings.
+
+    `usual` are the least and the greatest usual duration in seconds.
+    """
     paths: Sequence[str] = [path for path in corpus.column("audio") if path]
     chosen = paths[:: max(1, len(paths) // sample)][:sample]
     odd, unusual = [], []
@@ -39,24 +42,24 @@ def check_audio(corpus: Corpus, seconds: tuple[float, float], sample: int = SAMP
         path = Path(corpus.root, name)
         try:
             with opened(path) as file:
-                rate, channels, duration = file.samplerate, file.channels, file.frames / file.samplerate
+                rate, channels, duration = file.samplerate, file.channels, seconds(file)
         except AudioError as error:
             yield Finding("fatal", f"unreadable audio ({error})", (name,))
             continue
-        if rate != 16_000 or channels != 1:
+        if rate != SAMPLE_RATE or channels != 1:
             odd.append(name)
-        if not seconds[0] <= duration <= seconds[1]:
+        if not usual[0] <= duration <= usual[1]:
             unusual.append(name)
     if odd:
         yield Finding("warn", "not 16 kHz mono (resampled on load)", tuple(odd))
     if unusual:
-        yield Finding("warn", f"duration outside {seconds[0]:g} to {seconds[1]:g} s", tuple(unusual))
+        yield Finding("warn", f"duration outside {usual[0]:g} to {usual[1]:g} s", tuple(unusual))
     if chosen and not odd and not unusual:
-        yield Finding("ok", f"{len(chosen)} audio files sampled: 16 kHz mono, {seconds[0]:g} to {seconds[1]:g} s")
+        yield Finding("ok", f"{len(chosen)} audio files sampled: 16 kHz mono, {usual[0]:g} to {usual[1]:g} s")
 
 
 def check_joined(ledger: Ledger, expected: Collection[str] = ()) -> Iterator[Finding]:
-    """Say how labels, audio and transcripts join, and what failed; `expected` names gaps that this corpus has."""
+    """Report how labels, audio and transcripts match, and what failed; gaps in `expected` are no warnings."""
     for name in ("labelled without audio", "audio without label", "without transcript"):
         ids = tuple(ledger.entries.get(name, ()))
         level: Level = "ok" if not ids else "info" if name in expected else "warn"
@@ -71,7 +74,7 @@ def check_joined(ledger: Ledger, expected: Collection[str] = ()) -> Iterator[Fin
 
 
 def inform(ledger: Ledger, categories: Sequence[str]) -> Iterator[Finding]:
-    """State how many ids the ledger has in each category, for those that it has."""
+    """Report the number of ids in each category that has any."""
     for name in categories:
         ids = tuple(ledger.entries.get(name, ()))
         if ids:

@@ -1,4 +1,4 @@
-"""What a complete IEMOCAP must show, and how a copy differs: counts, raters, consensus from the votes, durations."""
+"""Checks of a copy of IEMOCAP against the published figures: counts, raters, consensus from the votes, durations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from amber.audio import AudioError, seconds
+from amber.audio import duration
 from amber.config import LabelOptions
 from amber.corpus import Corpus, Ledger
 from amber.errors import UserError
@@ -96,7 +96,7 @@ def _raters(corpus: Corpus) -> Iterator[Finding]:
     outside = tuple(uid for uid, votes in lines.items() if not 3 <= len(votes) <= 4)
     yield Finding("warn" if outside else "ok", f"utterances without three or four votes: {len(outside)}", outside)
     mean = sum(map(len, lines.values())) / len(lines)
-    yield Finding("info", f"votes an utterance, self-reports included: {mean:.2f} on average (published: 3.24)")
+    yield Finding("info", f"votes per utterance, self-reports included: {mean:.2f} on average (published: 3.24)")
 
 
 def _consensus(corpus: Corpus) -> Iterator[Finding]:
@@ -142,16 +142,8 @@ def _durations(source: Source, corpus: Corpus) -> Iterator[Finding]:
     off = []
     for uid, path in chosen:
         stated = turns[uid].seconds
-        found = _duration(Path(corpus.root, path))
+        found = duration(Path(corpus.root, path))
         if stated is not None and found is not None and abs(found - stated) > _TOLERANCE:
             off.append(uid)
     text = f"wavs whose length differs from the label header by over {_TOLERANCE:g} s: {len(off)} of {len(chosen)}"
     yield Finding("warn" if off else "ok", text, tuple(off))
-
-
-def _duration(path: Path) -> float | None:
-    """Return a wav's length in seconds; None where it can't be read, which `check_audio` reports."""
-    try:
-        return seconds(path)
-    except AudioError:
-        return None

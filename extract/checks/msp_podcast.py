@@ -1,4 +1,4 @@
-"""What `amber corpus check` says of an MSP-Podcast release on disk.
+"""Checks of an MSP-Podcast release against the published figures and its own consensus.
 
 The strongest test of how votes were read is the consensus: the plurality of primary votes over the eight emotions and
 Other must be the corpus's own label almost everywhere, and a tie must be X.
@@ -22,12 +22,12 @@ from ..corpora.msp_release import (
     CONSENSUS,
     CONSENSUS_CSV,
     NO_AGREEMENT,
-    Entry,
-    Layout,
-    find_layout,
+    ReleaseFiles,
+    TurnInfo,
+    find_release,
     pick,
-    read_entries,
     read_partitions,
+    read_turns,
 )
 from ..corpora.msp_votes import DUPLICATES, NAMES, UNLABELLED, header_columns, records
 from .findings import Finding, check_audio, check_joined, expect, inform
@@ -36,7 +36,7 @@ SECONDS = (1.5, 12.5)
 FEWEST_RATERS = 5
 MOST_CONTRADICTIONS = 0.01  # share of turns, beyond which the votes were probably misread
 
-# Turns by split. The figures of these releases are recalled from the literature but for those in `_SURE`.
+# Turns by split. Figures outside `_SURE` are quoted from the literature and were not checked.
 _PARTS = {
     "1.6": (34_280, 5_958, 10_124, 0),
     "1.7": (38_179, 7_538, 12_902, 3_521),
@@ -58,15 +58,15 @@ _CODES_1_8 |= {"D": 2_593, "F": 1_544, "O": 817}
 def check(source: Source, loaded: Loaded) -> Iterator[Finding]:
     """Compare a release with what is known of MSP-Podcast, and its votes with its own consensus."""
     corpus, ledger = loaded.corpus, loaded.ledger
-    layout = find_layout(source.existing_root())
-    entries = read_entries(layout, Ledger())
-    yield from _files(layout, entries)
-    yield from _release(corpus, ledger, entries)
+    files = find_release(source.existing_root())
+    turns = read_turns(files, Ledger())
+    yield from _files(files, turns)
+    yield from _release(corpus, ledger, turns)
     yield from check_joined(ledger, ("audio without label", "without transcript", "labelled without audio"))
     yield from _coverage(ledger)
     yield from _raters(corpus)
-    yield contradictions(corpus, {uid: entry.code for uid, entry in entries.items()})
-    yield from _partition(corpus, layout, entries)
+    yield contradictions(corpus, {uid: turn.code for uid, turn in turns.items()})
+    yield from _partition(corpus, files, turns)
     yield from check_audio(corpus, SECONDS)
     yield from _labels(corpus)
     yield from inform(ledger, (DUPLICATES, UNLABELLED, "empty transcript", "listed without any label"))
@@ -80,7 +80,7 @@ def contradictions(corpus: Corpus, codes: dict[str, str]) -> Finding:
     space = LabelSpace.resolve(LabelOptions(classes=classes, other="keep", multiple="split", subset="any"), corpus)
     counts = space.count(corpus.votes()).inside  # (N, 9)
     most = counts.max(axis=1, keepdims=True)
-    tied = (counts > most - 1e-9).sum(axis=1) > 1  # the tolerance forgives the rounding of shared votes
+    tied = (counts > most - 1e-9).sum(axis=1) > 1  # tolerance for the rounding of shared votes
     code_of = {name: code for code, name in CONSENSUS.items()}
     plurality = [NO_AGREEMENT if t else code_of[names[i]] for t, i in zip(tied, counts.argmax(axis=1), strict=True)]
     compared = [row for row, uid in enumerate(corpus.ids) if codes.get(uid) and most[row, 0] > 0]
@@ -101,21 +101,21 @@ def contradictions(corpus: Corpus, codes: dict[str, str]) -> Finding:
     return Finding("warn" if share > MOST_CONTRADICTIONS else "info", said + why, tuple(corpus.ids[r] for r in wrong))
 
 
-def _files(layout: Layout, entries: dict[str, Entry]) -> Iterator[Finding]:
-    table = pick(layout.labels, *CONSENSUS_CSV)
-    if table is None and not entries:
+def _files(files: ReleaseFiles, turns: dict[str, TurnInfo]) -> Iterator[Finding]:
+    table = pick(files.labels, *CONSENSUS_CSV)
+    if table is None and not turns:
         yield Finding("fatal", "no consensus labels: labels_consensus.csv is missing, and so are its fallbacks")
     elif table is None:
         yield Finding("warn", "labels_consensus.csv is missing; its fallbacks were read")
     elif not header_columns(next(records(table, Ledger()), [])).keys() >= _COLUMNS:
         yield Finding("fatal", f"{table.name} lacks the columns FileName and EmoClass", (table.name,))
     else:
-        yield Finding("ok", f"consensus labels: {len(entries)} rows")
-    if layout.audio is None:
+        yield Finding("ok", f"consensus labels: {len(turns)} rows")
+    if files.audio is None:
         yield Finding("fatal", "no audio folder (Audios or Audio)")
 
 
-def _release(corpus: Corpus, ledger: Ledger, entries: dict[str, Entry]) -> Iterator[Finding]:
+def _release(corpus: Corpus, ledger: Ledger, turns: dict[str, TurnInfo]) -> Iterator[Finding]:
     """Say which release this looks like and compare its counts."""
     known = corpus.release if corpus.release in TOTALS else None
     yield Finding("info", f"looks like release {corpus.release or 'unknown'}")
@@ -134,7 +134,7 @@ def _release(corpus: Corpus, ledger: Ledger, entries: dict[str, Entry]) -> Itera
         what = {"all": "labelled turns", "test3": "audio without label (Test3)"}.get(part, part)
         yield expect(f"release {known}, {what}{doubt}", found[part], number)
     if known == "1.8":
-        yield expect("consensus codes", dict(Counter(entry.code for entry in entries.values())), _CODES_1_8)
+        yield expect("consensus codes", dict(Counter(turn.code for turn in turns.values())), _CODES_1_8)
 
 
 def _coverage(ledger: Ledger) -> Iterator[Finding]:
@@ -149,20 +149,20 @@ def _coverage(ledger: Ledger) -> Iterator[Finding]:
 def _raters(corpus: Corpus) -> Iterator[Finding]:
     raters = np.bincount(corpus.votes().utterance, minlength=len(corpus))
     few = tuple(corpus.ids[row] for row in np.flatnonzero((raters > 0) & (raters < FEWEST_RATERS)))
-    text = f"raters a turn: {raters.mean():.2f} on average, {raters.min()} to {raters.max()}"
+    text = f"raters per turn: {raters.mean():.2f} on average, {raters.min()} to {raters.max()}"
     if few:
         yield Finding("warn", f"{text}; {len(few)} turns have fewer than {FEWEST_RATERS}", few)
     else:
         yield Finding("ok", text)
 
 
-def _partition(corpus: Corpus, layout: Layout, entries: dict[str, Entry]) -> Iterator[Finding]:
+def _partition(corpus: Corpus, files: ReleaseFiles, turns: dict[str, TurnInfo]) -> Iterator[Finding]:
     """Compare `Partitions.txt` with the consensus file's splits, and look for speakers in two splits."""
-    listed = {uid: part_of(split) for uid, split in read_partitions(layout, Ledger()).items()}
-    given = {uid: part_of(entry.split) for uid, entry in entries.items() if entry.split}
+    listed = {uid: part_of(split) for uid, split in read_partitions(files, Ledger()).items()}
+    given = {uid: part_of(turn.split) for uid, turn in turns.items() if turn.split}
     other = tuple(uid for uid, split in given.items() if uid in listed and listed[uid] != split)
     if other:
-        yield Finding("warn", f"{len(other)} turns have another split in {layout.partitions}", other)
+        yield Finding("warn", f"{len(other)} turns have another split in {files.partitions}", other)
     elif listed and given:
         yield Finding("ok", "Partitions.txt and the consensus file agree on the splits")
     splits: dict[str, set[str]] = {}

@@ -1,6 +1,6 @@
-"""Corpora: each module reads one on-disk format into `amber.corpus.Corpus`, with a ledger of what it found.
+"""Corpora: each module reads one format on disk into an `amber.corpus.Corpus`, with a ledger of what it found.
 
-A loader is a function `load(source) -> Loaded`. Adding one is a module here, a line in `_LOADERS` and a test.
+A loader is a function `load(source) -> Loaded`. Adding a corpus: docs/extending.md.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any
 
 from amber.console import Console
 from amber.corpus import Corpus, Ledger
-from amber.errors import UserError, nearest, some
+from amber.errors import UserError, abbreviate, nearest
 
 SYNTHETIC = "SYNTHETIC.txt"  # beside a corpus that `amber corpus synth` wrote
-_LOADERS = {
+# By dataset, the module whose `load(source)` returns a `Loaded`.
+LOADERS = {
     "demo": ".demo",
     "table": ".table",
     "iemocap": ".iemocap",
@@ -27,10 +28,10 @@ _LOADERS = {
 
 @dataclass(frozen=True)
 class Source:
-    """Where a corpus is and how it is to be read.
+    """A corpus on disk and how to read it.
 
-    `root` is the folder (or file) given by the user, `options` the loader's own options, `cache` the dataset's folder
-    in the feature cache, `name` the dataset's name there.
+    `root` is the folder or file given by the user, `options` are the loader's own options, `cache` is the dataset's
+    folder in the feature cache and `name` its name there.
     """
 
     dataset: str
@@ -49,26 +50,26 @@ class Source:
 
         """
         if self.root is None:
-            raise UserError(f"dataset {self.dataset} needs its place on disk: give --root (or corpus.root)")
+            raise UserError(f"dataset {self.dataset} needs its folder on disk: give --root (or corpus.root)")
         if not self.root.exists():
             raise UserError(f"--root {self.root}: no such file or folder")
         return self.root
 
     def option(self, name: str, default: Any, choices: Collection[Any] = ()) -> Any:
-        """Return an option's value, refused if it is not one of `choices` (where those are given)."""
+        """Return an option's value; UserError if there are `choices` and it is none of them."""
         value = self.options.get(name, default)
-        if choices and value not in tuple(choices):  # a tuple: a value of YAML may be a list
+        if choices and value not in tuple(choices):  # a tuple: a value from YAML may be an unhashable list
             raise UserError(
                 f"corpus.options.{name}: unknown {value!r}{nearest(str(value), map(str, choices))}; "
-                f"known: {some(map(str, choices))}"
+                f"known: {abbreviate(map(str, choices))}"
             )
         return value
 
     def only_options(self, *known: str) -> None:
-        """Refuse options that the loader does not know."""
+        """Raise a UserError if there are options other than `known`."""
         for name in self.options:
             if name not in known:
-                listed = some(known, 9) or "none"
+                listed = abbreviate(known, 9) or "none"
                 raise UserError(
                     f"corpus.options: {self.dataset} has no option {name!r}{nearest(name, known)}; known: {listed}"
                 )
@@ -76,16 +77,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A corpus and the account of how it was read; `prepare` makes its audio, for corpora that are made here."""
+    """A corpus and the account of how it was read; `prepare` generates the audio of a synthetic corpus."""
 
     corpus: Corpus
     ledger: Ledger
     prepare: Callable[[Console], None] | None = None
-
-
-def names() -> tuple[str, ...]:
-    """Return the names of the datasets that can be loaded."""
-    return tuple(_LOADERS)
 
 
 def load(source: Source) -> Loaded:
@@ -94,14 +90,14 @@ def load(source: Source) -> Loaded:
     Raises
     ------
     UserError
-        For an unknown dataset, and for whatever the loader refuses.
+        If the dataset is unknown or can't be read.
 
     """
-    if source.dataset not in _LOADERS:
+    if source.dataset not in LOADERS:
         raise UserError(
-            f"unknown dataset {source.dataset!r}{nearest(source.dataset, _LOADERS)}; known: {some(_LOADERS, 9)}"
+            f"unknown dataset {source.dataset!r}{nearest(source.dataset, LOADERS)}; known: {abbreviate(LOADERS, 9)}"
         )
-    module = importlib.import_module(_LOADERS[source.dataset], __name__)
+    module = importlib.import_module(LOADERS[source.dataset], __name__)
     loaded: Loaded = module.load(source)
     if not len(loaded.corpus):
         raise UserError(f"{source.dataset}: no utterances found under {source.root}")

@@ -1,7 +1,7 @@
-"""Typed cells of anyone's tables: a text, a number, a count, the votes of an utterance; anything else is refused.
+"""Typed cells of users' tables: text, numbers, counts and votes; anything else is refused.
 
-A cell is a string (of CSV) or what JSON and Parquet hold. Nothing is cast on a guess: `true` is no count, `["a"]` no
-label, and a number that is not a number (NaN) is a value that is missing, never the text "nan".
+A cell is a string (in CSV) or a value of JSON or Parquet. Nothing is guessed: `true` is no count, `["a"]` no label,
+and NaN is a missing value, never the text "nan".
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MOST_VOTES = 10_000  # on one utterance
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _COUNTED = re.compile(r".*\S\s*[:=]\s*[0-9.]+")  # such as `anger:3`
 _KEYS = {"rater", "labels", "secondary", "is_self"}  # of a vote
-_DUCK = 'a list of labels, or of {"rater": …, "labels": […]}, or counts such as {"anger": 3}'
+_VOTES = 'a list of labels, or of {"rater": …, "labels": […]}, or counts such as {"anger": 3}'
 
 
 class CellError(ValueError):
@@ -31,7 +31,7 @@ class CellError(ValueError):
 
 
 def text(value: Any, column: str) -> str | None:
-    """Return a cell as text, stripped; None where it is empty. Whole numbers are texts, as ids often are.
+    """Return a cell as text, stripped; None if it is empty. Whole numbers count as text, as ids often are numbers.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def text(value: Any, column: str) -> str | None:
 
 
 def further(value: Any, column: str) -> str | None:
-    """Return a cell of a column of the user's own as text: any other value than `text` takes as it would be written."""
+    """Return a cell of a user's own column as text; values that are not text are written as in JSON or Python."""
     if isinstance(value, list | tuple | dict):
         try:
             return _clean(json.dumps(value, ensure_ascii=False, default=str), column)
@@ -108,14 +108,14 @@ def count(value: Any, column: str) -> int:
     Raises
     ------
     CellError
-        If it is no whole number, or one that no number of raters comes to.
+        If it is no whole number, or more than `MOST_VOTES`.
 
     """
     found = number(value, column) or 0.0
     if found < 0 or found != int(found):
         raise CellError(f"{column} must be a whole number of votes, found {found:g}")
     if found > MOST_VOTES:
-        raise CellError(f"{column}: {found:g} votes on one utterance; {MOST_VOTES:,} are the most")
+        raise CellError(f"{column}: {found:g} votes on one utterance; {MOST_VOTES:,} is the maximum")
     return int(found)
 
 
@@ -125,12 +125,12 @@ def counted(counts: Iterable[tuple[str, int]]) -> tuple[Vote, ...]:
     Raises
     ------
     CellError
-        If they are too many.
+        If there are too many.
 
     """
     given = list(counts)
     if sum(times for _, times in given) > MOST_VOTES:
-        raise CellError(f"votes: {sum(n for _, n in given):,} on one utterance; {MOST_VOTES:,} are the most")
+        raise CellError(f"votes: {sum(n for _, n in given):,} on one utterance; {MOST_VOTES:,} is the maximum")
     labels = [label for label, times in given for _ in range(times)]
     return tuple(_unnamed(number, label) for number, label in enumerate(labels, 1))
 
@@ -151,15 +151,15 @@ def votes(cell: Any) -> tuple[Vote, ...]:
     if isinstance(cell, str):
         return _listed(cell)
     if isinstance(cell, list) and cell and all(isinstance(item, tuple) for item in cell):
-        cell = _unique(cell)  # a map of Parquet's
+        cell = _unique(cell)  # a map in Parquet
     if isinstance(cell, dict):
         if isinstance(cell.get("labels"), list):
-            raise CellError(f"votes must be {_DUCK}; found one vote that is not in a list")
+            raise CellError(f"votes must be {_VOTES}; found one vote that is not in a list")
         return counted((_label(label, "votes"), count(n, f"votes: {label}")) for label, n in cell.items())
     if not isinstance(cell, list):
-        raise CellError(f"votes must be {_DUCK}; found {_shown(cell)}")
+        raise CellError(f"votes must be {_VOTES}; found {_shown(cell)}")
     if len(cell) > MOST_VOTES:
-        raise CellError(f"votes: {len(cell):,} on one utterance; {MOST_VOTES:,} are the most")
+        raise CellError(f"votes: {len(cell):,} on one utterance; {MOST_VOTES:,} is the maximum")
     found = tuple(_vote(item, place) for place, item in enumerate(cell, 1))
     named = [(vote.rater, vote.is_self) for vote, item in zip(found, cell, strict=True) if _names_rater(item)]
     if len(set(named)) < len(named):
@@ -169,7 +169,7 @@ def votes(cell: Any) -> tuple[Vote, ...]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object's pairs as a dict; a key that is given twice is refused rather than overwritten."""
+    """Return a JSON object's pairs as a dict; CellError if a key is given twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -239,17 +239,17 @@ def _clean(value: str, column: str) -> str | None:
         try:
             stripped.encode()
         except UnicodeEncodeError:
-            raise CellError(f"{column} holds half a character (a lone surrogate, which is no text)") from None
+            raise CellError(f"{column} holds half a character (a lone surrogate), which is not text") from None
     return stripped or None
 
 
-# Labels are few, whatever the number of rows.
+# There are few different labels, whatever the number of rows.
 _cleaned = lru_cache(maxsize=1 << 14)(_clean)
 
 
 @lru_cache(maxsize=1 << 14)
 def _unnamed(number: int, label: str) -> Vote:
-    """Return the vote of a rater who is not named."""
+    """Return the vote of an unnamed rater."""
     return Vote(rater=str(number), labels=(label,))
 
 

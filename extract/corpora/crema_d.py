@@ -1,7 +1,8 @@
-"""CREMA-D as its repository lays it out: vote tables in CSV, a wav per clip in `AudioWAV` (Git LFS).
+"""CREMA-D as its repository lays it out: vote tables in CSV, one wav per clip in `AudioWAV` (Git LFS).
 
 A clip is named `<actor>_<sentence>_<acted emotion>_<level>`. It was rated in three conditions: voice alone, face
-alone, and both. The acted emotion is not what listeners hear: voice and acting agree on 42 % of the clips.
+alone, and both. The acted emotion is often not the perceived one: votes on the voice agree with it on
+42 % of the clips.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from amber.audio import is_lfs_stub
 from amber.corpus import Corpus, Ledger, Utterance, Vote
-from amber.errors import UserError, some
+from amber.errors import UserError, abbreviate
 
 from . import Loaded, Source
 from .reading import account, csv_records, home, sounds, whole
@@ -39,12 +40,12 @@ SENTENCES = {
 NO_SIGNAL = "1076_MTI_SAD_XX"
 
 _CLIP = re.compile(r"(?P<actor>\d{4})_(?P<sentence>[A-Z]{3})_(?P<acted>ANG|DIS|FEA|HAP|NEU|SAD)_(?P<level>LO|MD|HI|XX)")
-_AUDIO = ("AudioWAV", "flac")  # the second as copies with converted audio name it
+_AUDIO = ("AudioWAV", "flac")  # the second in copies with converted audio
 _SUFFIXES = (".wav", ".flac")
 _TIMES = 100_000  # the tabulated file's row names are queryType times this, plus the clip's number
 REPEATED = "answers that a rater gave again (first kept)"
 _PRACTICE = {7443, 7444}  # clip numbers, beyond those of the corpus
-_MOST_VOTES = 1_000  # on one clip; the most that there are is 12
+_MOST_VOTES = 1_000  # on one clip; the corpus has at most 12
 Row = Mapping[str, str]
 
 
@@ -102,13 +103,13 @@ def find_base(root: Path) -> Path:
 
 
 def votes_file(base: Path, kind: str) -> Path | None:
-    """Return the file of votes of one kind, which lies in `processedResults` or at the root, or None."""
+    """Return the file of votes of one kind, in `processedResults` or at the root, or None."""
     places = (base / "processedResults" / FILES[kind], base / FILES[kind])
     return next((path for path in places if path.is_file()), None)
 
 
 def votes_kind(source: Source, base: Path) -> str:
-    """Return which votes to read: those that the options ask for, else the tabulated ones where they are there."""
+    """Return the kind of votes to read: that of the options, else the tabulated ones if they exist."""
     return str(source.option("votes", TABULATED if votes_file(base, TABULATED) else PER_RATER, FILES))
 
 
@@ -138,7 +139,7 @@ def read_tabulated(path: Path, condition: str, ledger: Ledger) -> dict[str, Rate
 
 
 def read_responses(path: Path, condition: str, ledger: Ledger) -> dict[str, Rated]:
-    """Read the raters' own answers in one condition, without practice clips; a rater counts once a clip."""
+    """Read the raters' own answers in one condition, without practice clips; of each rater and clip the first."""
     rated: dict[str, Rated] = {}
     answered: set[tuple[str, str]] = set()
     ledger.add(REPEATED)
@@ -178,16 +179,16 @@ def _read_votes(base: Path, kind: str, condition: str, ledger: Ledger) -> dict[s
 
 
 def _rows(path: Path, needed: Sequence[str], ledger: Ledger) -> Iterator[tuple[Row, str]]:
-    """Yield the rows of a CSV file that R wrote (its first column, the row names, has no header) and where each is."""
+    """Yield the rows of a CSV file of R (the row names, its first column, have no header) and the place of each."""
     if is_lfs_stub(path):
         raise UserError(f"{path} is a Git LFS stub, not votes: run `git lfs pull` in the corpus")
     listed = csv_records(path, ledger)
     header = [name.strip() for name in next(listed, (1, []))[1]]
     if header and "" not in header and header[0] not in needed:
-        header[0] = ""  # a copy in which somebody named the row names
+        header[0] = ""  # a copy in which the row names got a header
     missing = [name for name in ("", *needed) if name not in header]
     if missing:
-        raise UserError(f"{path}: lacks the column {some(name or '(unnamed: row names)' for name in missing)}")
+        raise UserError(f"{path}: lacks the column {abbreviate(name or '(unnamed: row names)' for name in missing)}")
     for number, cells in listed:
         if len(cells) == len(header):
             yield dict(zip(header, map(str.strip, cells), strict=True)), f"{path.name}:{number}"

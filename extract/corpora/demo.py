@@ -1,9 +1,8 @@
-"""The built-in demo corpus: synthetic, made on the spot, deterministic by seed, no download.
+"""The built-in demo corpus: synthetic, generated when it is needed, deterministic by seed, without a download.
 
 Ten speakers in five sessions say English sentences. The voice carries one distribution over four emotions (by prosody
-and voice quality), the words another; in a stated share of utterances they disagree, as in irony. Raters hear both:
-each of an utterance's three to six raters votes by a draw from the mean of the two distributions, which is kept as
-the utterance's `truth`.
+and voice quality), the words another; in a given share of utterances the two differ, as in irony. Each of an
+utterance's three to six raters votes by a draw from the mean of the two distributions, which is kept as its `truth`.
 """
 
 from __future__ import annotations
@@ -17,22 +16,23 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
 
+from amber.arrays import Floats
+from amber.audio import SAMPLE_RATE, Signal
 from amber.console import Console
 from amber.corpus import Corpus, Ledger, Utterance, Vote
 from amber.errors import UserError
 from amber.location import is_local
 
 from . import Loaded, Source
-from .voice import RATE, Signal, Speaker, speak
+from .voice import Speaker, speak
 
 CLASSES = ("Neutral", "Happiness", "Sadness", "Anger")
 SIZE = 600
-CONFLICT = 0.3  # share of utterances in which voice and words carry different emotions
+CONFLICT = 0.3  # share of utterances whose voice and words carry different emotions
 SPEAKERS = 10
 RATERS = 12  # in the pool
-MADE = 1_000_000_000  # time of modification of every recording: it says what the options say, whenever it is made
+MODIFIED = 1_000_000_000  # time of modification of every recording: its content follows from the options alone
 _FEMALE, _MALE = Speaker(pitch=205.0, tract=0.87), Speaker(pitch=118.0, tract=1.0)
 
 _OPENERS = ("", "Well, ", "Look, ", "You know, ", "So, ", "Listen, ", "Right, ", "Now, ")
@@ -90,15 +90,15 @@ _CLAUSES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Spoken:
-    """One utterance of the demo corpus and what its voice carries: `voice` (4,) and its speaker's anatomy."""
+    """One utterance of the demo corpus, the distribution (4,) that its voice carries, and its speaker's anatomy."""
 
     utterance: Utterance
-    voice: NDArray[np.float64]
+    voice: Floats
     speaker: Speaker
     seed: tuple[int, int]
 
     def waveform(self) -> Signal:
-        """Return the audio: float32 (T,) at 16 kHz."""
+        """Return the audio, float32 (T,) at 16 kHz."""
         rng = np.random.default_rng([*self.seed, 1])
         return speak(self.utterance.text or "", self.voice, self.speaker, rng)
 
@@ -137,7 +137,7 @@ def _private_folder() -> Path:
     Raises
     ------
     UserError
-        If somebody else made it.
+        If it belongs to somebody else.
 
     """
     user = os.getuid() if hasattr(os, "getuid") else None
@@ -149,7 +149,8 @@ def _private_folder() -> Path:
     return folder
 
 
-def _spoken(index: int, seed: int, conflict: float, anatomy: NDArray[np.float64]) -> Spoken:
+def _spoken(index: int, seed: int, conflict: float, anatomy: Floats) -> Spoken:
+    """Make utterance `index`; `anatomy` holds factors of pitch and tract by speaker, (10, 2)."""
     rng = np.random.default_rng([seed, index])
     number = index % SPEAKERS
     voiced = int(rng.integers(len(CLASSES)))
@@ -172,8 +173,8 @@ def _spoken(index: int, seed: int, conflict: float, anatomy: NDArray[np.float64]
     return Spoken(utterance, voice, speaker, (seed, index))
 
 
-def _blend(main: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw a distribution with its weight on `main`: nearly all of it, or shared with one other emotion."""
+def _blend(main: int, rng: np.random.Generator) -> Floats:
+    """Draw a distribution (4,) with its weight on emotion `main`, or shared with one other emotion."""
     weight = np.full(len(CLASSES), 0.03)
     weight[main] = 0.91
     if rng.random() < 0.4:
@@ -182,8 +183,8 @@ def _blend(main: int, rng: np.random.Generator) -> NDArray[np.float64]:
     return np.asarray(weight / weight.sum())
 
 
-def _sentence(words: NDArray[np.float64], rng: np.random.Generator) -> str:
-    """Join two clauses of the main emotion, or one of the main and one of the second."""
+def _sentence(words: Floats, rng: np.random.Generator) -> str:
+    """Join two clauses of the main emotion of `words` (4,), or one of the main and one of the second."""
     main, second = np.argsort(words)[::-1][:2]
     second = second if words[second] > 0.2 else main
     first = int(rng.integers(10))
@@ -193,23 +194,24 @@ def _sentence(words: NDArray[np.float64], rng: np.random.Generator) -> str:
     return text[0].upper() + text[1:]
 
 
-def _votes(truth: NDArray[np.float64], rng: np.random.Generator) -> tuple[Vote, ...]:
+def _votes(truth: Floats, rng: np.random.Generator) -> tuple[Vote, ...]:
+    """Draw the votes of three to six raters from the distribution `truth` (4,)."""
     raters = np.sort(rng.choice(RATERS, size=int(rng.integers(3, 7)), replace=False))
     labels = rng.choice(len(CLASSES), size=len(raters), p=truth)
     return tuple(Vote(f"R{rater + 1:02d}", (CLASSES[label],)) for rater, label in zip(raters, labels, strict=True))
 
 
 def _write_audio(spoken: list[Spoken], folder: Path, console: Console) -> None:
-    """Write the audio that is not there yet; a file that is there is whole."""
+    """Write the audio files that do not exist yet; existing ones are complete."""
     missing = [(item, path) for item in spoken if not (path := folder / str(item.utterance.audio)).exists()]
     if not missing:
         return
     folder.mkdir(parents=True, exist_ok=True)
     with console.progress("demo audio", len(spoken), len(spoken) - len(missing)) as advance:
         for item, path in missing:
-            partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")  # another command may write it, too
-            soundfile.write(partial, item.waveform(), RATE, subtype="PCM_16", format="WAV")
-            os.utime(partial, (MADE, MADE))
+            partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")  # another command may write the same file
+            soundfile.write(partial, item.waveform(), SAMPLE_RATE, subtype="PCM_16", format="WAV")
+            os.utime(partial, (MODIFIED, MODIFIED))
             partial.replace(path)
             advance()
 

@@ -1,7 +1,7 @@
-"""IEMOCAP as it is released: `Session1` to `Session5`, a label file and a transcript per dialog, a wav per utterance.
+"""IEMOCAP as it is released: `Session1` to `Session5`, one label file and transcript per dialog, one wav per utterance.
 
 Utterance ids look like `Ses01F_impro01_M000`. The speaker is the last field (here the male of session 1); the letter
-after the session only says who wore the motion-capture markers.
+after the session shows only who wore the motion-capture markers.
 """
 
 from __future__ import annotations
@@ -117,18 +117,18 @@ def _sessions_in(folder: Path) -> list[Path]:
 
 
 def _dialogs(found: Sequence[Path], kind: str) -> Iterator[Path]:
-    """Yield the dialogs' files of one kind; the per-rater files in folders below are left alone."""
+    """Yield the dialogs' files of one kind; the per-rater files in folders below are not read."""
     for session in found:
         yield from files(session / "dialog" / kind, "*.txt")
 
 
 def _named(path: Path) -> str:
-    """Return a name that tells a dialog's label file from its transcript."""
+    """Return a name that distinguishes a dialog's label file from its transcript."""
     return f"{path.parent.name}/{path.name}"
 
 
 def _blocks(text: str, name: str, ledger: Ledger) -> Iterator[Turn]:
-    """Yield the blocks of a label file. Only lines that start with `[` or `C-` say anything about categories."""
+    """Yield the blocks of a label file. Only lines that start with `[` or `C-` concern categories."""
     turn: Turn | None = None
     for number, line in enumerate(map(str.strip, text.split("\n")), 1):
         if line.startswith("["):

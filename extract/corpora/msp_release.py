@@ -1,4 +1,4 @@
-"""What an MSP-Podcast release holds beside its votes: its folders, and the consensus, split and speaker of each turn.
+"""An MSP-Podcast release apart from its votes: its folders, and the consensus, split and speaker of each turn.
 
 Up to release 1.9 the consensus files are spelled `concensus`; the names of folders and files change case between
 releases, so all are looked up in lower case.
@@ -38,8 +38,8 @@ _UNKNOWN = {"", "unknown", "nan", "none"}
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where the parts of a release lie: its root, and the entries of root and label folder by lower-cased name."""
+class ReleaseFiles:
+    """The files of a release: its root, and the paths in the root and the label folder by lower-cased name."""
 
     root: Path
     top: dict[str, Path]
@@ -57,8 +57,8 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """What a release says of one turn beside its votes: `code` and `split` as written, empty where not given."""
+class TurnInfo:
+    """What a release says of one turn besides its votes; `code` and `split` as written, empty if not given."""
 
     code: str = ""
     split: str = ""
@@ -66,7 +66,7 @@ class Entry:
     gender: str | None = None
 
 
-def find_layout(root: Path) -> Layout:
+def find_release(root: Path) -> ReleaseFiles:
     """Find a release at `root` or below it.
 
     Raises
@@ -82,7 +82,7 @@ def find_layout(root: Path) -> Layout:
             "give the unpacked release, which holds Labels/, Audios/ and Partitions.txt"
         )
     top = _entries(found)
-    return Layout(found, top, _label_files(top))
+    return ReleaseFiles(found, top, _label_files(top))
 
 
 def pick(entries: dict[str, Path], *names: str) -> Path | None:
@@ -90,34 +90,34 @@ def pick(entries: dict[str, Path], *names: str) -> Path | None:
     return next((entries[name] for name in names if name in entries), None)
 
 
-def read_entries(layout: Layout, ledger: Ledger) -> dict[str, Entry]:
-    """Return what the best consensus file says of each turn, by utterance id."""
+def read_turns(found: ReleaseFiles, ledger: Ledger) -> dict[str, TurnInfo]:
+    """Return the content of the best consensus file, by utterance id."""
     for names, read in ((CONSENSUS_CSV, _csv_entries), (CONSENSUS_JSON, _json_entries)):
-        path = pick(layout.labels, *names)
+        path = pick(found.labels, *names)
         if path and (entries := _by_id(read(path, ledger), path.name, ledger)):
             return entries
-    if raw := pick(layout.labels, *VOTE_FILES["txt"]):
+    if raw := pick(found.labels, *VOTE_FILES["txt"]):
         ledger.note("no usable labels_consensus file: consensus from labels.txt, splits from Partitions.txt")
-        speakers = _speakers(pick(layout.top, "speaker_ids.txt"), ledger)
-        return {uid: Entry(code.upper(), "", *speakers.get(uid, ())) for uid, code in txt_codes(raw, ledger).items()}
+        speakers = _speakers(pick(found.top, "speaker_ids.txt"), ledger)
+        return {uid: TurnInfo(code.upper(), "", *speakers.get(uid, ())) for uid, code in txt_codes(raw, ledger).items()}
     ledger.note("no consensus labels: neither a labels_consensus file nor labels.txt")
     return {}
 
 
-def read_partitions(layout: Layout, ledger: Ledger) -> dict[str, str]:
+def read_partitions(found: ReleaseFiles, ledger: Ledger) -> dict[str, str]:
     """Return the split of each turn, as written in `Partitions.txt`, by utterance id."""
-    if not layout.partitions:
+    if not found.partitions:
         return {}
-    pairs = (line.split(";") for line in lines(layout.partitions, ledger))
+    pairs = (line.split(";") for line in lines(found.partitions, ledger))
     return {uid: pair[0].strip() for pair in pairs if len(pair) > 1 and (uid := utterance_id(pair[1]))}
 
 
 def is_unknown(value: str) -> bool:
-    """Return whether a cell says that nothing is known."""
+    """Return whether a cell stands for an unknown value."""
     return value.strip().lower() in _UNKNOWN
 
 
-def _csv_entries(path: Path, ledger: Ledger) -> Iterator[tuple[str, Entry]]:
+def _csv_entries(path: Path, ledger: Ledger) -> Iterator[tuple[str, TurnInfo]]:
     listed = records(path, ledger)
     header = next(listed, [])
     columns = header_columns(header)
@@ -128,13 +128,13 @@ def _csv_entries(path: Path, ledger: Ledger) -> Iterator[tuple[str, Entry]]:
     file, where = columns["filename"], [columns.get(name, len(header)) for name in _ENTRY_FIELDS]
     for cells in listed:
         if len(cells) == len(header):
-            cells.append("")  # what a missing column holds
+            cells.append("")  # the value of missing columns
             yield cells[file], _entry([cells[position] for position in where])
         else:
             ledger.add(FAILED, blame(cells, file, path.name))
 
 
-def _json_entries(path: Path, ledger: Ledger) -> Iterator[tuple[str, Entry]]:
+def _json_entries(path: Path, ledger: Ledger) -> Iterator[tuple[str, TurnInfo]]:
     for file, about in read_json(path, ledger).items():
         given = {name.lower(): value for name, value in about.items()} if isinstance(about, dict) else {}
         cells = [_cell(given.get(name)) for name in _ENTRY_FIELDS]
@@ -149,13 +149,13 @@ def _cell(value: Any) -> str | None:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else label_text(value)
 
 
-def _entry(cells: list[str]) -> Entry:
+def _entry(cells: list[str]) -> TurnInfo:
     code, split, speaker, gender = cells
-    return Entry(code.strip().upper(), split.strip(), _known(speaker), _known(gender))
+    return TurnInfo(code.strip().upper(), split.strip(), _known(speaker), _known(gender))
 
 
-def _by_id(rows: Iterable[tuple[str, Entry]], name: str, ledger: Ledger) -> dict[str, Entry]:
-    entries: dict[str, Entry] = {}
+def _by_id(rows: Iterable[tuple[str, TurnInfo]], name: str, ledger: Ledger) -> dict[str, TurnInfo]:
+    entries: dict[str, TurnInfo] = {}
     for file, entry in rows:
         uid = utterance_id(file)
         if uid is None:

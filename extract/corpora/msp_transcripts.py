@@ -1,4 +1,4 @@
-"""MSP-Podcast's transcripts: one text file a turn, in a folder or still in its zip, or an external table of them."""
+"""MSP-Podcast's transcripts: one text file per turn, in a folder or still zipped, or an external table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from amber.corpus import Ledger
-from amber.errors import UserError, some
+from amber.errors import UserError, abbreviate
 
 from .msp_votes import FAILED, blame, header_columns, records, utterance_id
 from .reading import decode, files
@@ -65,7 +65,9 @@ def read_table(path: Path, ids: Iterable[str], ledger: Ledger) -> dict[str, str]
     header = next(listed, [])
     columns = header_columns(header)
     if not {"filename", "text"} <= columns.keys():
-        raise UserError(f"{path}: a transcript table has the columns FileName and text, found {some(header) or 'none'}")
+        raise UserError(
+            f"{path}: a transcript table has the columns FileName and text, found {abbreviate(header) or 'none'}"
+        )
     wanted = {uid.lower(): uid for uid in ids}
     file, text = columns["filename"], columns["text"]
     found: dict[str, str] = {}

@@ -1,9 +1,9 @@
 """MSP-Podcast's raters' votes: the three dialects of `labels_detailed.csv`, `labels.txt` and `labels_detailed.json`.
 
-Every reader yields the same rows, (file, worker, primary, secondary), as written; `collect` makes votes of them. What
-a row says can't always be told for sure: typed text ("Other-…") may hold the very characters that separate fields.
-Where it does, the last `;` field of an `EmoDetail` is the secondary labels, and a comma among secondary labels always
-separates them. A primary field is one label, unless it lists several of the eight names, as release 1.6 may.
+Every reader yields the same rows, (file, worker, primary, secondary), as written; `collect` makes votes of them. Rows
+can be ambiguous: typed text ("Other-…") may contain the characters that separate fields. Then the last `;` field of an
+`EmoDetail` is the secondary labels, and a comma among secondary labels always separates them. A primary field is one
+label, unless it lists several of the eight names, as release 1.6 may.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def records(path: Path, ledger: Ledger) -> Iterator[list[str]]:
                 begun.clear()
                 if len(cells) > 1 or "".join(cells).strip():
                     yield cells
-        except csv.Error:  # a cell beyond all measure
+        except csv.Error:  # a huge cell
             begun.clear()
             ledger.add(FAILED, path.name)
         else:
@@ -72,7 +72,7 @@ def records(path: Path, ledger: Ledger) -> Iterator[list[str]]:
 
 
 def blame(cells: list[str], file: int, name: str) -> str:
-    """Return what an unusable record of the file `name` is filed under: its utterance id, where it has one."""
+    """Return the ledger id of an unusable record of the file `name`: its utterance id, if it has one."""
     return (utterance_id(cells[file]) if file < len(cells) else None) or name
 
 
@@ -180,7 +180,7 @@ def collect(rows: Iterable[Row], ledger: Ledger) -> dict[str, tuple[Vote, ...]]:
     """Make votes of rows, by utterance; of a worker's several rows on a file the last is kept, and the case filed."""
     by_file: dict[str, dict[str, Vote]] = {}
     by_id: dict[str, dict[str, Vote]] = {}
-    # What stands in millions of rows is stripped, split and kept once.
+    # Values that occur in millions of rows are stripped, split and stored once.
     workers: dict[str, str] = {}
     primaries: dict[str, tuple[str, ...]] = {}
     secondaries: dict[str, tuple[str, ...]] = {}
@@ -226,7 +226,7 @@ def _detail_rows(
     listed: Iterator[list[str]], file: int, detail: int, width: int, name: str, ledger: Ledger
 ) -> Iterator[Row]:
     for cells in listed:
-        # Commas outside quotes, or a stray quote, cut a detail in pieces: here they are joined again.
+        # Commas outside quotes, or a stray quote, split a detail into several cells: join them again.
         extra = max(0, len(cells) - width) if detail == width - 1 else 0
         row = parse_detail(",".join(cells[detail : detail + 1 + extra]))
         if row is None or file >= len(cells):

@@ -1,4 +1,4 @@
-"""Reading files as they come: text of unsure encoding, folders with leftovers of other systems, Git LFS stubs."""
+"""Reading files of real corpora: text in doubtful encodings, leftovers of other systems in folders, Git LFS stubs."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from amber.audio import LFS_MOST, is_lfs_stub
+from amber.audio import LFS_MAX_BYTES, is_lfs_stub
 from amber.corpus import Ledger, Utterance
-from amber.errors import UserError, some
+from amber.errors import UserError, abbreviate
 
 _ESCAPED = re.compile("[\udc80-\udcff]")
 _WESTERN_FILES = "files with bytes that are not UTF-8 (read as Windows-1252)"
-# What such a byte is read as: each is another character, so that names that differ stay different.
+# Every such byte becomes a different character, so that different names stay different.
 _WESTERN = {
     0xDC00 + byte: char if (char := bytes([byte]).decode("cp1252", "ignore")) else chr(byte) for byte in range(128, 256)
 }
 
 
 def read_text(path: Path, ledger: Ledger) -> str:
-    """Read a text file as UTF-8 with or without a byte-order mark, any line ends; file it where bytes did not fit."""
+    """Read a text file as UTF-8 with or without a byte-order mark, any line ends; file it if bytes do not fit."""
     return decode(path.read_bytes(), path.name, ledger)
 
 
@@ -66,7 +66,7 @@ def csv_records(path: Path, ledger: Ledger) -> Iterator[tuple[int, list[str]]]:
 
 
 def whole(cell: str) -> int | None:
-    """Return the number in a cell, which a program may have written as `3.0`; None if it is no whole number."""
+    """Return the whole number in a cell, also if written as `3.0`; None if there is none."""
     return int(cell.partition(".")[0]) if re.fullmatch(r"[0-9]{1,12}(?:\.0+)?", cell.strip()) else None
 
 
@@ -77,7 +77,7 @@ def _western(text: str) -> tuple[str, bool]:
 
 
 def files(folder: Path, pattern: str) -> Iterator[Path]:
-    """Yield the files of a folder that match, by name; not the `._` twins that macOS leaves beside them."""
+    """Yield the files of a folder that match, by name, without the `._` twins of macOS."""
     if folder.is_dir():
         for path in sorted(folder.glob(pattern)):
             if path.is_file() and not path.name.startswith("._") and path.name != ".DS_Store":
@@ -85,7 +85,7 @@ def files(folder: Path, pattern: str) -> Iterator[Path]:
 
 
 def home(root: Path, holds: Callable[[Path], bool], depth: int = 2) -> Path | None:
-    """Return the folder that a corpus lies in: `root`, or the nearest below it, at most `depth` levels down.
+    """Return the folder of a corpus: `root`, or the nearest below it, at most `depth` levels down.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def home(root: Path, holds: Callable[[Path], bool], depth: int = 2) -> Path | No
         found = [folder for folder in level if holds(folder)]
         if len(found) > 1:
             raise UserError(
-                f"{root} holds {len(found)} copies: {some(p.name for p in found)}; give one of them as --root"
+                f"{root} holds {len(found)} copies: {abbreviate(p.name for p in found)}; give one of them as --root"
             )
         if found:
             return found[0]
@@ -107,7 +107,7 @@ def home(root: Path, holds: Callable[[Path], bool], depth: int = 2) -> Path | No
 
 
 def folders(folder: Path) -> list[Path]:
-    """Return the folders in a folder that may be read, by name; not hidden ones, nor the twins in `__MACOSX`."""
+    """Return the folders in a folder, by name, without hidden ones and `__MACOSX`; none if it can't be read."""
     if not os.access(folder, os.R_OK | os.X_OK):
         return []
     with os.scandir(folder) as entries:
@@ -126,7 +126,7 @@ def sounds(folder: Path, ledger: Ledger, suffixes: Sequence[str] = (".wav",)) ->
         sized = [(Path(e.path), e.stat().st_size) for e in entries if _is_sound(e, suffixes)]
     found: dict[str, Path] = {}
     for path, size in sorted(sized, key=lambda item: (suffixes.index(item[0].suffix.lower()), item[0].name)):
-        if size < LFS_MOST and is_lfs_stub(path):
+        if size < LFS_MAX_BYTES and is_lfs_stub(path):
             ledger.add("failed", path.name)
             ledger.note("some audio files are Git LFS stubs, not audio: run `git lfs pull` in the corpus")
         else:
@@ -135,7 +135,7 @@ def sounds(folder: Path, ledger: Ledger, suffixes: Sequence[str] = (".wav",)) ->
 
 
 def account(utterances: Iterable[Utterance], audio: Iterable[str], ledger: Ledger) -> None:
-    """File what every corpus reports: how labels, `audio` (ids of the files that are there) and transcripts join."""
+    """File how labels, audio (`audio` are the ids of its files) and transcripts match, as for every corpus."""
     rows = list(utterances)
     labelled = {u.id.lower() for u in rows}
     ledger.add("labelled with audio", *(u.id for u in rows if u.audio is not None))

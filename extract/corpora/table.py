@@ -3,10 +3,10 @@
 Columns: `id`; `audio` (a path relative to the table's folder) or `text`, or both; and any of `speaker, session,
 split, start, end, consensus`. Votes stand in one count column per label (`vote_<label>`), or in one `votes` column:
 `happy;happy;sad`, counts by label (`{"happy": 2, "sad": 1}`), or a list of labels or of `{"rater": …, "labels": […]}`.
-`truth_<label>` columns give the generating distribution of made-up data. Every other column is kept and can serve as
+`truth_<label>` columns give the generating distribution of synthetic data. Every other column is kept and can serve as
 `splits.column`. `cells` says what each kind of cell may hold.
 
-With the option `inputs: optional` neither audio nor texts need to be there: their features come from elsewhere.
+With the option `inputs: optional` audio and texts may be missing, as for imported features.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from amber.corpus import COLUMNS, Corpus, Ledger, Utterance
-from amber.errors import UserError, printable, some
+from amber.corpus import Corpus, Ledger, Utterance
+from amber.corpus_table import COLUMNS
+from amber.errors import UserError, abbreviate, printable
 from amber.names import fold, spellings
 
 from . import Loaded, Source, cells
@@ -43,7 +44,7 @@ def load(source: Source) -> Loaded:
         ledger.note(table.remark)
     if "id" not in columns.named or (needed and not {"audio", "text"} & columns.named.keys()):
         wanted = "the columns `id` and `audio` or `text`" if needed else "the column `id`"
-        raise UserError(f"{path}: needs {wanted}, found {some(table.header, 12)}")
+        raise UserError(f"{path}: needs {wanted}, found {abbreviate(table.header, 12)}")
     if not columns.counts and "votes" not in columns.named:
         raise UserError(f"{path}: has no votes; add a count column `vote_<label>` per label, or a `votes` column")
     if columns.truths and columns.counts and set(columns.truths.values()) != set(columns.counts.values()):
@@ -69,20 +70,22 @@ def find_table(root: Path) -> Path:
     """Return the table that `root` is; in a folder, the one named `table`, else the only one."""
     if not root.is_dir():
         if root.suffix.lower() not in SUFFIXES:
-            raise UserError(f"{root}: not a table that amber reads; known: {some(SUFFIXES)}")
+            raise UserError(f"{root}: not a table that amber reads; known: {abbreviate(SUFFIXES)}")
         if not root.is_file():
             raise UserError(f"{root}: not a file, but a pipe or a device")
         return root
     tables = [path for path in sorted(root.iterdir()) if path.suffix.lower() in SUFFIXES]
     tables = [path for path in tables if path.stem.lower() == "table"] or tables
     if len(tables) != 1:
-        raise UserError(f"{root}: expected one table in the folder, found {some(t.name for t in tables) or 'none'}")
+        raise UserError(
+            f"{root}: expected one table in the folder, found {abbreviate(t.name for t in tables) or 'none'}"
+        )
     return tables[0]
 
 
 @dataclass
 class _Columns:
-    """What a table's columns are: by their names in the contract, by label, and those that are the user's own."""
+    """A table's columns: by their names in the contract, by label, and the user's own."""
 
     named: dict[str, str]
     counts: dict[str, str]  # label by column
@@ -91,10 +94,10 @@ class _Columns:
 
     @classmethod
     def of(cls, header: list[str], path: Path, ledger: Ledger) -> _Columns:
-        """Tell the columns apart; a known name in another spelling is that column where there is no other."""
+        """Identify the columns; a known name in another spelling counts if the name itself is not there."""
         for name in header:
             if printable(name) != name or "\0" in name:
-                raise UserError(f"{path}: a column name that is no text: {name!r}")
+                raise UserError(f"{path}: a column name that is not text: {name!r}")
         named = {name: name for name in _KNOWN if name in header}
         for name in header:
             if name not in named and (meant := fold(name)) in _KNOWN and meant not in named:
@@ -163,7 +166,7 @@ def _labels(header: list[str], prefix: str, path: Path) -> dict[str, str]:
 
 
 class _Found:
-    """What a table's rows hold, by id, as they go by."""
+    """Collects what a table's rows have and lack, by id."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -181,7 +184,7 @@ class _Found:
         self._is_file = lru_cache(maxsize=1 << 10)(lambda audio: os.path.isfile(os.path.join(root, audio)))  # noqa: PTH113, PTH118 (a Path for each of a million rows takes long)
 
     def add(self, utterance: Utterance) -> None:
-        """Note what one utterance has and lacks."""
+        """Record what one utterance has and lacks."""
         uid, audio = utterance.id, utterance.audio
         there = audio is not None and self._is_file(audio)
         self._ids["labelled with audio" if there else "labelled without audio"].append(uid)
@@ -200,7 +203,7 @@ class _Found:
             self._speakers[utterance.speaker] = None
 
     def file(self, ledger: Ledger, needed: bool) -> None:
-        """File it all. Audio that is named but not there stays named, so that extraction counts it as failed."""
+        """File it in the ledger. Audio that is named but missing stays named: extraction counts it as failed."""
         if needed and self._first_missing and not self._ids["labelled with audio"]:
             named = len(self._ids["labelled without audio"])
             hint = f"\nthere is {self._other[0].partition(', not ')[2]}" if self._other else ""
@@ -217,7 +220,7 @@ class _Found:
         ):
             for spelled in spellings(names).values():
                 if len(spelled) > 1:
-                    ledger.note(f"{what} that differ in spelling only, {some(map(repr, spelled))}: {how}")
+                    ledger.note(f"{what} that differ in spelling only, {abbreviate(map(repr, spelled))}: {how}")
 
 
 def _leads_out(audio: str) -> bool:

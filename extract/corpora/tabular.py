@@ -1,7 +1,7 @@
 """Tables in files: CSV, TSV, JSON Lines and Parquet as columns and rows, one row at a time.
 
-What can't be read for sure is refused with its line: text that is not UTF-8 (or UTF-16 with its mark), a stray
-quotation mark, a line that is no JSON object. A row's place is said as people count: the header of a CSV is row 1.
+Anything ambiguous is refused, with its line: text that is not UTF-8 (or UTF-16 with a byte-order mark), a stray
+quotation mark, a line that is no JSON object. Rows are numbered from 1, the header of a CSV included.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from amber import parquet
-from amber.errors import UserError, some
+from amber.errors import UserError, abbreviate
 from amber.names import fold
 
 from .cells import CellError, decoder
@@ -41,7 +41,7 @@ Rows = Iterator[tuple[str, Row]]  # where a row is, and its cells by column
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its columns, and how it was read where that was not a matter of course."""
+    """A table: its columns, and a remark if it was read in an unusual way."""
 
     path: Path
     header: list[str]
@@ -55,7 +55,7 @@ class Table:
         Raises
         ------
         UserError
-            If the file can't be read on.
+            If the rest of the file can't be read.
 
         """
         suffix = self.path.suffix.lower()
@@ -83,7 +83,7 @@ def open_table(path: Path) -> Table:
     Raises
     ------
     UserError
-        If the file can't be read, or a column is there twice.
+        If the file can't be read, or a column occurs twice.
 
     """
     suffix = path.suffix.lower()
@@ -95,17 +95,17 @@ def open_table(path: Path) -> Table:
     else:
         table = _csv_table(path)
     if len(set(table.header)) < len(table.header):
-        raise UserError(f"{path}: a column name is there twice: {some(table.header, 12)}")
+        raise UserError(f"{path}: a column name occurs twice: {abbreviate(table.header, 12)}")
     return table
 
 
 def _csv_table(path: Path) -> Table:
     with _text(path) as file:
         usual, first, skipped = "\t" if path.suffix.lower() == ".tsv" else ",", _line(file, path), 0
-        told = re.fullmatch(r"sep=(.)\s*", first)  # Excel's way to say it
-        if told:
+        declared = re.fullmatch(r"sep=(.)\s*", first)  # as Excel writes it
+        if declared:
             first, skipped = _line(file, path), 1
-    separator = told[1] if told else next((s for s in (usual, *_SEPARATORS) if _has_id(first, s)), usual)
+    separator = declared[1] if declared else next((s for s in (usual, *_SEPARATORS) if _has_id(first, s)), usual)
     said = f"read as separated by {_NAMED.get(separator, separator)}" if separator != usual else ""
     table = Table(path, [], said, separator, skipped)
     with _text(path) as file:
@@ -150,7 +150,7 @@ def _records(file: TextIO, table: Table) -> Iterator[tuple[int, list[str]]]:
 
 
 def _are_rows(lines: list[str], table: Table) -> bool:
-    """Return whether each line alone has as many cells as the header; a text with line breaks hardly ever does."""
+    """Return whether each line alone has as many cells as the header, which a text with line breaks hardly ever has."""
     return bool(table.header) and all(line.count(table.separator) == len(table.header) - 1 for line in lines)
 
 
@@ -178,7 +178,7 @@ def _json_rows(path: Path, decode: Callable[[str], Any] = decoder.decode) -> Row
             except (ValueError, RecursionError):
                 row = None
             if not isinstance(row, dict):
-                hint = "; a JSON array? write one object a line" if number == 1 and line.lstrip()[:1] == "[" else ""
+                hint = "; a JSON array? write one object per line" if number == 1 and line.lstrip()[:1] == "[" else ""
                 raise UserError(f"{path}, line {number}: not a JSON object{hint}")
             yield f"line {number}", row
 
@@ -195,13 +195,15 @@ def _parquet_rows(path: Path) -> Rows:
 
 @contextmanager
 def _text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
-    """Open a text file in the encoding that it begins with, UTF-8 unless it says otherwise."""
+    """Open a text file in the encoding of its byte-order mark, UTF-8 without one."""
     try:
         with path.open("rb") as raw:
             head = raw.read(4096)
         encoding = next((name for mark, name in _MARKS if head.startswith(mark)), "utf-8-sig")
         if encoding == "utf-8-sig" and b"\0" in head:
-            raise UserError(f"{path}: not UTF-8 text, but binary, or UTF-16 without its mark; save it as UTF-8")
+            raise UserError(
+                f"{path}: not UTF-8 text, but binary, or UTF-16 without its byte-order mark; save it as UTF-8"
+            )
         with path.open(encoding=encoding, newline=newline) as file:
             yield file
     except UnicodeError:
@@ -228,5 +230,5 @@ def _line(file: TextIO, path: Path) -> str:
     """Return the next line, empty at the end."""
     line = file.readline(MOST_LINE + 1)
     if len(line) > MOST_LINE:
-        raise UserError(f"{path}: a line of over {MOST_LINE:,} characters; is this a table with a row a line?")
+        raise UserError(f"{path}: a line of over {MOST_LINE:,} characters; is this a table with one row per line?")
     return line

@@ -1,8 +1,7 @@
-"""Encoders: what turns audio or text into features.
+"""Encoders, which turn audio or text into features.
 
-An encoder is found by name as a `Card`, which says all that a feature set's spec needs, and loaded from it only when
-there is something to encode. Adding one is a small class with the methods of `Encoder`, a function that returns its
-card, and a test.
+`find` returns an encoder's `EncoderInfo`, which holds all that a feature set's spec needs; its weights are loaded only
+when there is something to encode. Adding an encoder: docs/extending.md.
 """
 
 from __future__ import annotations
@@ -13,47 +12,66 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from amber.arrays import Floats32, Mask
 from amber.corpus import Modality
-from amber.errors import UserError, nearest, some
+from amber.errors import UserError, abbreviate, nearest
 from amber.machine import Device
 
-ACCELERATED = 26  # times the batch of a CPU that a GPU takes
-_BUILT_IN: dict[str, str] = {"logmel": ".acoustic", "egemaps": ".acoustic", "minilm": ".transformer"}
+GPU_BATCHES = 26  # times the batch of a CPU that a GPU takes
+# By name, the module whose `info(name, modality, layers, max_seconds)` returns the `EncoderInfo`.
+ENCODERS: dict[str, str] = {"logmel": ".acoustic", "egemaps": ".acoustic", "minilm": ".transformer"}
 
 
 class Encoder(Protocol):
-    """Encodes a batch of signals (float32 (T,) each) or of texts, each as it would be encoded alone."""
+    """Encodes a batch of B signals (float32 (T,) each) or texts.
 
-    def pooled(self, batch: Sequence[Any]) -> NDArray[np.float32]:
-        """Return the features of a batch, each item's a mean over its frames or tokens, (B, L, D)."""
+    Each item gets the features that it would get in a batch of its own.
+    """
 
-    def frames(self, batch: Sequence[Any]) -> list[NDArray[np.float32]]:
-        """Return the features of each frame or token, (T, L, D) an item.
+    def pooled(self, batch: Sequence[Any]) -> Floats32:
+        """Return each item's mean over its frames or tokens, (B, L, D)."""
+
+    def frames(self, batch: Sequence[Any]) -> list[Floats32]:
+        """Return the features of every frame or token, one array (T, L, D) per item.
 
         Raises
         ------
         UserError
-            If the encoder has one vector an utterance only.
+            If the encoder has only one vector per utterance.
 
         """
 
-    def truncated(self, batch: Sequence[Any]) -> NDArray[np.bool_]:
-        """Return which items are longer than the encoder can take, and are cut, (B,)."""
+    def truncated(self, batch: Sequence[Any]) -> Mask:
+        """Return which items are longer than the encoder can take and are truncated, (B,)."""
 
 
 @dataclass(frozen=True)
-class Card:
+class EncoderInfo:
     """What is known of an encoder before its weights are loaded.
 
-    `layers` are the ones that will be stored, `budget` what a batch may come to in fp32 on a CPU (samples or
-    characters, padding included), `padding` the most of a batch that may be padding, and `max_seconds` the longest
-    window of audio that it takes at once (None: no limit). `frame_count` tells how many frames a number of samples
-    makes, in however many windows (None: texts, and encoders without frames); `has_frames` is false where an utterance
-    is one vector.
-    `hop` is the number of samples from frame to frame.
+    Attributes
+    ----------
+    name, revision, modality
+        What it is called, which version of it this is, and what it encodes.
+    layers
+        Numbers of the layers that will be stored.
+    dim
+        Dimensions of a feature vector.
+    sample_rate
+        Of the signals in Hz; None for texts.
+    max_seconds
+        Longest window of audio that is encoded at once; None: no limit.
+    budget
+        Most samples or characters, padding included, in a batch in fp32 on a CPU.
+    load
+        Loads the encoder on a device.
+    padding
+        Largest share of a batch that may be padding.
+    has_frames
+        False if an utterance is one vector.
+    hop
+        Samples from one frame to the next.
+
     """
 
     name: str
@@ -66,17 +84,16 @@ class Card:
     budget: int
     load: Callable[[Device], Encoder]
     padding: float = 0.05
-    frame_count: Callable[[int], int] | None = None
     has_frames: bool = True
     hop: int | None = None
 
     def budget_on(self, device: Device) -> int:
-        """Return what a batch may come to on a device: twice as much where numbers take half the memory."""
-        times = 1 if device.name == "cpu" else ACCELERATED
+        """Return the budget of a batch on a device; half precision takes half the memory."""
+        times = 1 if device.name == "cpu" else GPU_BATCHES
         return times * self.budget * (1 if device.precision == "fp32" else 2)
 
 
-def find(name: str, modality: Modality, layers: str = "all", max_seconds: float = 30.0) -> Card:
+def find(name: str, modality: Modality, layers: str = "all", max_seconds: float = 30.0) -> EncoderInfo:
     """Find an encoder.
 
     Parameters
@@ -93,26 +110,33 @@ def find(name: str, modality: Modality, layers: str = "all", max_seconds: float 
     Raises
     ------
     UserError
-        For an encoder that can't be had or is of the other modality, and for layers that it does not have.
+        If there is no such encoder, it encodes the other modality, or it has no such layers.
 
     """
-    typo = nearest(name, _BUILT_IN) if name not in _BUILT_IN and not Path(name).exists() else ""
+    typo = nearest(name, ENCODERS) if name not in ENCODERS and not Path(name).exists() else ""
     if typo:
         raise UserError(f"--{modality}: unknown encoder {name!r}{typo}")
-    module = importlib.import_module(_BUILT_IN.get(name, ".transformer"), __name__)
-    card: Card = module.card(name, modality, layers, max_seconds)
-    if card.modality != modality:
-        raise UserError(f"--{modality} {name}: encodes {card.modality}, not {modality}")
-    return card
+    module = importlib.import_module(ENCODERS.get(name, ".transformer"), __name__)
+    info: EncoderInfo = module.info(name, modality, layers, max_seconds)
+    if info.modality != modality:
+        raise UserError(f"--{modality} {name}: encodes {info.modality}, not {modality}")
+    return info
 
 
 def built_in() -> str:
     """Return the names of the built-in encoders, for messages."""
-    return some(_BUILT_IN)
+    return abbreviate(ENCODERS)
 
 
 def choose_layers(asked: str, count: int, name: str) -> tuple[int, ...]:
-    """Turn `all`, `last` or `6,12` into layer numbers of an encoder with `count` layers."""
+    """Turn `all`, `last` or `6,12` into layer numbers of the encoder `name`, which has `count` layers.
+
+    Raises
+    ------
+    UserError
+        If it has no such layers.
+
+    """
     if asked == "all":
         return tuple(range(count))
     if asked == "last":

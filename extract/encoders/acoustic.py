@@ -1,4 +1,4 @@
-"""Acoustic functionals, one vector an utterance: log-mel statistics, and eGeMAPS by way of openSMILE."""
+"""Acoustic functionals, one vector per utterance: log-mel statistics, and eGeMAPS by openSMILE."""
 
 from __future__ import annotations
 
@@ -7,57 +7,56 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from amber.arrays import Floats32, Mask
+from amber.audio import SAMPLE_RATE, Signal
 from amber.corpus import Modality
 from amber.errors import UserError
 
-from . import Card, choose_layers
+from . import EncoderInfo, choose_layers
 
-RATE = 16_000  # Hz
 WINDOW, HOP, FFT, BANDS = 400, 160, 512, 80  # 25 ms and 10 ms
-LONG = 60_000  # frames, ten minutes: what is longer is taken block by block
+LONG = 60_000  # frames, ten minutes: longer signals are processed block by block
 BLOCK = 6_000  # frames
 FLOOR = 1e-10  # power below which a band counts as silent
 
-Signal = NDArray[np.float32]
-Functionals = Callable[[Signal], NDArray[np.float32]]
+Functionals = Callable[[Signal], Floats32]
 
 
-def card(name: str, modality: Modality, layers: str, max_seconds: float) -> Card:
-    """Return the card of `logmel` or `egemaps`; both have a single layer and take audio of any length."""
+def info(name: str, modality: Modality, layers: str, max_seconds: float) -> EncoderInfo:
+    """Return what is known of `logmel` or `egemaps`; both have a single layer and take audio of any length."""
     make, dim, revision = _KINDS[name]
-    return Card(
+    return EncoderInfo(
         name=name,
         revision=revision(),
         modality="speech",
         layers=choose_layers(layers, 1, name),
         dim=dim,
-        sample_rate=RATE,
+        sample_rate=SAMPLE_RATE,
         max_seconds=None,
-        budget=60 * RATE,
+        budget=60 * SAMPLE_RATE,
         load=lambda device: _PerUtterance(name, make()),
         has_frames=False,
     )
 
 
 class _PerUtterance:
-    """An encoder that takes one utterance at a time, whatever the batch."""
+    """An encoder that computes functionals (D,) of one signal (T,) at a time."""
 
     def __init__(self, name: str, functionals: Functionals) -> None:
         self._name = name
         self._functionals = functionals
 
-    def pooled(self, batch: Sequence[Signal]) -> NDArray[np.float32]:
-        """Encode signals at 16 kHz."""
-        return np.stack([self._functionals(signal) for signal in batch])[:, None, :]  # (B, 1, D)
+    def pooled(self, batch: Sequence[Signal]) -> Floats32:
+        """Return the functionals of signals at 16 kHz, (B, 1, D)."""
+        return np.stack([self._functionals(signal) for signal in batch])[:, None, :]
 
-    def frames(self, batch: Sequence[Signal]) -> list[NDArray[np.float32]]:
-        """Refuse: functionals are of whole utterances."""
-        raise UserError(f"{self._name} has one vector an utterance and no frames: use level `pooled`")
+    def frames(self, batch: Sequence[Signal]) -> list[Floats32]:
+        """Raise a UserError: functionals describe whole utterances."""
+        raise UserError(f"{self._name} has one vector per utterance and no frames: use level `pooled`")
 
-    def truncated(self, batch: Sequence[Signal]) -> NDArray[np.bool_]:
-        """Return that none is cut."""
+    def truncated(self, batch: Sequence[Signal]) -> Mask:
+        """Return that none is truncated, (B,)."""
         return np.zeros(len(batch), dtype=bool)
 
 
@@ -70,8 +69,8 @@ def _log_mel() -> Functionals:
             num_frequency_bins=FFT // 2 + 1,
             num_mel_filters=BANDS,
             min_frequency=20.0,
-            max_frequency=RATE / 2,
-            sampling_rate=RATE,
+            max_frequency=SAMPLE_RATE / 2,
+            sampling_rate=SAMPLE_RATE,
             norm="slaney",
             mel_scale="slaney",
         )
@@ -79,10 +78,20 @@ def _log_mel() -> Functionals:
     return partial(log_mel_statistics, filters=filters, window=torch.hann_window(WINDOW))
 
 
-def log_mel_statistics(signal: Signal, *, filters: Any, window: Any) -> NDArray[np.float32]:
-    """Return mean, standard deviation and standard deviation of the first difference of log-mel bands, (3 x 80,).
+def log_mel_statistics(signal: Signal, *, filters: Any, window: Any) -> Floats32:
+    """Return mean, standard deviation and standard deviation of the first difference of log-mel bands, (3 * 80,).
 
-    Frames of 25 ms every 10 ms, natural logarithm of power. A long signal is taken block by block.
+    Frames of 25 ms every 10 ms, natural logarithm of power. A long signal is processed block by block.
+
+    Parameters
+    ----------
+    signal
+        (T,) at 16 kHz.
+    filters
+        Mel filter bank, a tensor (FFT / 2 + 1, 80).
+    window
+        Analysis window, a tensor (400,).
+
     """
     import torch
 
@@ -98,7 +107,7 @@ def log_mel_statistics(signal: Signal, *, filters: Any, window: Any) -> NDArray[
 
 
 def _blocks(signal: Signal) -> Iterator[Signal]:
-    """Yield the parts of a signal that make `BLOCK` frames each, the last one the rest."""
+    """Yield the parts (T,) of a signal that make `BLOCK` frames each; the last makes the rest."""
     half, frames = FFT // 2, 1 + len(signal) // HOP
     for first in range(0, frames, BLOCK):
         start, stop = first * HOP - half, (min(first + BLOCK, frames) - 1) * HOP + half
@@ -106,12 +115,12 @@ def _blocks(signal: Signal) -> Iterator[Signal]:
         yield np.pad(part, (max(0, -start), max(0, stop - len(signal))))
 
 
-def _statistics_of_blocks(blocks: Iterator[Signal], filters: Any, window: Any) -> NDArray[np.float32]:
-    """Return what `log_mel_statistics` does, from sums over blocks, so that memory does not grow with the signal."""
+def _statistics_of_blocks(blocks: Iterator[Signal], filters: Any, window: Any) -> Floats32:
+    """Compute `log_mel_statistics` from sums over blocks (T,), so that memory does not grow with the signal."""
     import torch
 
     frames, last = 0, None
-    sums = torch.zeros(4, BANDS, dtype=torch.float64)  # of bands, of differences, and of the squares of both
+    sums = torch.zeros(4, BANDS, dtype=torch.float64)  # bands, differences, and the squares of both
     for block in blocks:
         spectrum = torch.stft(
             torch.from_numpy(block), FFT, HOP, WINDOW, window=window, center=False, return_complex=True
@@ -122,8 +131,8 @@ def _statistics_of_blocks(blocks: Iterator[Signal], filters: Any, window: Any) -
         sums += torch.stack([mel.sum(0), delta.sum(0), mel.square().sum(0), delta.square().sum(0)])
     counts = torch.tensor([[frames], [frames - 1], [frames], [frames - 1]])
     mean, delta_mean, square, delta_square = sums / counts
-    deviations = [(square - mean**2).clamp(min=0).sqrt(), (delta_square - delta_mean**2).clamp(min=0).sqrt()]
-    return np.asarray(torch.cat([mean, *deviations]).float().numpy(), dtype=np.float32)
+    stds = [(square - mean**2).clamp(min=0).sqrt(), (delta_square - delta_mean**2).clamp(min=0).sqrt()]
+    return np.asarray(torch.cat([mean, *stds]).float().numpy(), dtype=np.float32)
 
 
 def _egemaps() -> Functionals:
@@ -132,8 +141,8 @@ def _egemaps() -> Functionals:
         feature_set=opensmile.FeatureSet.eGeMAPSv02, feature_level=opensmile.FeatureLevel.Functionals
     )
 
-    def functionals(signal: Signal) -> NDArray[np.float32]:
-        return np.asarray(smile(signal, RATE).reshape(-1), dtype=np.float32)
+    def functionals(signal: Signal) -> Floats32:
+        return np.asarray(smile(signal, SAMPLE_RATE).reshape(-1), dtype=np.float32)
 
     return functionals
 

@@ -1,8 +1,8 @@
-"""The convolutions of speech models on a CPU: as matrix products, over memory in which a frame's channels lie together.
+"""The convolutions of speech models on a CPU as matrix products, with a frame's channels contiguous in memory.
 
 A convolution of kernel k and stride s over frames is the sum of ceil(k / s) matrix products: rows of s neighbouring
-frames, which lie in memory one after another, times that part of the weights. On what wav2vec2-base asks for this is
-faster than torch's convolution in float32, and several times as fast in bfloat16 (docs/performance.md). The modules
+frames, contiguous in memory, times the matching part of the weights. For wav2vec2-base this is faster than torch's
+convolution in float32 and several times as fast in bfloat16 (docs/performance.md). The modules
 here take and return (B, C, T) as torch's do, as views of (B, T, C).
 """
 
@@ -16,13 +16,13 @@ from torch.nn import functional
 
 
 class Convolution(nn.Module):
-    """An unpadded 1-d convolution, with the parameters of another."""
+    """An unpadded 1-d convolution with the parameters of `convolution`."""
 
     def __init__(self, convolution: nn.Conv1d) -> None:
         super().__init__()
         self._kernel, self._stride = convolution.kernel_size[0], convolution.stride[0]
         weight = convolution.weight.detach().permute(2, 1, 0)  # (K, C, C')
-        # One channel: rows of a kernel each, which overlap and are copied, are faster than products of a few numbers.
+        # With one channel, overlapping rows of a whole kernel, though copied, are faster than many tiny products.
         taps = self._kernel if convolution.in_channels == 1 else self._stride
         self._parts = nn.ParameterList(
             nn.Parameter(weight[k : k + taps].flatten(0, 1).contiguous(), requires_grad=False)  # (taps x C, C')
@@ -40,7 +40,7 @@ class Convolution(nn.Module):
             start = item.storage_offset()
             for number, part in enumerate(self._parts):
                 taken = item.as_strided((frames, len(part)), (self._stride * channels, 1), start)
-                out.addmm_(taken, part, beta=min(number, 1))  # beta 0: what the memory held is not read
+                out.addmm_(taken, part, beta=min(number, 1))  # beta 0: the uninitialised memory is not read
                 start += len(part)
             if self._bias is not None:
                 out += self._bias
@@ -48,16 +48,16 @@ class Convolution(nn.Module):
 
 
 class ChannelNorm(nn.Module):
-    """A GroupNorm whose groups are single channels, with the parameters of another."""
+    """A GroupNorm whose groups are single channels, with the parameters of `norm`."""
 
     def __init__(self, norm: nn.GroupNorm) -> None:
         super().__init__()
         self._norm = norm
 
     def forward(self, states: Tensor) -> Tensor:  # (B, C, T)
-        """Normalise each channel of each item over time."""
+        """Normalise each channel of each item of (B, C, T) over time."""
         weight, bias, eps = self._norm.weight, self._norm.bias, self._norm.eps
-        # For one item it is what a batch normalisation does in training; torch's GroupNorm would reorder the memory.
+        # For one item this is batch normalisation in training mode; torch's GroupNorm would reorder the memory.
         done = [
             functional.batch_norm(item.T, None, None, weight, bias, training=True, eps=eps)  # (T, C)
             for item in states
@@ -66,16 +66,16 @@ class ChannelNorm(nn.Module):
 
 
 class Gelu(nn.Module):
-    """The exact GELU, in place: a copy of the largest tensors would cost more than the function."""
+    """The exact GELU, in place: copying the largest tensors would cost more than the function itself."""
 
     def forward(self, states: Tensor) -> Tensor:
-        """Overwrite and return the states."""
+        """Overwrite and return the states (B, C, T)."""
         changed: Tensor = torch.ops.aten.gelu_(states)
         return changed
 
 
 def use_products(model: Any) -> None:
-    """Have a convolutional speech model compute its feature encoder as matrix products."""
+    """Replace the convolutions of a speech model's feature encoder by matrix products."""
     for layer in model.feature_extractor.conv_layers:
         layer.conv = Convolution(layer.conv)
         if isinstance(getattr(layer, "layer_norm", None), nn.GroupNorm):

@@ -1,4 +1,4 @@
-"""Forward passes: a model put on a device in its precision, and the hidden states of all of its layers."""
+"""A model on a device in a given precision, and the hidden states of all of its layers."""
 
 from __future__ import annotations
 
@@ -15,25 +15,27 @@ from amber.machine import Device
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def place(model: Any, device: Device) -> Any:
-    """Put a model on a device, in the device's precision."""
+def to_device(model: Any, device: Device) -> Any:
+    """Move a model to a device, in the device's precision."""
     for module in model.modules():
-        # Weights that are made of others (a weight normalisation) are made once, in float32, and not in every pass.
+        # Weights computed from others (weight normalisation) are computed once, in float32, not in every pass.
         for name in list(module.parametrizations) if is_parametrized(module) else ():
             remove_parametrizations(module, name)
     return model.to(device.name, _TYPES[device.precision])
 
 
 def hidden_states(model: Any, inputs: dict[str, torch.Tensor], device: Device) -> tuple[torch.Tensor, ...]:
-    """Return the input to a model's first layer and the output of every layer, each (B, T, D).
+    """Return the input to a model's first layer and the output of every layer, one tensor (B, T, D) each.
+
+    `inputs` are the model's own, padded: (B, T), (B, T, bands) or (B, bands, T), and an attention mask where needed.
 
     The last is the model's own output, after the final normalisation where there is one.
     """
     dtype = _TYPES[device.precision]
     moved = {name: x.to(device.name, dtype if x.is_floating_point() else x.dtype) for name, x in inputs.items()}
     with torch.inference_mode(), warnings.catch_warnings():
-        # WavLM adds a mask to a bias of another type; torch does what is meant, and says that it might not for ever.
+        # WavLM adds a mask to a bias of another type, which torch supports but warns of as deprecated.
         warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask and attn_mask")
         output = model(**moved, output_hidden_states=True)
-    # What `hidden_states` ends with, before or after that normalisation, differs between versions of transformers.
+    # Versions of transformers differ in whether `hidden_states` ends before or after that normalisation.
     return (*output.hidden_states[:-1], output.last_hidden_state)

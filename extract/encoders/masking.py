@@ -1,14 +1,13 @@
-"""Padding made invisible to speech models where their attention mask does not reach.
+"""Padding hidden from speech models in the two places that their attention mask does not cover.
 
-An attention mask hides padded frames from attention, and Hugging Face's models zero them before the first positional
-convolution. Two places are left where 0.3 s of audio beside 6 s change by 2 to 6 (the largest difference in the hidden
-states of the tests' models), and this module mends both:
+The mask hides padded frames from attention, and Hugging Face's models zero them before the first positional
+convolution. In two other places padding changes the result: of 0.3 s of audio batched with 6 s, by 2 to 6 (largest
+difference in the hidden states of the tests' models). This module corrects both:
 
 - the GroupNorm after the first convolution of `feat_extract_norm="group"` models (wav2vec2-base, HuBERT-base,
-  WavLM-base ...) takes its statistics over time, padding included. The convolutions themselves have no padding, so
-  that a true frame is computed from true samples only: the statistics are all that leaks.
-- data2vec-audio stacks several positional convolutions; what the first makes of padding is not zero any more when the
-  second reads it.
+  WavLM-base ...) takes its statistics over time, padding included. The convolutions are unpadded, so a frame
+  of the signal is computed from its own samples only; only the statistics are affected.
+- data2vec-audio stacks several positional convolutions, and the first one's output on padding is no longer zero.
 """
 
 from __future__ import annotations
@@ -22,22 +21,22 @@ from .framing import conv_frames
 
 
 class TrueLengths:
-    """The samples of each item of the batch at hand, without padding; set before every forward pass."""
+    """The number of samples of each item of the current batch, without padding; set before every forward pass."""
 
     def __init__(self) -> None:
         self._samples: list[int] = []
 
     def set(self, samples: Sequence[int]) -> None:
-        """Say how many samples each item of the next batch has."""
+        """Set the number of samples of each item of the next batch."""
         self._samples = list(samples)
 
     def frames(self, kernels: Sequence[int], strides: Sequence[int]) -> list[int]:
-        """Return how many frames the items have after convolutions."""
+        """Return the number of frames of each item after unpadded convolutions."""
         return [conv_frames(samples, kernels, strides) for samples in self._samples]
 
 
 class MaskedGroupNorm(nn.Module):
-    """A GroupNorm over time, with the parameters of another, that counts each item's true frames only."""
+    """A GroupNorm over time with the parameters of `norm`, computed over each item's own frames only."""
 
     def __init__(self, norm: nn.Module, frames: Callable[[], list[int]]) -> None:
         super().__init__()
@@ -45,19 +44,19 @@ class MaskedGroupNorm(nn.Module):
         self._frames = frames
 
     def forward(self, states: Tensor) -> Tensor:  # (B, C, T)
-        """Normalise each item over its own frames, perhaps in place; what lies beyond them stays as it is."""
+        """Normalise (B, C, T) over each item's own frames, possibly in place; padding is left unchanged."""
         counts = self._frames()
         if min(counts) == states.shape[-1]:
             whole: Tensor = self._norm(states)
             return whole
-        # Item by item it is the arithmetic of the item alone, and no second copy of the largest tensor there is.
+        # Item by item: the same arithmetic as for the item alone, and no copy of the largest tensor.
         for item, frames in zip(states, counts, strict=True):
             item[:, :frames] = self._norm(item[None, :, :frames])[0]
         return states
 
 
 def hide_padding(model: Any, lengths: TrueLengths) -> None:
-    """Make a convolutional speech model blind to padding beyond the `lengths`, which it reads at each forward pass."""
+    """Hide padding beyond `lengths`, which are read at each forward pass, from a convolutional speech model."""
     config = model.config
     kernels, strides = tuple(config.conv_kernel), tuple(config.conv_stride)
     if getattr(config, "feat_extract_norm", "") == "group":

@@ -1,18 +1,19 @@
-"""Hugging Face transformers, frozen: speech models and text models, from the hub or a local folder.
+"""Frozen Hugging Face transformers: speech and text models, from the hub or a local folder.
 
-An utterance is encoded as it would be alone, whatever it is batched with: see `masking`. The types named here are the
-ones for which the tests hold this.
+An utterance gets the features that it would get in a batch of its own (see `masking`). The tests check this for every
+model type listed here.
 """
 
 from __future__ import annotations
 
+from amber.audio import SAMPLE_RATE
 from amber.corpus import Modality
-from amber.errors import UserError, some
+from amber.errors import UserError, abbreviate
 from amber.machine import Device
 
-from . import Card, Encoder, choose_layers
-from .framing import RATE, framing
-from .hub import Source, source
+from . import Encoder, EncoderInfo, choose_layers
+from .framing import framing
+from .pretrained import PretrainedModel, find_model
 
 SPEECH_TYPES = (
     "wav2vec2",
@@ -35,30 +36,31 @@ TEXT_TYPES = (
     "mpnet",
     "electra",
 )
-# What a batch may come to on a CPU in fp32, padding included. Longer batches were no faster there, and take more memory
-# (docs/LOG.md).
-SPEECH_BUDGET = 6 * RATE  # samples
+# Size of a batch on a CPU in fp32, padding included. Larger batches were no faster and take more memory (docs/LOG.md).
+SPEECH_BUDGET = 6 * SAMPLE_RATE  # samples
 TEXT_BUDGET = 16_384  # characters
-# Most of a batch that may be padding. Texts are short: for them many small batches cost more than the padding saved.
+# Largest share of padding in a batch. Texts are short: many small batches would cost more than the padding.
 SPEECH_PADDING, TEXT_PADDING = 0.05, 0.25
 
 
-def card(name: str, modality: Modality, layers: str, max_seconds: float) -> Card:
-    """Return the card of a model given by folder, hub name (with `@revision`) or as `minilm`."""
-    found = source(name)
+def info(name: str, modality: Modality, layers: str, max_seconds: float) -> EncoderInfo:
+    """Return what is known of a model, given by folder, hub name (with `@revision`) or as `minilm`."""
+    found = find_model(name)
     kind = found.config.model_type
     if kind not in SPEECH_TYPES + TEXT_TYPES:
         raise UserError(
-            f"--{modality} {name}: models of type {kind} are not known here\n"
-            f"speech: {some(SPEECH_TYPES, 20)}; text: {some(TEXT_TYPES, 20)}"
+            f"--{modality} {name}: models of type {kind} are not supported\n"
+            f"speech: {abbreviate(SPEECH_TYPES, 20)}; text: {abbreviate(TEXT_TYPES, 20)}"
         )
     if modality == "speech" and kind not in SPEECH_TYPES:
-        raise UserError(f"--speech {name}: a {kind} model; speech models known: {some(SPEECH_TYPES, 20)}")
+        raise UserError(
+            f"--speech {name}: a {kind} model, not a speech model; supported: {abbreviate(SPEECH_TYPES, 20)}"
+        )
     numbers = choose_layers(layers, found.config.num_hidden_layers + 1, name)
     return _speech(found, numbers, max_seconds) if kind in SPEECH_TYPES else _text(found, numbers)
 
 
-def _speech(found: Source, layers: tuple[int, ...], max_seconds: float) -> Card:
+def _speech(found: PretrainedModel, layers: tuple[int, ...], max_seconds: float) -> EncoderInfo:
     frames = framing(found.config)
     window, _ = frames.window(max_seconds)
     # With an adapter, the model's output would not be that of its last layer.
@@ -69,30 +71,29 @@ def _speech(found: Source, layers: tuple[int, ...], max_seconds: float) -> Card:
 
         return SpeechTransformer(found, layers, device, frames, max_seconds, made.budget_on(device))
 
-    made = Card(
+    made = EncoderInfo(
         name=found.name,
         revision=found.revision,
         modality="speech",
         layers=layers,
         dim=found.config.hidden_size,
-        sample_rate=RATE,
-        max_seconds=window / RATE,
+        sample_rate=SAMPLE_RATE,
+        max_seconds=window / SAMPLE_RATE,
         budget=SPEECH_BUDGET,
         load=load,
         padding=SPEECH_PADDING,
-        frame_count=frames.frames,
         hop=frames.stride,
     )
     return made
 
 
-def _text(found: Source, layers: tuple[int, ...]) -> Card:
+def _text(found: PretrainedModel, layers: tuple[int, ...]) -> EncoderInfo:
     def load(device: Device) -> Encoder:
         from .text import TextTransformer
 
         return TextTransformer(found, layers, device)
 
-    return Card(
+    return EncoderInfo(
         name=found.name,
         revision=found.revision,
         modality="text",

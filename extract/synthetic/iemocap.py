@@ -1,4 +1,4 @@
-"""The demo corpus in IEMOCAP's layout, quirks included, so that its commands can be rehearsed without a licence.
+"""The demo corpus in IEMOCAP's file layout, quirks included, to try its commands without a licence.
 
 The dialog numbers (91 and up) do not exist in IEMOCAP.
 """
@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from amber.audio import SAMPLE_RATE
 from amber.corpus import Vote
 
 from ..corpora import demo
 from ..corpora.iemocap import CONSENSUS, NO_CONSENSUS
-from ..corpora.voice import RATE
 from .writing import put, put_twin, put_wav
 
 _DIALOGS = ("F_impro91", "M_script91_1", "M_script91_1b", "F_impro92a", "F_impro92b", "M_script92_2")
@@ -31,7 +31,7 @@ _CODES = {label: code for code, label in CONSENSUS.items()}
 
 @dataclass(frozen=True)
 class _Turn:
-    """One utterance in its dialog: when it is said (s), what is said, and what the raters call it."""
+    """One utterance in its dialog: its times in seconds, its text and its votes."""
 
     id: str
     start: float
@@ -52,7 +52,7 @@ def write(out: Path, size: int = demo.SIZE, seed: int = 0) -> None:
         turns = dialogs.setdefault(dialog, [])
         start = (turns[-1].end if turns else 0.0) + _PAUSE
         votes = () if index == _NO_LABEL else _votes(uid, spoken.utterance.votes, rng)
-        turns.append(_Turn(uid, start, start + len(signal) / RATE, _text(index, spoken, rng), votes))
+        turns.append(_Turn(uid, start, start + len(signal) / SAMPLE_RATE, _text(index, spoken, rng), votes))
     for dialog, turns in dialogs.items():
         _write_dialog(_session(root, dialog), dialog, turns, rng)
 

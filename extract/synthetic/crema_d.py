@@ -1,4 +1,4 @@
-"""The demo corpus in CREMA-D's layout, quirks included, so that its commands can be rehearsed without a download.
+"""The demo corpus in CREMA-D's file layout, quirks included, to try its commands without a download.
 
 Each of the demo's ten voices plays nine actors within one of EMO-SUPERB's ranges, so no voice is in two folds. The
 voices say the demo's own sentences, whatever the clips' names say.
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from amber.arrays import Floats, Integers
 from amber.errors import UserError
 
 from ..corpora import demo
@@ -21,9 +21,9 @@ from .writing import put, put_stub, put_twin, put_wav
 
 _ACTED = ("NEU", "HAP", "SAD", "ANG")  # in the order of the demo's classes
 _LETTERS = ("N", "H", "S", "A")
-_ACTORS = 9  # that one voice plays
+_ACTORS = 9  # played by one voice
 _RATERS = (4, 12)
-_UNHEARD = 0.03  # share of the votes for disgust and for fear, which no voice of the demo carries
+_OTHER_SHARE = 0.03  # share of the votes for disgust and for fear, which no voice of the demo carries
 _SLOW = 0.02  # share of the clips with one answer more, too slow to be tabulated
 _NO_WAV, _STUBS = 3, (5, 8)  # these utterances of the demo lack their audio
 _NAMES = ("Anger", "Disgust", "Fear", "Happy", "Neutral", "Sad")
@@ -52,7 +52,7 @@ class _Clip:
 
     number: int
     name: str
-    counts: NDArray[np.int64]
+    counts: Integers
 
 
 def write(out: Path, size: int = demo.SIZE, seed: int = 0) -> None:
@@ -109,16 +109,16 @@ def _voice_of(actor: int) -> int:
     return (actor - 1001) // _ACTORS
 
 
-def _votes(truth: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw the votes of three groups of raters from the demo's truth, (4,), with a few for what is not in it."""
-    share = dict(zip(_LETTERS, truth * (1 - 2 * _UNHEARD), strict=True))
-    p = np.array([share.get(letter, _UNHEARD) for letter in LETTERS])
+def _votes(truth: Floats, rng: np.random.Generator) -> Integers:
+    """Draw the votes of three groups of raters from the demo's truth, (4,), with a few votes for other emotions."""
+    share = dict(zip(_LETTERS, truth * (1 - 2 * _OTHER_SHARE), strict=True))
+    p = np.array([share.get(letter, _OTHER_SHARE) for letter in LETTERS])
     raters = rng.integers(_RATERS[0], _RATERS[1] + 1, size=len(CONDITIONS))
     return rng.multinomial(raters, p / p.sum())
 
 
-def _winners(counts: NDArray[np.int64]) -> str:
-    """Return the letter with the most votes, several joined by `:`."""
+def _winners(counts: Integers) -> str:
+    """Return the letter with the most of the votes (6,); several are joined by `:`."""
     return ":".join(letter for letter, count in zip(LETTERS, counts, strict=True) if count == counts.max())
 
 

@@ -1,11 +1,11 @@
-"""`amber corpus synth`: the demo corpus in the layout of a licensed one, to rehearse its commands without a licence."""
+"""`amber corpus synth`: the demo corpus in the file layout of a licensed one, to try its commands without a licence."""
 
 from __future__ import annotations
 
 import importlib
 from pathlib import Path
 
-from amber.errors import UserError, nearest, some
+from amber.errors import UserError, abbreviate, nearest
 
 from .. import corpora
 from .writing import README
@@ -25,13 +25,13 @@ def run(layout: str, out: Path, size: int, seed: int) -> None:
     Raises
     ------
     UserError
-        For an unknown layout, or a folder that holds something already.
+        If the layout is unknown or the folder is not empty.
 
     """
     if layout not in _WRITERS:
-        raise UserError(f"--layout: unknown {layout!r}{nearest(layout, _WRITERS)}; known: {some(_WRITERS, 9)}")
+        raise UserError(f"--layout: unknown {layout!r}{nearest(layout, _WRITERS)}; known: {abbreviate(_WRITERS, 9)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"--out {out}: is there already; name a new folder")
+        raise UserError(f"--out {out}: exists already; name a new folder")
     out.mkdir(parents=True, exist_ok=True)
     (out / corpora.SYNTHETIC).write_text(README, encoding="utf-8")
     module = importlib.import_module(_WRITERS[layout], __name__)

@@ -1,0 +1,44 @@
+"""Consecutive frames that a model returns for an item of a batch, averaged per item or joined in order of time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from amber.arrays import Floats32
+
+
+@dataclass(frozen=True)
+class FrameSpan:
+    """Consecutive frames of one item of a batch.
+
+    `item` is the item's place in the batch, `start` the place of the first frame in the item, and `states` holds one
+    tensor (T, D) per layer.
+    """
+
+    item: int
+    start: int
+    states: list[torch.Tensor]
+
+
+def pool(spans: Iterable[FrameSpan], size: int) -> Floats32:
+    """Return the mean over all frames of each of `size` items, (B, L, D)."""
+    sums: dict[int, torch.Tensor] = {}
+    counts = [0] * size
+    for span in spans:
+        total = torch.stack([states.sum(dim=0, dtype=torch.float32) for states in span.states])  # (L, D)
+        sums[span.item] = sums[span.item] + total if span.item in sums else total
+        counts[span.item] += len(span.states[0])
+    means = torch.stack([sums[item] / counts[item] for item in range(size)])  # (B, L, D)
+    return np.asarray(means.cpu().numpy(), dtype=np.float32)
+
+
+def join(spans: Iterable[FrameSpan], size: int) -> list[Floats32]:
+    """Return the frames of each of `size` items in order of time, one array (T, L, D) per item."""
+    found: list[dict[int, Floats32]] = [{} for _ in range(size)]
+    for span in spans:
+        found[span.item][span.start] = torch.stack(span.states, dim=1).float().cpu().numpy()
+    return [np.concatenate([parts[start] for start in sorted(parts)]) for parts in found]
