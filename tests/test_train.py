@@ -24,7 +24,7 @@ from amber.errors import UserError
 from amber.features.store import feature_sets
 from amber.labels import LabelSpace, distribution
 from amber.train import stage
-from amber.train.data import find_corpus, find_stores, join
+from amber.train.dataset import find_corpus, find_stores, join
 from amber.train.inputs import Inputs
 
 QUIET = Console(quiet=True)
@@ -173,8 +173,8 @@ def test_scaling_sees_the_training_part_only(demo_cache: Path) -> None:
     raw = experiment.data.inputs("text", "learned").astype(np.float64)  # (n, L, D)
     np.testing.assert_allclose(scalings["text"].mean, raw[train].mean(axis=0), atol=1e-5)
     deviation = raw[train].std(axis=0)
-    np.testing.assert_allclose(scalings["text"].deviation, np.where(deviation < 1e-6, 1, deviation), rtol=1e-4)
-    standard = (raw - scalings["text"].mean) / scalings["text"].deviation
+    np.testing.assert_allclose(scalings["text"].std, np.where(deviation < 1e-6, 1, deviation), rtol=1e-4)
+    standard = (raw - scalings["text"].mean) / scalings["text"].std
     normal = standard - standard.mean(axis=-1, keepdims=True)
     normal /= np.sqrt((normal**2).mean(axis=-1, keepdims=True) + 1e-5)
     np.testing.assert_allclose(inputs["text"], normal, atol=1e-3)

@@ -1,15 +1,13 @@
-"""What training reads: features joined to votes by utterance id, and batches of them."""
+"""What is trained on: the utterances of an experiment, their votes joined to their features by id."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from amber import corpus as contract
 from amber.config import FeatureOptions, Layer
@@ -21,14 +19,11 @@ from amber.labels import LabelSpace, distribution
 from amber.location import locate
 
 from .candidates import layers_read
-from .pooling import Padded
 from .scaling import reduced_width
-
-Batch = Mapping[Modality, Tensor | Padded]  # (S, B, D), (S, B, L, D), or the frames of B utterances
 
 
 @dataclass(frozen=True)
-class Data:
+class TrainingData:
     """The experiment's utterances: n rows of the corpus with counts, and their rows in each feature set."""
 
     corpus: Corpus
@@ -116,84 +111,6 @@ class Data:
             yield rows[rows >= 0], features[rows >= 0]
 
 
-class Sampler(Protocol):
-    """Batches without end, through the part again and again, in S streams of which each has an order of its own."""
-
-    def draw(self) -> tuple[Tensor, Batch]:
-        """Return places (S, B) in the part, and the inputs there."""
-        ...
-
-    def keep(self, staying: Sequence[int]) -> None:
-        """End the streams but those in these places."""
-        ...
-
-
-class PooledSampler:
-    """Batches of pooled inputs, always of one size: what is left of a stream's order begins its next batch."""
-
-    def __init__(self, part: Part, size: int, orders: Sequence[torch.Generator]) -> None:
-        self._part, self._size, self._orders = part, size, list(orders)
-        self._places = torch.empty(len(orders), 0, dtype=torch.int64, device=part.rows.device)  # (S, what is left)
-
-    def draw(self) -> tuple[Tensor, Batch]:
-        """Return places (S, B) in the part, and the inputs there."""
-        if self._places.shape[1] < self._size:
-            order = torch.stack([torch.randperm(len(self._part), generator=one) for one in self._orders])
-            self._places = torch.cat([self._places, order.to(self._places.device)], dim=1)
-        places, self._places = self._places[:, : self._size], self._places[:, self._size :]
-        rows = self._part.rows[places]  # (S, B)
-        return places, {modality: x[rows] for modality, x in self._part.inputs.items()}
-
-    def keep(self, staying: Sequence[int]) -> None:
-        """End the streams but those in these places."""
-        self._orders = [self._orders[place] for place in staying]
-        self._places = self._places[list(staying)]
-
-
-@dataclass(frozen=True)
-class Part:
-    """One part of a fold on the device.
-
-    `inputs` (n, D), or (n, L, D), by modality are those of all utterances: parts share them. `rows` (m,) are the
-    part's, `counts` (m, C) its votes.
-    """
-
-    inputs: Mapping[Modality, Tensor]
-    rows: Tensor
-    counts: Tensor
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @property
-    def shapes(self) -> dict[Modality, tuple[int, ...]]:
-        """Return the shape of an utterance, (D,) or (L, D), by modality."""
-        return {modality: tuple(x.shape[1:]) for modality, x in self.inputs.items()}
-
-    @property
-    def frame_dims(self) -> dict[Modality, int]:
-        """Return D of the modalities that are frames: none."""
-        return {}
-
-    def stream(self, seed: int) -> int:
-        """Return the number of the stream of batches that runs with a seed learn from: one for each seed."""
-        return seed
-
-    def sampler(self, size: int, orders: Sequence[torch.Generator]) -> Sampler:
-        """Return what draws batches of `size` in as many streams as there are orders."""
-        return PooledSampler(self, size, orders)
-
-    def in_order(self, size: int) -> Iterator[Batch]:
-        """Yield the inputs of all rows, `size` of them at a time, in one stream."""
-        for places in torch.arange(len(self), device=self.rows.device).split(size):  # type: ignore[no-untyped-call]
-            yield self.pooled(places)
-
-    def pooled(self, places: Tensor) -> dict[Modality, Tensor]:
-        """Return the pooled inputs of some places (B,), in one stream (1, B, ...)."""
-        rows = self.rows[places]
-        return {modality: x[rows].unsqueeze(0) for modality, x in self.inputs.items()}
-
-
 def find_corpus(cache: str, dataset: str | None) -> Corpus:
     """Read the utterances of a dataset in a cache; the only dataset there where none is named.
 
@@ -254,7 +171,7 @@ def _find_store(options: FeatureOptions, corpus: Corpus, modality: Modality) -> 
     return current[0]
 
 
-def join(corpus: Corpus, space: LabelSpace, stores: Mapping[Modality, FeatureStore]) -> Data:
+def join(corpus: Corpus, space: LabelSpace, stores: Mapping[Modality, FeatureStore]) -> TrainingData:
     """Choose the experiment's utterances and join them to their features, by id.
 
     Utterances without usable features in one of the modalities are left out and counted.
@@ -280,7 +197,7 @@ def join(corpus: Corpus, space: LabelSpace, stores: Mapping[Modality, FeatureSto
             f"features: none of the {len(ids)} labelled utterances of {corpus.name} has all of its features"
         )
     chosen = np.flatnonzero(keep)
-    return Data(
+    return TrainingData(
         corpus=corpus.take(labelled.rows[chosen]),
         space=space,
         counts=labelled.counts[chosen],
