@@ -306,7 +306,7 @@ def test_the_mean_of_layers_and_one_by_number(cache: Path, tmp_path: Path) -> No
     ("overrides", "says"),
     [
         (["train.layer=learned"], "no layers are learned"),
-        (["train.layer=7"], "holds the layers 1, 2, asked for 7"),
+        (["train.layer=7"], "layer 7: .* holds the layers 1, 2; or say"),
         (["train.variants=[logistic]"], "variant logistic: logistic reads pooled features"),
         (["train.variants=[svm]"], "variant svm: svm reads pooled features"),
         (["train.variants=[mlp]"], "variant mlp: mlp reads pooled features"),

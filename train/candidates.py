@@ -13,7 +13,7 @@ from typing import Any
 
 from amber.config import CandidateOptions, Layer, LayerChoice, Training
 from amber.corpus import Modality
-from amber.errors import UserError, some
+from amber.errors import UserError
 
 Layers = tuple[tuple[Modality, Layer], ...]  # the layer choice of each modality
 
@@ -95,24 +95,6 @@ def candidates(
 def layer_of(choice: LayerChoice, modality: Modality) -> Layer:
     """Return a layer choice for one modality; `last` where it is by modality and names others only."""
     return choice.get(modality, "last") if isinstance(choice, dict) else choice
-
-
-def layers_read(choice: Layer, held: tuple[int, ...], where: str) -> tuple[int, ...]:
-    """Return the numbers of the stored layers that a choice reads.
-
-    Raises
-    ------
-    UserError
-        If the set, called `where`, does not hold the layer asked for.
-
-    """
-    if choice in ("mean", "all", "learned"):
-        return held
-    if choice == "last":
-        return held[-1:]
-    if choice not in held:
-        raise UserError(f"train.layer: {where} holds the layers {some(map(str, held), 30)}, asked for {choice}")
-    return (choice,)
 
 
 def layer_choices(options: CandidateOptions, training: Training) -> list[LayerChoice]:

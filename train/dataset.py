@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amber import corpus as contract
 from amber.config import FeatureOptions, Layer
 from amber.corpus import Corpus, Modality
-from amber.errors import UserError, some
-from amber.features.store import FeatureStore, feature_sets
+from amber.errors import UserError
+from amber.features import catalog
+from amber.features.store import FeatureStore
 from amber.features.unit import USABLE
 from amber.labels import LabelSpace, distribution
 from amber.location import locate
 
-from .candidates import layers_read
 from .scaling import reduced_width
 
 
@@ -61,10 +60,12 @@ class TrainingData:
             If the set does not hold the layer asked for, or it should learn layers of frames.
 
         """
-        name = self.stores[modality].location.name
+        store = self.stores[modality]
         if choice == "learned" and self.is_frames(modality):
-            raise UserError(f"train.layer: {name} holds frames, of which no layers are learned; name one")
-        return layers_read(choice, self.held(modality), name)
+            raise UserError(
+                f"train.layer: {store.location.name} holds frames, of which no layers are learned; name one"
+            )
+        return catalog.pick_layers(choice, store)
 
     def width(self, modality: Modality, choice: Layer) -> int:
         """Return the dimension of what a head sees of a pooled modality."""
@@ -111,26 +112,6 @@ class TrainingData:
             yield rows[rows >= 0], features[rows >= 0]
 
 
-def find_corpus(cache: str, dataset: str | None) -> Corpus:
-    """Read the utterances of a dataset in a cache; the only dataset there where none is named.
-
-    Raises
-    ------
-    UserError
-        If the cache does not exist, holds no such dataset, or holds several and none is named.
-
-    """
-    there = sorted(path.parent.name for path in locate(cache).glob(f"*/{contract.FILE}"))
-    if not there:
-        raise UserError(f"--features {cache}: no dataset there; run `amber extract` first")
-    if dataset is None and len(there) > 1:
-        raise UserError(f"--features {cache}: holds {some(there)}; say which with --dataset")
-    name = dataset or there[0]
-    if name not in there:
-        raise UserError(f"--features {cache}: no dataset {name!r} there; it holds {some(there)}")
-    return Corpus.read(locate(cache) / name / contract.FILE)
-
-
 def find_stores(
     options: FeatureOptions, corpus: Corpus, modalities: Collection[Modality]
 ) -> dict[Modality, FeatureStore]:
@@ -139,36 +120,18 @@ def find_stores(
     Raises
     ------
     UserError
-        If there is none, several fit, or the one that fits is not complete; the message lists what there is.
+        If a modality has no inputs at all, or as for `amber.features.catalog.find_set`.
 
     """
-    return {modality: _find_store(options, corpus, modality) for modality in modalities}
-
-
-def _find_store(options: FeatureOptions, corpus: Corpus, modality: Modality) -> FeatureStore:
-    wanted = corpus.input_hash(modality)
-    every = [s for s in feature_sets(locate(options.cache), corpus.name) if s.spec.modality == modality]
-    current = [s for s in every if s.spec.inputs == wanted]
-    asked = getattr(options, modality) if modality in options.model_fields_set else None
-    if asked and (len(current) > 1 or not any(s.is_named(asked) for s in current)):
-        current = [s for s in current if s.is_named(asked)]
-    listed = some((s.location.name for s in every), 9) or "none"
-    where = f"{options.cache} holds for {corpus.name}, {modality}: {listed}"
-    if not current:
-        named = f"{asked} " if asked else ""
+    found: dict[Modality, FeatureStore] = {}
+    for modality in modalities:
         if all(value is None for value in corpus.column("audio" if modality == "speech" else "text")):
             what, other = ("audio", "text") if modality == "speech" else ("transcripts", "speech")
-            raise UserError(f"features: {corpus.name} has no {what}; train what needs none: --variants {other}")
-        raise UserError(
-            f"features: no {named}{modality} features of the present utterances; run `amber extract`\n{where}"
-        )
-    # Both levels of one encoder may be there; a modality may also have one of them only.
-    current = [s for s in current if s.spec.level == options.level] or current
-    if len(current) > 1:
-        raise UserError(f"features: several {modality} sets; say which with --set features.{modality}=NAME\n{where}")
-    if not current[0].complete():
-        raise UserError(f"features: {current[0].location.name} is not complete; run `amber extract` again")
-    return current[0]
+            if modality not in catalog.modalities(locate(options.cache), corpus):
+                raise UserError(f"features: {corpus.name} has no {what}; train what needs none: --variants {other}")
+        asked = getattr(options, modality) if modality in options.model_fields_set else None
+        found[modality] = catalog.find_set(locate(options.cache), corpus, modality, asked, options.level)
+    return found
 
 
 def join(corpus: Corpus, space: LabelSpace, stores: Mapping[Modality, FeatureStore]) -> TrainingData:

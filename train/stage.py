@@ -18,6 +18,7 @@ from amber.console import Advance, Console
 from amber.corpus import Modality
 from amber.errors import RunFailure, UserError, some
 from amber.features import recordings
+from amber.features.catalog import find_corpus
 from amber.labels import LabelSpace
 from amber.location import absolute, locate, reaching
 from amber.lock import held
@@ -25,7 +26,7 @@ from amber.machine import choose, environment
 from amber.splits import Fold
 
 from .context import FoldContext, candidates_of, group_key
-from .dataset import TrainingData, find_corpus, find_stores, join
+from .dataset import TrainingData, find_stores, join
 from .frames import BLOCK_UNITS
 from .group import train, work
 from .head_names import inputs_of
@@ -85,7 +86,7 @@ def prepare(config: Config, dataset: str | None) -> TrainingPlan:
     """
     all_variants = variants(config)
     heads = {head for variant in all_variants for head in variant.heads}
-    corpus = find_corpus(config.features.cache, dataset)
+    corpus = find_corpus(locate(config.features.cache), dataset)
     space = LabelSpace.resolve(config.labels, corpus)
     stores = find_stores(config.features, corpus, inputs_of(heads))
     for store in stores.values():
