@@ -1,4 +1,4 @@
-"""The machine at hand: which device and precision to use, and what a run should record of its surroundings."""
+"""The machine at hand: which device and precision to use, and what a run should record of its environment."""
 
 from __future__ import annotations
 

@@ -234,7 +234,7 @@ def test_predictions_follow_from_the_model_s_folder(trained: Path, demo_cache: P
     # In the file's words: whose predictions, of which head, with which weights.
     heads = written["heads"] if whole else [written["student"]]
     weights = [
-        {head: candidate["weights"][f"student, {head}" if whole else "student"] for head in heads}
+        {head: candidate["weights"]["student"][head] if whole else candidate["weights"]["student"] for head in heads}
         for candidate in written["candidates"]
     ]
     mixed = np.zeros_like(student.p)
@@ -303,7 +303,7 @@ def test_every_head_has_a_temperature_and_the_pool_of_all_none(demo_cache: Path,
     if variant == "pool":  # of each head's chosen, with the weights that the votes alone ask for
         used = [(head, k) for head in log_p for k in range(3) if found.components[k].weights[head]]
         free = fit_weights(np.stack([log_p[head][k, :n] for head, k in used]), counts, sum_to_one=False)
-        whole = {(head, k): found.components[k].weights[f"student, {head}"] for head in log_p for k in range(3)}
+        whole = {(head, k): found.components[k].in_student[head] for head in log_p for k in range(3)}
         np.testing.assert_allclose([whole[one] for one in used], free, atol=1e-9)
         assert all(not weight for one, weight in whole.items() if one not in used)
 
@@ -329,17 +329,19 @@ def test_weights_are_shares_and_only_what_weighs_is_written(trained: Path, varia
     expected = {
         "heads": {"student", *(("speech", "text") if variant == "amber2" else ())},
         "cross-fit": {"student", "speech", "text"},
-        "pool": {*heads, *(f"student, {head}" for head in heads)},
+        "pool": {*heads, "student"},
     }[written["model"]]
     assert all(set(of) == expected for of in weights)
-    assert all(any(of.values()) for of in weights)
-    for name in (name for name in expected if not name.startswith("student, ")):
+    whole = written["model"] == "pool"
+    assert all(any(weight for name, weight in of.items() if not (whole and name == "student")) for of in weights)
+    for name in (name for name in expected if not (whole and name == "student")):
         total = sum(of[name] for of in weights)
         assert total != pytest.approx(1)  # every head has a temperature, by which its weights are divided
         if variant.endswith("best"):
             assert {of[name] for of in weights} <= {0, total}
-    if "student, fusion" in expected:
-        assert sum(of[f"student, {head}"] for of in weights for head in heads) > 0
+    if whole:
+        assert all(set(of["student"]) == set(heads) for of in weights)
+        assert sum(of["student"][head] for of in weights for head in heads) > 0
     numbers = {int(name.split(".")[0]) for name in load_file(folder / "heads.safetensors") if name[0].isdigit()}
     assert numbers == {one["number"] for one in written["candidates"]}
     # The numbers are those of the looks at dev.

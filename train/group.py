@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -38,12 +38,16 @@ DOUBT = 100.0  # holds the temperature of a pool to 1: a dev part of a hundred u
 
 @dataclass(frozen=True)
 class Component:
-    """One candidate of a run: what was fitted, how its inputs are scaled, and its weight in the pool of each head."""
+    """One candidate of a run: what was fitted, how its inputs are scaled, and its weight in the pool of each head.
+
+    `in_student` has the weight of each of its heads in a student that is the pool of all heads; else it is empty.
+    """
 
     candidate: Candidate
     fitted: TrainedMember
     scalings: Mapping[Modality, Scaling]
     weights: dict[str, float]
+    in_student: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -138,11 +142,11 @@ def _pooled(
     for place, (candidate, fitted, scalings) in enumerate(found):
         records += [{"candidate": place + 1, **record} for record in fitted.records]
         of_heads = {named[head]: float(weights[head][place]) for head in log_p}
+        in_student = {}
         if "pool" in weights:
-            of_heads |= {
-                f"student, {h}": float(w) for h, w in zip(log_p, weights["pool"][place :: len(found)], strict=True)
-            }
-        components.append(Component(candidate, fitted, scalings, of_heads))
+            own = weights["pool"][place :: len(found)].tolist()  # by head
+            in_student = dict(zip(log_p, own, strict=True))
+        components.append(Component(candidate, fitted, scalings, of_heads, in_student))
     return TrainedRun(run, components, records, probabilities, _temperature(run, probabilities, context), prior)
 
 

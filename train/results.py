@@ -27,7 +27,7 @@ from amber.splits import Fold
 
 from .calibration import scaled
 from .dataset import TrainingData
-from .group import TrainedRun
+from .group import Component, TrainedRun
 from .matrix import TRAINED, Run
 from .member import TrainedMember
 from .objective import expert_weights
@@ -213,10 +213,9 @@ def _write_model(folder: Path, trained: TrainedRun, data: TrainingData, metadata
             parts = {"mean": scaling.mean, "std": scaling.std, "projection": scaling.projection}
             of = {f"scaling.{modality}.{layer}.{k}": torch.from_numpy(v) for k, v in parts.items() if v is not None}
             tensors |= {name: value for name, value in of.items() if value.numel()}
-        weights = _layer_weights(one.fitted, data)
-        written.append(
-            {"number": number, **one.candidate.described(), "weights": one.weights, "layer_weights": weights}
-        )
+        weights = {**one.weights, "student": one.in_student} if one.in_student else one.weights
+        layers = _layer_weights(one.fitted, data)
+        written.append({"number": number, **one.candidate.described(), "weights": weights, "layer_weights": layers})
     (folder / "heads.safetensors").write_bytes(save(tensors))
     prior = trained.prior
     config = {
@@ -248,6 +247,10 @@ def _layer_weights(fitted: TrainedMember, data: TrainingData) -> dict[str, dict[
     return found
 
 
+def _named_weights(component: Component) -> dict[str, float]:
+    return component.weights | {f"student, {head}": weight for head, weight in component.in_student.items()}
+
+
 def _card(trained: TrainedRun, data: TrainingData, metadata: RunMetadata) -> str:
     run = trained.run
     synthetic = "\n**Trained on synthetic data: not for use on real speech.**\n" if data.corpus.synthetic else ""
@@ -265,7 +268,7 @@ def _card(trained: TrainedRun, data: TrainingData, metadata: RunMetadata) -> str
     )
     used = "\n".join(
         f"- {', '.join(f'{name} {value}' for name, value in one.candidate.described().items())}: weight "
-        f"{', '.join(f'{weight:.2f} ({head})' for head, weight in one.weights.items())}"
+        f"{', '.join(f'{weight:.2f} ({head})' for head, weight in _named_weights(one).items())}"
         for one in trained.components
         if any(one.weights.values())
     )
