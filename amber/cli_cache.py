@@ -15,6 +15,7 @@ from amber.location import locate
 from amber.names import is_folder_name
 
 if TYPE_CHECKING:
+    from amber.corpus import Modality
     from amber.features.catalog import Dataset, Entry
 
 app = typer.Typer(help="List, verify, clean, share and receive cached features.", rich_markup_mode=None)
@@ -112,10 +113,13 @@ def export(
     """Write a dataset's features to HDF5: /ids, /speech and /text."""
     from amber.features import catalog, hdf5_export
 
-    chosen = catalog.choose(locate(features), dataset)
-    stores = [catalog.find_set(chosen, "speech", speech), catalog.find_set(chosen, "text", text)]
-    assert chosen.corpus  # noqa: S101 (`choose` sees to it)
-    written = hdf5_export.export(to, chosen.corpus, [s for s in stores if s], layer, context.obj.console)
+    cache = locate(features)
+    corpus = catalog.find_corpus(cache, dataset)
+    asked: dict[Modality, str | None] = {"speech": speech, "text": text}
+    there = catalog.modalities(cache, corpus)
+    wanted = [modality for modality, name in asked.items() if name or modality in there]
+    stores = [catalog.find_set(cache, corpus, modality, asked[modality]) for modality in wanted]
+    written = hdf5_export.export(to, corpus, stores, layer, context.obj.console)
     print_result(f"{to}: {', '.join(f'/{name} {shape}' for name, shape in written.items())}")
 
 

@@ -1,4 +1,4 @@
-"""The machine at hand: which device and precision to use, and what a run should record of its surroundings."""
+"""The machine at hand: which device and precision to use, and what a run should record of its environment."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _precision(precision: str, device: str) -> Precision:
     return "bf16" if precision == "bf16" else "fp16" if precision == "fp16" else "fp32"
 
 
-def surroundings() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
     """Return versions and hardware, as recorded with every run."""
     import torch
 

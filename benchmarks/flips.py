@@ -33,7 +33,7 @@ from amber.features.catalog import survey
 from amber.features.verify import verify
 from amber.train import stage as training
 from amber.train.candidates import Layers
-from amber.train.group import candidates_of
+from amber.train.context import candidates_of
 from amber.train.inputs import Inputs
 
 DATASETS = {"pooled": "demo", "frames": "frames"}  # by level

@@ -35,7 +35,7 @@ from scipy.stats import t as student_t
 from amber import predictions
 from amber.evaluate.classification import accuracy, confusion, uar
 from amber.evaluate.distributions import EPSILON, cross_entropy
-from amber.features.catalog import choose, read_corpus
+from amber.features.catalog import find_corpus
 from amber.predictions import Predictions
 
 Scores = dict[str, float | None]  # of a variant on a corpus, by `METRICS`; None where there is no truth or no conflict
@@ -158,8 +158,8 @@ def synthetic(corpus: Corpus) -> Iterator[Path]:
 
 def conflicts(cache: Path) -> dict[str, bool]:
     """Return of which utterances a corpus says that voice and words disagree, or not; empty where it doesn't say."""
-    corpus, _ = read_corpus(cache / choose(cache, None).name)
-    if corpus is None or "conflict" not in corpus.columns():
+    corpus = find_corpus(cache, None)
+    if "conflict" not in corpus.columns():
         return {}
     return {name: value == "yes" for name, value in zip(corpus.ids, corpus.column("conflict"), strict=True)}
 

@@ -52,6 +52,7 @@ def layer_weights(experiment: Experiment) -> dict[str, dict[str, dict[str, float
     }
 
 
-def _of_student(weights: Mapping[str, float]) -> float:
+def _of_student(weights: Mapping[str, Any]) -> float:
     """Return a candidate's weight in the student, which may be the pool of several heads."""
-    return sum(weight for head, weight in weights.items() if head.startswith(STUDENT))
+    student = weights[STUDENT]
+    return float(sum(student.values()) if isinstance(student, Mapping) else student)

@@ -10,7 +10,7 @@ import pytest
 from amber.config import Training, load
 from amber.corpus import Modality
 from amber.errors import UserError
-from amber.train.candidates import Candidate, candidates, layers_read
+from amber.train.candidates import Candidate, candidates
 
 ONE_LAYER: dict[Modality, tuple[int, ...]] = {"speech": (0,), "text": (12,)}
 MANY: dict[Modality, tuple[int, ...]] = {"speech": (0, 6, 12), "text": (1, 2)}
@@ -134,16 +134,6 @@ def test_frames_are_not_put_side_by_side() -> None:
     assert {c.hidden for c in made(frames=("speech",), held=ONE_LAYER)} == {0, 128}
     with pytest.raises(UserError, match=r"train\.candidates: all 6 put layers side by side(.|\n)*name one layer"):
         made("layer=all", frames=("speech", "text"))
-
-
-def test_which_layers_a_choice_reads() -> None:
-    held = (1, 4, 9)
-    for choice in ("all", "mean", "learned"):
-        assert layers_read(choice, held, "set") == held  # type: ignore[arg-type]
-    assert layers_read("last", held, "set") == (9,)
-    assert layers_read(4, held, "set") == (4,)
-    with pytest.raises(UserError, match=r"train\.layer: speech-x holds the layers 1, 4, 9, asked for 5"):
-        layers_read(5, held, "speech-x")
 
 
 @pytest.mark.parametrize(

@@ -17,24 +17,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from amber.config import Training, load
 from amber.corpus import Modality
 from amber.errors import RunFailure
+from amber.train.batches import PooledSplit
 from amber.train.candidates import Candidate
-from amber.train.data import Part
-from amber.train.fit import (
-    AVERAGED,
-    DROPOUT,
-    GROUP_BYTES,
-    ORDER,
-    Fitted,
-    Member,
-    State,
-    _Lane,
-    fit,
-    group_key,
-    largest_group,
-    predict,
-)
-from amber.train.heads import INPUTS, Head, Heads, Mixture, dropout_mask, generator
-from amber.train.matrix import HEADS, Run, Variant, variants
+from amber.train.context import GROUP_BYTES, group_key, largest_group
+from amber.train.fit import AVERAGED, fit, predict
+from amber.train.head_names import HEADS, INPUTS
+from amber.train.heads import Head, Heads, Mixture
+from amber.train.matrix import Run, Variant, variants
+from amber.train.member import Member, MemberState, State, TrainedMember
+from amber.train.streams import DROPOUT, ORDER, dropout_mask, generator
 from amber.train.targets import Pseudo
 
 CLASSES = 3
@@ -49,13 +40,13 @@ every_kind = pytest.mark.parametrize("candidate", KINDS.values(), ids=KINDS)
 DIMS: dict[Modality, int] = {"speech": 6, "text": 5}
 
 
-def data(n: int = 150, seed: int = 0) -> Part:
+def data(n: int = 150, seed: int = 0) -> PooledSplit:
     rng = np.random.default_rng(seed)
     y = rng.dirichlet(np.ones(CLASSES) * 0.4, size=n)
     maps = np.random.default_rng(99)
     inputs = {m: y @ maps.normal(size=(CLASSES, d)) + rng.normal(size=(n, d)) for m, d in (("speech", 6), ("text", 5))}
     tensors = {m: torch.from_numpy(x).float() for m, x in inputs.items()}
-    return Part(tensors, torch.arange(n), torch.from_numpy(4 * y).float())  # type: ignore[arg-type]
+    return PooledSplit(tensors, torch.arange(n), torch.from_numpy(4 * y).float())  # type: ignore[arg-type]
 
 
 TRAIN, DEV = data(), data(60, 1)
@@ -74,21 +65,23 @@ def members(*runs: Run, candidate: Candidate = PERCEPTRON) -> list[Member]:
     return [Member(one, candidate) for one in runs]
 
 
-def fitted(*group: Run | Member, train: Part = TRAIN, dev: Part = DEV, prior: Pseudo | None = None) -> list[Fitted]:
+def fitted(
+    *group: Run | Member, train: PooledSplit = TRAIN, dev: PooledSplit = DEV, prior: Pseudo | None = None
+) -> list[TrainedMember]:
     made = [one if isinstance(one, Member) else Member(one, PERCEPTRON) for one in group]
     return fit(made, train, dev, "cpu", lambda: None, prior=prior)
 
 
-def predicted(one: Run | Member, of: Fitted, part: Part = DEV, head: str = "fusion") -> Tensor:
+def predicted(one: Run | Member, of: TrainedMember, part: PooledSplit = DEV, head: str = "fusion") -> Tensor:
     member = one if isinstance(one, Member) else Member(one, PERCEPTRON)
     return predict([member], [of], part)[head][0].exp()
 
 
-def scores(of: Fitted, name: str) -> list[float]:
+def scores(of: TrainedMember, name: str) -> list[float]:
     return [record[name] for record in of.records]
 
 
-def assert_same(one: Fitted, other: Fitted) -> None:
+def assert_same(one: TrainedMember, other: TrainedMember) -> None:
     """Two runs that differ by the order of additions alone."""
     assert one.best == other.best
     assert scores(one, "dev_nll") == pytest.approx(scores(other, "dev_nll"), abs=1e-5)
@@ -138,7 +131,7 @@ def test_a_student_starts_from_the_same_weights_whichever_experts_it_has() -> No
         assert drawn >= 2  # the first layer's, of each modality
 
 
-def batches(part: Part, size: int, seed: int) -> Iterator[Tensor]:
+def batches(part: PooledSplit, size: int, seed: int) -> Iterator[Tensor]:
     """Every utterance once in a random order, then again: what is left of an order begins the next batch."""
     order, left = generator(seed, ORDER), torch.empty(0, dtype=torch.int64)
     while True:
@@ -234,7 +227,7 @@ def outputs(model: nn.Module) -> Tensor:
     return model(torch.cat([DEV.inputs["speech"], DEV.inputs["text"]], dim=1)).softmax(dim=-1).detach()
 
 
-def assert_predicts(one: Member, found: Fitted, model: nn.Module) -> None:
+def assert_predicts(one: Member, found: TrainedMember, model: nn.Module) -> None:
     """What was fitted predicts as a plain model does, and that is what its look at dev scored."""
     expected = outputs(model)
     torch.testing.assert_close(predicted(one, found), expected, atol=1e-4, rtol=1e-3)
@@ -245,7 +238,7 @@ def assert_predicts(one: Member, found: Fitted, model: nn.Module) -> None:
 def said(hidden: int, states: list[State]) -> dict[str, np.ndarray]:
     """Return what mixtures (R) with given weights say of dev, (R, n, C) by head."""
     group = [Member(run(seed), replace(MIXTURE, hidden=hidden)) for seed in range(len(states))]
-    made = [Fitted(member.run, state, [], 0) for member, state in zip(group, states, strict=True)]
+    made = [TrainedMember(member.run, state, [], 0) for member, state in zip(group, states, strict=True)]
     return {head: log_p.exp().double().numpy() for head, log_p in predict(group, made, DEV).items()}
 
 
@@ -317,7 +310,7 @@ def test_every_weight_has_a_penalty_no_bias_has_and_a_gate_s_counts_ten_times(hi
     assert set(found.values()) == {1, 10}
 
 
-def either(n: int, seed: int) -> tuple[Part, float]:
+def either(n: int, seed: int) -> tuple[PooledSplit, float]:
     """Return utterances whose votes are an even mixture of what voice and words say, and the votes' entropy.
 
     Each says one of three classes, almost surely, or nothing.
@@ -327,7 +320,7 @@ def either(n: int, seed: int) -> tuple[Part, float]:
     voice, words = rng.integers(4, size=(2, n))
     p = (says[voice] + says[words]) / 2
     made = {m: torch.from_numpy(3 * np.eye(4)[x][:, :3]).float() for m, x in (("speech", voice), ("text", words))}
-    part = Part(made, torch.arange(n), torch.from_numpy(8 * p).float())  # type: ignore[arg-type]
+    part = PooledSplit(made, torch.arange(n), torch.from_numpy(8 * p).float())  # type: ignore[arg-type]
     return part, -float((p * np.log(p)).sum(axis=1).mean())
 
 
@@ -342,7 +335,7 @@ def test_a_mixture_learns_that_raters_go_by_the_voice_or_by_the_words_and_a_line
     assert lost[False] > 0.015
 
 
-def logistic(of: Part, penalty: float) -> LogisticRegression:
+def logistic(of: PooledSplit, penalty: float) -> LogisticRegression:
     """scikit-learn's on a row for each class that an utterance may be, weighted: mean loss + penalty |W|² / 2."""
     y = (of.counts / of.counts.sum(dim=1, keepdim=True)).double().numpy()
     utterance, label = np.nonzero(y)
@@ -350,7 +343,7 @@ def logistic(of: Part, penalty: float) -> LogisticRegression:
     return model.fit(inputs_of(of)[utterance], label, sample_weight=y[utterance, label])
 
 
-def inputs_of(part: Part) -> np.ndarray:
+def inputs_of(part: PooledSplit) -> np.ndarray:
     return np.asarray(torch.cat([part.inputs["speech"], part.inputs["text"]], dim=1).double())
 
 
@@ -407,7 +400,7 @@ def test_streams_of_one_seed_and_of_neighbouring_seeds_differ() -> None:
     assert len(draws) == 60
 
 
-def best_by(found: Fitted, score: str, lowest: bool) -> int:
+def best_by(found: TrainedMember, score: str, lowest: bool) -> int:
     values = scores(found, score)
     return values.index(min(values) if lowest else max(values)) + 1
 
@@ -471,13 +464,13 @@ def test_dirichlet_targets_learn_as_soft_ones_do_where_raters_are_independent() 
     assert few.records[-1]["dev_nll"] != pytest.approx(soft.records[-1]["dev_nll"], abs=1e-2)
 
 
-def other_votes(part: Part, rows: Tensor, inputs: bool = True) -> Part:
+def other_votes(part: PooledSplit, rows: Tensor, inputs: bool = True) -> PooledSplit:
     """Return a part in which votes, and inputs, of some rows are others'."""
     counts, made = part.counts.clone(), {m: x.clone() for m, x in part.inputs.items()}
     counts[rows] = counts[rows].roll(1, dims=1)
     for x in made.values():
         x[part.rows[rows]] *= -3 if inputs else 1
-    return Part(made, part.rows, counts)  # type: ignore[arg-type]
+    return PooledSplit(made, part.rows, counts)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("variant", ["soft", "amber2"])
@@ -500,7 +493,7 @@ def test_a_member_with_a_subset_learns_from_nothing_else(variant: str) -> None:
 def test_an_utterance_of_a_subset_weighs_as_much_as_the_others_of_its_batch() -> None:
     """On one batch with all utterances, a subset is that part alone."""
     inside = torch.arange(len(TRAIN)) < 70
-    alone = Part(TRAIN.inputs, TRAIN.rows[:70], TRAIN.counts[:70])
+    alone = PooledSplit(TRAIN.inputs, TRAIN.rows[:70], TRAIN.counts[:70])
     one = run(0, "soft", batch_size=150)
     (found,) = fitted(Member(one, LINEAR, inside))
     (expected,) = fitted(Member(one, LINEAR), train=alone)
@@ -516,14 +509,14 @@ def test_votes_that_stand_beside_the_raters_are_learned_as_theirs() -> None:
     found = fitted(*group, prior=Pseudo(votes, of))
     assert len({len(f.records) for f in found}) > 1  # some leave, the others keep their own
     for member, one, place in zip(group, found, of.tolist(), strict=True):
-        assert_same(fitted(member, train=Part(TRAIN.inputs, TRAIN.rows, TRAIN.counts + votes[place]))[0], one)
+        assert_same(fitted(member, train=PooledSplit(TRAIN.inputs, TRAIN.rows, TRAIN.counts + votes[place]))[0], one)
 
 
 def test_a_learned_mixture_finds_the_layer_that_says_something() -> None:
     noise = torch.randn(150, 3, 6, generator=torch.Generator().manual_seed(0))
     layered = {"speech": noise.clone(), "text": TRAIN.inputs["text"]}
     layered["speech"][:, 1] = TRAIN.inputs["speech"]
-    part = Part(layered, TRAIN.rows, TRAIN.counts)  # type: ignore[arg-type]
+    part = PooledSplit(layered, TRAIN.rows, TRAIN.counts)  # type: ignore[arg-type]
     runs = [run(seed, "speech", steps=150, patience=30, lr=0.05) for seed in (0, 1)]
     together = fitted(*runs, train=part, dev=part)
     for one in together:
@@ -539,11 +532,11 @@ def test_a_learned_mixture_finds_the_layer_that_says_something() -> None:
     assert bc == pytest.approx(alone.records[alone.best - 1]["dev_bc"], abs=1e-5)
 
 
-def broken(value: float) -> Part:
+def broken(value: float) -> PooledSplit:
     """Return the training part with one utterance whose features are not finite."""
     inputs = {m: x.clone() for m, x in TRAIN.inputs.items()}
     inputs["speech"][17, 2] = value
-    return Part(inputs, TRAIN.rows, TRAIN.counts)
+    return PooledSplit(inputs, TRAIN.rows, TRAIN.counts)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -598,14 +591,14 @@ def test_patience_counts_from_the_last_gain_that_is_worth_waiting_for() -> None:
     assert short.best == looks
 
 
-def looked(stop: str, looks: Iterable[tuple[float, float, float]], patience: int = 3) -> tuple[_Lane, int]:
-    """Return a member's lane, and after how many looks it has finished, from the score, loss and likelihood of each."""
-    lane = _Lane(0, Member(run(0, stop=stop, patience=patience, gain=0.01), LINEAR), "cpu")
+def looked(stop: str, looks: Iterable[tuple[float, float, float]], patience: int = 3) -> tuple[MemberState, int]:
+    """Return a member's state, and after how many evaluations, by score, loss and likelihood, it has finished."""
+    state = MemberState(0, Member(run(0, stop=stop, patience=patience, gain=0.01), LINEAR), "cpu")
     for number, (score, loss, nll) in enumerate(looks, 1):
-        lane.improves({"dev_nll": nll, "dev_loss": loss, f"dev_{stop}": score})
-        if lane.finished:
-            return lane, number
-    return lane, 0
+        state.improves({"dev_nll": nll, "dev_loss": loss, f"dev_{stop}": score})
+        if state.finished:
+            return state, number
+    return state, 0
 
 
 NAN, INF = float("nan"), float("inf")
@@ -616,8 +609,8 @@ NAN, INF = float("nan"), float("inf")
 def test_a_look_that_is_not_finite_is_not_waited_for(stop: str, broken: tuple[float, float]) -> None:
     """However good its score: an accuracy rises by chance where nothing is a number."""
     rising = [(0.5, 1.0, 1.0), *((0.6 + 0.1 * i, *broken) for i in range(4))]
-    lane, finished = looked(stop, rising)
-    assert (finished, lane.best) == (4, 1)
+    state, finished = looked(stop, rising)
+    assert (finished, state.best) == (4, 1)
     # With finite values they are waited for.
     assert looked(stop, [(score, 1.0, 1.0) for score, *_ in rising])[1] == 0
 
@@ -625,12 +618,12 @@ def test_a_look_that_is_not_finite_is_not_waited_for(stop: str, broken: tuple[fl
 def test_a_finite_look_is_compared_with_the_last_finite_one_and_waited_for() -> None:
     """The looks between them count as looks without a gain, no more."""
     good, better, broken = (0.5, 1.0, 1.0), (0.6, 1.0, 1.0), (0.9, NAN, NAN)
-    lane, finished = looked("accuracy", [good, broken, broken, better, broken, broken])
-    assert (finished, lane.best) == (0, 4)
-    lane, finished = looked("accuracy", [good, broken, broken, better, broken, broken, broken])
-    assert (finished, lane.best) == (7, 4)
-    lane, finished = looked("accuracy", [broken, broken, broken, good])
-    assert (finished, lane.best) == (3, 0)
+    state, finished = looked("accuracy", [good, broken, broken, better, broken, broken])
+    assert (finished, state.best) == (0, 4)
+    state, finished = looked("accuracy", [good, broken, broken, better, broken, broken, broken])
+    assert (finished, state.best) == (7, 4)
+    state, finished = looked("accuracy", [broken, broken, broken, good])
+    assert (finished, state.best) == (3, 0)
 
 
 class Fetches(TorchDispatchMode):
@@ -655,14 +648,18 @@ def test_no_step_waits_for_the_device(objective: dict[str, Any]) -> None:
     assert counts[0] == counts[1]
 
 
-def test_groups_have_a_size() -> None:
+@pytest.mark.parametrize("mixture", [False, True])
+def test_groups_have_a_size(mixture: bool) -> None:
     dims: dict[Modality, int] = {"speech": 768, "text": 768}
-    size = largest_group(tuple(INPUTS), dims, 256, 4, "cpu")
-    assert 1 <= size < largest_group(("fusion",), dims, 16, 4, "cpu")
-    assert size < largest_group(tuple(INPUTS), dims, 0, 4, "cpu")
-    for hidden in (0, 256):
-        size = largest_group(tuple(INPUTS), dims, hidden, 4, "cpu")
-        heads = Heads(tuple(INPUTS), dims, hidden, 4, list(range(min(size, 200))))
-        of_one = sum(p.numel() for p in heads.parameters()) / min(size, 200)
-        assert 4 * 4 * of_one * size <= GROUP_BYTES["cpu"]
-    assert largest_group(tuple(INPUTS), {"speech": 10**7, "text": 10**7}, 4, 4, "cpu") == 1
+    linear = replace(LINEAR, mixture=mixture)
+    wide, narrow = replace(linear, hidden=256), replace(linear, hidden=16)
+    size = largest_group(HEADS, dims, wide, 4, "cpu")
+    assert 1 <= size < largest_group(("fusion",), dims, narrow, 4, "cpu")
+    assert size < largest_group(HEADS, dims, linear, 4, "cpu")
+    for candidate in (linear, wide):
+        size = largest_group(HEADS, dims, candidate, 4, "cpu")
+        heads = Heads(HEADS, dims, candidate.hidden, 4, list(range(min(size, 200))), mixture=mixture)
+        of_one = sum(p.numel() for p in heads.parameters()) // min(size, 200)
+        assert 4 * 4 * of_one * size <= GROUP_BYTES["cpu"] < 4 * 4 * of_one * (size + 1)
+    huge: dict[Modality, int] = {"speech": 10**7, "text": 10**7}
+    assert largest_group(HEADS, huge, replace(linear, hidden=4), 4, "cpu") == 1

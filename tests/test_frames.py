@@ -23,12 +23,13 @@ from amber.extract import stage as extraction
 from amber.features.store import feature_sets
 from amber.train import frames as frames_module
 from amber.train import stage
-from amber.train.fit import Fitted, Member, fit, predict
-from amber.train.frames import FrameReader, FramesPart
-from amber.train.group import candidates_of
-from amber.train.heads import generator
-from amber.train.inputs import Inputs, part
-from amber.train.pooling import AttentivePooling, Padded
+from amber.train.attention import AttentivePooling, Padded
+from amber.train.context import candidates_of
+from amber.train.fit import fit, predict
+from amber.train.frames import FrameReader, FramesSplit
+from amber.train.inputs import Inputs, split
+from amber.train.member import Member, TrainedMember
+from amber.train.streams import generator
 
 QUIET = Console(quiet=True)
 ROWS = 200  # utterances: four units, the last of them not full
@@ -170,11 +171,11 @@ def test_streamed_and_in_memory_are_the_same(cache: Path, tmp_path: Path, monkey
         assert (one / predictions.FILE).read_bytes() == (other / predictions.FILE).read_bytes()
 
 
-def parts(experiment: stage.Experiment, keep: bool = True) -> dict[str, FramesPart]:
+def parts(experiment: stage.TrainingPlan, keep: bool = True) -> dict[str, FramesSplit]:
     data, fold = experiment.data, experiment.folds[1]
     inputs, _ = Inputs(data, experiment.folds, "cpu", keep).of(1, (("speech", "last"), ("text", "last")))
-    made = {name: part(inputs, data.counts, rows, "cpu", 1) for name, rows in fold.parts().items()}
-    assert all(isinstance(p, FramesPart) for p in made.values())
+    made = {name: split(inputs, data.counts, rows, "cpu", 1) for name, rows in fold.parts().items()}
+    assert all(isinstance(p, FramesSplit) for p in made.values())
     return made  # type: ignore[return-value]
 
 
@@ -209,7 +210,7 @@ def test_a_run_learns_the_same_alone_and_in_company(cache: Path, tmp_path: Path)
     def members(*seeds: int) -> list[Member]:
         return [Member(run, candidate) for run in experiment.runs if run.seed in seeds]
 
-    def fitted(*seeds: int) -> list[Fitted]:
+    def fitted(*seeds: int) -> list[TrainedMember]:
         return fit(members(*seeds), of["train"], of["dev"], "cpu", lambda: None)
 
     together = fitted(0, 1, 2)
@@ -234,7 +235,7 @@ def test_batches_are_every_utterance_once_with_its_own_frames(cache: Path, tmp_p
     scaling = train.frames["speech"].scaling
     every = np.concatenate([raw[experiment.data.rows["speech"][row]][:, -1] for row in fold.train]).astype(np.float64)
     np.testing.assert_allclose(scaling.mean, every.mean(axis=0), atol=1e-5)
-    np.testing.assert_allclose(scaling.deviation, every.std(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(scaling.std, every.std(axis=0), rtol=1e-4)
 
     assert train.stream(3) == train.stream(7)  # one for all runs
 
@@ -264,9 +265,14 @@ def test_batches_are_every_utterance_once_with_its_own_frames(cache: Path, tmp_p
 def test_scoring_keeps_the_order_that_it_is_asked_for(cache: Path, tmp_path: Path) -> None:
     train = parts(stage.prepare(config(cache, tmp_path), None))["train"]
     order = np.random.default_rng(0).permutation(len(train))
-    mixed = replace(train, rows=train.rows[order], units=train.units[order], places=train.places[order])
+    mixed = replace(
+        train,
+        pooled=replace(train.pooled, rows=train.rows[order]),
+        units=train.units[order],
+        places=train.places[order],
+    )
 
-    def lengths(of: FramesPart) -> list[int]:
+    def lengths(of: FramesSplit) -> list[int]:
         return [int(n) for batch in of.in_order(512) for n in batch["text"].mask.sum(dim=1)]  # type: ignore[union-attr]
 
     assert lengths(mixed) == [lengths(train)[place] for place in order]
@@ -300,7 +306,7 @@ def test_the_mean_of_layers_and_one_by_number(cache: Path, tmp_path: Path) -> No
     ("overrides", "says"),
     [
         (["train.layer=learned"], "no layers are learned"),
-        (["train.layer=7"], "holds the layers 1, 2, asked for 7"),
+        (["train.layer=7"], "layer 7: .* holds the layers 1, 2; or say"),
         (["train.variants=[logistic]"], "variant logistic: logistic reads pooled features"),
         (["train.variants=[svm]"], "variant svm: svm reads pooled features"),
         (["train.variants=[mlp]"], "variant mlp: mlp reads pooled features"),

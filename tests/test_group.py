@@ -18,13 +18,15 @@ from scipy.special import erf, log_softmax, softmax
 from amber import predictions
 from amber.config import Config
 from amber.console import Console
+from amber.train import context as context_module
 from amber.train import group as module
 from amber.train import stage
-from amber.train.data import Data
-from amber.train.group import Room, Trained, train
+from amber.train.candidate_pool import best, fit_weights, pool
+from amber.train.context import FoldContext
+from amber.train.dataset import TrainingData
+from amber.train.group import TrainedRun, train
 from amber.train.inputs import Inputs
 from amber.train.matrix import Run
-from amber.train.opinion import best, fit_weights, pool
 from amber.train.prior import Prior, fit_prior, speaker_folds
 
 Floats = np.ndarray
@@ -49,18 +51,18 @@ def config(cache: Path, runs: Path, *overrides: str) -> Config:
     return demo_config(cache, *LOOKS, "train.folds=[2]", "train.seeds=[0, 1]", f"train.runs={runs}", *overrides)
 
 
-def room(cache: Path, variant: str, *overrides: str) -> tuple[Room, list[Run]]:
+def context(cache: Path, variant: str, *overrides: str) -> tuple[FoldContext, list[Run]]:
     experiment = stage.prepare(config(cache, cache, f"train.variants=[{variant}]", *overrides), None)
     data, fold = experiment.data, experiment.folds[2]
     features = Inputs(data, experiment.folds, "cpu", choices=8)
-    return Room(data, fold, features, "cpu", lambda n=1, note="": None), experiment.runs
+    return FoldContext(data, fold, features, "cpu", lambda n=1, note="": None), experiment.runs
 
 
 def test_an_expert_knows_nothing_of_the_speaker_of_whom_it_speaks(
     demo_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With other votes of one speaker, experts say the same of that speaker's utterances, and not of others'."""
-    of, (run, _) = room(demo_cache, "amber2-prior", SEVERAL)
+    of, (run, _) = context(demo_cache, "amber2-prior", SEVERAL)
     said: list[Floats] = []
 
     def kept(log_p: Floats, counts: Floats) -> Prior:
@@ -90,11 +92,11 @@ def test_an_expert_knows_nothing_of_the_speaker_of_whom_it_speaks(
 
 
 def test_experts_are_the_linear_candidates_and_mixtures_or_all_where_there_are_none(demo_cache: Path) -> None:
-    of, (run, _) = room(demo_cache, "amber2-prior", SEVERAL)
+    of, (run, _) = context(demo_cache, "amber2-prior", SEVERAL)
     experts = module._experts(of.candidates(run))
     assert {one.hidden for one in experts} == {0}
     assert [one.mixture for one in experts] == [False] * 4 + [True]
-    of, (run, _) = room(demo_cache, "amber2-prior", ONE)
+    of, (run, _) = context(demo_cache, "amber2-prior", ONE)
     assert [one.hidden for one in module._experts(of.candidates(run))] == [16]
     # Which is what is counted, and trained.
     folds = len(set(module._training_folds(of.data, of.fold)[0].tolist()))
@@ -103,7 +105,7 @@ def test_experts_are_the_linear_candidates_and_mixtures_or_all_where_there_are_n
 
 def test_a_prior_is_not_what_experts_learned_by_heart(demo_cache: Path) -> None:
     """Out of fold, experts are less sure of the votes than of those that they have seen."""
-    of, (run, _) = room(demo_cache, "amber2-prior", ONE, "train.lr=0.05", "train.steps=100")
+    of, (run, _) = context(demo_cache, "amber2-prior", ONE, "train.lr=0.05", "train.steps=100")
     (prior,) = module._cross_fit([run], of)
     counts = of.data.counts[of.fold.train]
 
@@ -116,7 +118,7 @@ def test_a_prior_is_not_what_experts_learned_by_heart(demo_cache: Path) -> None:
     assert 0.1 <= prior.raters <= 1000
 
 
-def same(one: Trained, other: Trained) -> None:
+def same(one: TrainedRun, other: TrainedRun) -> None:
     for head, p in one.probabilities.items():
         np.testing.assert_allclose(p, other.probabilities[head], atol=2e-3)
     assert [c.candidate for c in one.components] == [c.candidate for c in other.components]
@@ -125,7 +127,7 @@ def same(one: Trained, other: Trained) -> None:
 @pytest.mark.parametrize("variant", ["amber2-prior", "pool"])
 def test_a_run_is_what_it_is_alone(demo_cache: Path, variant: str) -> None:
     """With its own prior, its own candidates and its own weights."""
-    of, runs = room(demo_cache, variant, SEVERAL)
+    of, runs = context(demo_cache, variant, SEVERAL)
     together = train(runs, of)
     assert [one.run for one in together] == runs
     for run, found in zip(runs, together, strict=True):
@@ -144,16 +146,16 @@ def test_a_run_is_what_it_is_alone(demo_cache: Path, variant: str) -> None:
 def test_members_that_do_not_fit_into_one_group_are_the_same_runs(
     demo_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    of, runs = room(demo_cache, "amber2-prior", SEVERAL)
+    of, runs = context(demo_cache, "amber2-prior", SEVERAL)
     together = train(runs, of)
-    monkeypatch.setattr(module, "largest_group", lambda *_: 3)
+    monkeypatch.setattr(context_module, "largest_group", lambda *_: 3)
     for one, other in zip(train(runs, of), together, strict=True):
         same(one, other)
 
 
 def test_the_candidates_of_the_defaults_all_train(demo_cache: Path) -> None:
     """Speech has one stored layer here and text several; every other test has candidates of its own."""
-    of, (run, _) = room(demo_cache, "amber2")
+    of, (run, _) = context(demo_cache, "amber2")
     (found,) = train([run], of)
     assert len(found.components) == 3 * 3 + 2 + 1
     assert {c.candidate for c in found.components} == set(of.candidates(run))
@@ -166,7 +168,7 @@ def test_the_candidates_of_the_defaults_all_train(demo_cache: Path) -> None:
 
 def test_progress_is_every_model_once(demo_cache: Path) -> None:
     for variant in ("amber2-prior", "pool", "ridge", "soft"):
-        of, runs = room(demo_cache, variant, SEVERAL)
+        of, runs = context(demo_cache, variant, SEVERAL)
         counted: list[int] = []
         train(runs, replace(of, advance=lambda n=1, note="", to=counted: to.append(n)))
         assert sum(counted) == sum(module.work(run, of.data, of.fold) for run in runs)
@@ -182,14 +184,14 @@ def trained(amber: Amber, demo_cache: Path, tmp_path_factory: pytest.TempPathFac
 
 def scaled(raw: Floats, tensors: Mapping[str, Floats], name: str) -> Floats:
     """Standardise, normalise each vector, put layers side by side and project them, as `config.json`'s reader would."""
-    z = (raw.astype(np.float64) - tensors[f"{name}.mean"]) / tensors[f"{name}.deviation"]
+    z = (raw.astype(np.float64) - tensors[f"{name}.mean"]) / tensors[f"{name}.std"]
     z = z - z.mean(axis=-1, keepdims=True)
     z = z / np.sqrt(np.square(z).mean(axis=-1, keepdims=True) + 1e-5)
     flat = z.reshape(len(z), -1)
     return flat @ tensors[f"{name}.projection"] if f"{name}.projection" in tensors else flat
 
 
-def log_p_of(candidate: Mapping[str, Any], head: str, tensors: Mapping[str, Floats], data: Data) -> Floats:
+def log_p_of(candidate: Mapping[str, Any], head: str, tensors: Mapping[str, Floats], data: TrainingData) -> Floats:
     """Return a candidate's log-probabilities (n, C) of every utterance."""
     prefix = f"{candidate['number']}.heads.{head}"
     x = {}
@@ -232,7 +234,7 @@ def test_predictions_follow_from_the_model_s_folder(trained: Path, demo_cache: P
     # In the file's words: whose predictions, of which head, with which weights.
     heads = written["heads"] if whole else [written["student"]]
     weights = [
-        {head: candidate["weights"][f"student, {head}" if whole else "student"] for head in heads}
+        {head: candidate["weights"]["student"][head] if whole else candidate["weights"]["student"] for head in heads}
         for candidate in written["candidates"]
     ]
     mixed = np.zeros_like(student.p)
@@ -272,7 +274,7 @@ def assert_is_best_scaled(log_p: Floats, votes: Floats, factor: float) -> None:
 @pytest.mark.parametrize("variant", ["soft", "amber2", "amber2-prior", "pool"])
 def test_every_head_has_a_temperature_and_the_pool_of_all_none(demo_cache: Path, variant: str, select: str) -> None:
     """Candidates of one head that are too flat, of another that are far too sure, and of a third between."""
-    of, (run, _) = room(demo_cache, variant, SEVERAL, f"train.select={select}")
+    of, (run, _) = context(demo_cache, variant, SEVERAL, f"train.select={select}")
     rows, n = np.concatenate([of.fold.dev, of.fold.test]), len(of.fold.dev)
     counts = of.data.counts[of.fold.dev]
     rng = np.random.default_rng(0)
@@ -301,7 +303,7 @@ def test_every_head_has_a_temperature_and_the_pool_of_all_none(demo_cache: Path,
     if variant == "pool":  # of each head's chosen, with the weights that the votes alone ask for
         used = [(head, k) for head in log_p for k in range(3) if found.components[k].weights[head]]
         free = fit_weights(np.stack([log_p[head][k, :n] for head, k in used]), counts, sum_to_one=False)
-        whole = {(head, k): found.components[k].weights[f"student, {head}"] for head in log_p for k in range(3)}
+        whole = {(head, k): found.components[k].in_student[head] for head in log_p for k in range(3)}
         np.testing.assert_allclose([whole[one] for one in used], free, atol=1e-9)
         assert all(not weight for one, weight in whole.items() if one not in used)
 
@@ -327,17 +329,19 @@ def test_weights_are_shares_and_only_what_weighs_is_written(trained: Path, varia
     expected = {
         "heads": {"student", *(("speech", "text") if variant == "amber2" else ())},
         "cross-fit": {"student", "speech", "text"},
-        "pool": {*heads, *(f"student, {head}" for head in heads)},
+        "pool": {*heads, "student"},
     }[written["model"]]
     assert all(set(of) == expected for of in weights)
-    assert all(any(of.values()) for of in weights)
-    for name in (name for name in expected if not name.startswith("student, ")):
+    whole = written["model"] == "pool"
+    assert all(any(weight for name, weight in of.items() if not (whole and name == "student")) for of in weights)
+    for name in (name for name in expected if not (whole and name == "student")):
         total = sum(of[name] for of in weights)
         assert total != pytest.approx(1)  # every head has a temperature, by which its weights are divided
         if variant.endswith("best"):
             assert {of[name] for of in weights} <= {0, total}
-    if "student, fusion" in expected:
-        assert sum(of[f"student, {head}"] for of in weights for head in heads) > 0
+    if whole:
+        assert all(set(of["student"]) == set(heads) for of in weights)
+        assert sum(of["student"][head] for of in weights for head in heads) > 0
     numbers = {int(name.split(".")[0]) for name in load_file(folder / "heads.safetensors") if name[0].isdigit()}
     assert numbers == {one["number"] for one in written["candidates"]}
     # The numbers are those of the looks at dev.

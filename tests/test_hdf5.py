@@ -16,7 +16,7 @@ from amber.cli import main
 from amber.console import Console
 from amber.corpus import FILE, Corpus
 from amber.extract import stage
-from amber.features.catalog import choose, find_set
+from amber.features.catalog import find_corpus, find_set
 from amber.features.store import FeatureStore, feature_sets
 from amber.features.unit import Status
 
@@ -60,9 +60,9 @@ def test_an_export_holds_ids_features_and_specs(run_cache: Run, cache: Path, tmp
 def test_exports_that_can_t_be_leave_nothing(run_cache: Run, cache: Path, tmp_path: Path) -> None:
     to = tmp_path / "f.h5"
     here = ("export", "--features", cache, "--to")
-    assert "holds 0; or last, mean, all" in run_cache(*here, to, "--layer", "9", code=2)
+    assert "holds the layers 0; or say last, mean or all" in run_cache(*here, to, "--layer", "9", code=2)
     assert "there is no folder" in run_cache(*here, tmp_path / "no" / "f.h5", code=2)
-    assert "there are: speech-logmel" in run_cache(*here, to, "--speech", "wavlm", code=2)
+    assert "no wavlm speech features" in run_cache(*here, to, "--speech", "wavlm", code=2)
     assert "no dataset 'x'" in run_cache(*here, to, "--dataset", "x", code=2)
     to.touch()
     assert "exists already" in run_cache(*here, to, code=2)
@@ -80,10 +80,9 @@ def test_several_sets_are_chosen_from_by_name(run_cache: Run, cache: Path) -> No
     assert "several speech sets; say which with --speech" in run_cache(
         "export", "--features", cache, "--to", cache / "f.h5", code=2
     )
-    chosen = choose(cache, None)
+    corpus = find_corpus(cache, None)
     for store in feature_sets(cache, "demo"):
-        found = find_set(chosen, store.spec.modality, store.location.name)
-        assert found is not None
+        found = find_set(cache, corpus, store.spec.modality, store.location.name)
         assert found.location == store.location
 
 

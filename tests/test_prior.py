@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.stats import dirichlet_multinomial
 
 from amber.config import Objective
+from amber.train.candidate_pool import fit_weights, pool
 from amber.train.fit import _loss
-from amber.train.opinion import fit_weights, pool
 from amber.train.prior import FOLDS, WORTH, fit_prior, speaker_folds, worth
 from amber.train.targets import Pseudo
 
@@ -114,7 +114,7 @@ def target(counts: torch.Tensor, pseudo: torch.Tensor | None) -> np.ndarray:
     logits = torch.zeros_like(counts, requires_grad=True)
     weights = {
         name: torch.tensor([[value]] * len(counts))
-        for name, value in (("rater", 1.0), ("experts", 1.0), ("temperature", 0.5), ("precision", 10.0))
+        for name, value in (("rater_weight", 1.0), ("experts_weight", 1.0), ("temperature", 0.5))
     }
     log_p = {"fusion": logits.log_softmax(dim=-1)}
     _loss(log_p, counts, Objective(), weights, 1.0, pseudo=pseudo).sum().backward()  # type: ignore[arg-type]
@@ -150,7 +150,7 @@ def test_three_raters_lean_on_the_prior_more_than_nine() -> None:
 def test_experts_and_dev_learn_and_see_the_votes_alone() -> None:
     """The prior is in the student's target, not in its experts'."""
     logits = torch.zeros(1, 3, 3, dtype=torch.float64, requires_grad=True)
-    weights = {name: torch.ones(1, 1) for name in ("rater", "experts", "temperature", "precision")}
+    weights = {name: torch.ones(1, 1) for name in ("rater_weight", "experts_weight", "temperature")}
     log_p = {"speech": logits.log_softmax(dim=-1), "fusion": torch.zeros(1, 3, 3).double().log_softmax(dim=-1)}
     pseudo = torch.from_numpy(3.0 * EXPERTS)[None]
     _loss(log_p, COUNTS[None], Objective(), weights, 1.0, pseudo=pseudo).sum().backward()  # type: ignore[arg-type]

@@ -17,15 +17,15 @@ from sklearn.svm import SVC, LinearSVC
 from amber.config import load
 from amber.errors import UserError
 from amber.train import linear, rivals
-from amber.train.data import Part
-from amber.train.fit import Fitted
+from amber.train.batches import PooledSplit
 from amber.train.matrix import Run, variants
+from amber.train.member import TrainedMember
 
 TUNED = ("logistic", "svm", "mlp", "ridge")
 Floats = np.ndarray
 
 
-def parts(classes: int = 3, n: int = 240, noise: float = 3.0) -> tuple[Part, Part]:
+def parts(classes: int = 3, n: int = 240, noise: float = 3.0) -> tuple[PooledSplit, PooledSplit]:
     rng = np.random.default_rng(0)
     counts = rng.multinomial(4, rng.dirichlet(np.ones(classes) * 0.5, size=n)).astype(float)
     maps = [rng.normal(size=(classes, d)) for d in (5, 4)]
@@ -33,7 +33,7 @@ def parts(classes: int = 3, n: int = 240, noise: float = 3.0) -> tuple[Part, Par
     inputs = {name: torch.from_numpy(x).float() for name, x in zip(("speech", "text"), made, strict=True)}
     votes = torch.from_numpy(counts).float()
     rows, held = torch.arange(n), n // 3
-    return Part(inputs, rows[held:], votes[held:]), Part(inputs, rows[:held], votes[:held])  # type: ignore[arg-type]
+    return PooledSplit(inputs, rows[held:], votes[held:]), PooledSplit(inputs, rows[:held], votes[:held])  # type: ignore[arg-type]
 
 
 def run(name: str, *overrides: str, seed: int = 0) -> Run:
@@ -45,30 +45,30 @@ def hard(model: str) -> Run:
     return run("hard", f"variants.hard={{base: {model}, objective: {{target: hard}}}}")
 
 
-def x_of(part: Part) -> Floats:
+def x_of(part: PooledSplit) -> Floats:
     return np.asarray(torch.cat([part.inputs[m][part.rows] for m in ("speech", "text")], dim=1).double())
 
 
-def y_of(part: Part) -> Floats:
+def y_of(part: PooledSplit) -> Floats:
     return np.asarray((part.counts / part.counts.sum(dim=1, keepdim=True)).double())
 
 
-def rows_of(part: Part) -> tuple[Floats, Floats, Floats]:
+def rows_of(part: PooledSplit) -> tuple[Floats, Floats, Floats]:
     """Return what scikit-learn is given: a row for each class that an utterance may be, its class, its weight."""
     utterance, label = np.nonzero(y_of(part))
     return x_of(part)[utterance], label, y_of(part)[utterance, label]
 
 
-def predicted(fitted: Fitted, part: Part) -> Floats:
+def predicted(fitted: TrainedMember, part: PooledSplit) -> Floats:
     return np.asarray(rivals.predict([fitted], part)["fusion"][0].double())
 
 
-def fit(of: Run, train: Part, dev: Part) -> tuple[Fitted, Floats]:
+def fit(of: Run, train: PooledSplit, dev: PooledSplit) -> tuple[TrainedMember, Floats]:
     (fitted,) = rivals.fit([of], train, dev)
     return fitted, predicted(fitted, dev)
 
 
-def chosen(fitted: Fitted) -> dict[str, float]:
+def chosen(fitted: TrainedMember) -> dict[str, float]:
     return fitted.records[fitted.best - 1]
 
 
@@ -231,11 +231,11 @@ def test_the_factor_of_scores_makes_the_dev_votes_most_likely() -> None:
 @pytest.mark.parametrize("model", ["prior", *TUNED])
 def test_a_class_that_training_never_saw_is_never_predicted_and_scores_stay_finite(model: str) -> None:
     train, dev = parts()
-    unseen = Part(train.inputs, train.rows, torch.cat([train.counts[:, :2] + 1, torch.zeros(160, 1)], dim=1))
+    unseen = PooledSplit(train.inputs, train.rows, torch.cat([train.counts[:, :2] + 1, torch.zeros(160, 1)], dim=1))
     fitted, found = fit(run(model), unseen, dev)
     assert all(np.isfinite(value) for record in fitted.records for value in record.values())
     assert found[:, 2].max() == 0
-    one_sided = Part(train.inputs, train.rows, torch.tensor([[2.0, 0.0, 0.0]]).expand(160, -1))
+    one_sided = PooledSplit(train.inputs, train.rows, torch.tensor([[2.0, 0.0, 0.0]]).expand(160, -1))
     np.testing.assert_array_equal(fit(run(model), one_sided, dev)[1], np.tile([1.0, 0.0, 0.0], (80, 1)))
 
 

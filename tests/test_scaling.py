@@ -48,7 +48,7 @@ def test_statistics_are_those_of_the_training_part_alone(shape: tuple[int, ...],
     for given in (x, others):
         found = Scaling.fit(in_blocks(given), TRAIN)
         np.testing.assert_allclose(found.mean, x[TRAIN].astype(np.float64).mean(axis=0), rtol=1e-6)
-        np.testing.assert_allclose(found.deviation, x[TRAIN].astype(np.float64).std(axis=0), rtol=1e-5)
+        np.testing.assert_allclose(found.std, x[TRAIN].astype(np.float64).std(axis=0), rtol=1e-5)
     np.testing.assert_allclose(Scaling.fit(in_blocks(x), TRAIN).apply_all(in_blocks(x), len(x)), by_hand(x), atol=1e-4)
 
 
@@ -58,7 +58,7 @@ def test_block_by_block_is_at_once(sizes: tuple[int, ...], dim: int) -> None:
     x = features(3, dim)
     at_once, found = (Scaling.fit(b, TRAIN, side_by_side=True) for b in (in_blocks(x), divided(x, *sizes)))
     np.testing.assert_allclose(found.mean, at_once.mean, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(found.deviation, at_once.deviation, rtol=1e-5)
+    np.testing.assert_allclose(found.std, at_once.std, rtol=1e-5)
     assert found.width == at_once.width
     # What is read in another order may have another basis, of the same space.
     made = [one.apply_all(b, len(x)) for one in (at_once, found) for b in (in_blocks(x), divided(x, *sizes))]
@@ -79,7 +79,7 @@ def test_blocks_in_memory_are_every_row_once(monkeypatch: pytest.MonkeyPatch) ->
 def test_little_that_varies_far_from_zero_keeps_its_digits() -> None:
     x = (1e4 + features(5) * 1e-2).astype(np.float64)
     found = Scaling.fit(in_blocks(x), TRAIN)
-    np.testing.assert_allclose(found.deviation, x[TRAIN].std(axis=0), rtol=1e-3)
+    np.testing.assert_allclose(found.std, x[TRAIN].std(axis=0), rtol=1e-3)
 
 
 def test_narrow_layers_side_by_side_are_each_scaled_and_nothing_else() -> None:
@@ -144,7 +144,7 @@ def test_a_constant_feature_is_left_unscaled() -> None:
     x = features(5)
     x[:, 2] = 7
     found = Scaling.fit(in_blocks(x), TRAIN)
-    assert (float(found.mean[2]), float(found.deviation[2])) == (7, 1)
+    assert (float(found.mean[2]), float(found.std[2])) == (7, 1)
     assert torch.isfinite(found.apply(x)).all()
     np.testing.assert_allclose(found.apply(x), by_hand(x), atol=1e-4)
 

@@ -45,10 +45,10 @@ def test_between_two_looks_at_least_as_many_are_learned_from_as_dev_has(
 
 def test_looks_are_every_so_many_steps_and_at_the_end() -> None:
     made = schedule(1000, 10, every=20, steps=50)
-    assert [step for step in range(1, made.steps + 1) if made.looks(step)] == [20, 40, 50]
+    assert [step for step in range(1, made.steps + 1) if made.evaluates(step)] == [20, 40, 50]
     # A training that ends before the first look is looked at once.
     short = schedule(1000, 10**5, every=20, steps=7)
-    assert [step for step in range(1, short.steps + 1) if short.looks(step)] == [7]
+    assert [step for step in range(1, short.steps + 1) if short.evaluates(step)] == [7]
 
 
 def test_epochs_are_a_cap_on_steps() -> None:

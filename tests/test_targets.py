@@ -9,30 +9,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amber.labels import distribution, smooth
-from amber.train.fit import RATERS
-from amber.train.heads import generator
-from amber.train.targets import drop_raters, learned
+from amber.train.streams import RATERS, generator
+from amber.train.targets import drop_raters, make_targets
 
 COUNTS = torch.tensor([[3.0, 1.0, 0.0], [2.0, 2.0, 1.0], [0.0, 0.0, 4.0]])
 
 
 def test_soft_targets_are_vote_fractions_and_smoothed_as_labels_are() -> None:
-    y, votes = learned(COUNTS, "soft", smoothing=0.1)
+    y, votes = make_targets(COUNTS, "soft", smoothing=0.1)
     assert votes is None
     np.testing.assert_allclose(y, smooth(distribution(COUNTS.double().numpy()), 0.1), rtol=1e-6)
 
 
 def test_hard_targets_are_the_plurality_the_first_where_classes_tie() -> None:
-    y, _ = learned(COUNTS, "hard")
+    y, _ = make_targets(COUNTS, "hard")
     assert y.tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 1]]
 
 
 def test_dirichlet_targets_keep_the_number_of_votes() -> None:
-    y, votes = learned(COUNTS, "dirichlet", smoothing=0.1)
+    y, votes = make_targets(COUNTS, "dirichlet", smoothing=0.1)
     assert votes is not None
     torch.testing.assert_close(votes.sum(dim=1), COUNTS.sum(dim=1))
     torch.testing.assert_close(votes / votes.sum(dim=1, keepdim=True), y)
-    torch.testing.assert_close(learned(COUNTS, "dirichlet")[1], COUNTS)
+    torch.testing.assert_close(make_targets(COUNTS, "dirichlet")[1], COUNTS)
 
 
 @settings(max_examples=50, deadline=None)

@@ -21,10 +21,11 @@ from amber.config import Config
 from amber.console import Console
 from amber.corpus import FILE, Corpus
 from amber.errors import UserError
+from amber.features.catalog import find_corpus, pick_layers
 from amber.features.store import feature_sets
 from amber.labels import LabelSpace, distribution
 from amber.train import stage
-from amber.train.data import find_corpus, find_stores, join
+from amber.train.dataset import find_stores, join
 from amber.train.inputs import Inputs
 
 QUIET = Console(quiet=True)
@@ -173,8 +174,8 @@ def test_scaling_sees_the_training_part_only(demo_cache: Path) -> None:
     raw = experiment.data.inputs("text", "learned").astype(np.float64)  # (n, L, D)
     np.testing.assert_allclose(scalings["text"].mean, raw[train].mean(axis=0), atol=1e-5)
     deviation = raw[train].std(axis=0)
-    np.testing.assert_allclose(scalings["text"].deviation, np.where(deviation < 1e-6, 1, deviation), rtol=1e-4)
-    standard = (raw - scalings["text"].mean) / scalings["text"].deviation
+    np.testing.assert_allclose(scalings["text"].std, np.where(deviation < 1e-6, 1, deviation), rtol=1e-4)
+    standard = (raw - scalings["text"].mean) / scalings["text"].std
     normal = standard - standard.mean(axis=-1, keepdims=True)
     normal /= np.sqrt((normal**2).mean(axis=-1, keepdims=True) + 1e-5)
     np.testing.assert_allclose(inputs["text"], normal, atol=1e-3)
@@ -241,7 +242,7 @@ def test_a_cache_that_was_copied_in_part_is_refused(amber: Amber, demo_cache: Pa
 def test_features_are_joined_by_id_whatever_their_order(demo_cache: Path) -> None:
     """A corpus that is a part of the feature set, in another order, gets its own features."""
     made = config(demo_cache, demo_cache)
-    corpus = find_corpus(str(demo_cache), "demo")
+    corpus = find_corpus(demo_cache, "demo")
     stores = find_stores(made.features, corpus, ("speech", "text"))
     data = join(corpus, LabelSpace.resolve(made.labels, corpus), stores)
     rows = np.random.default_rng(0).permutation(len(corpus))[:40]
@@ -252,10 +253,21 @@ def test_features_are_joined_by_id_whatever_their_order(demo_cache: Path) -> Non
         np.testing.assert_array_equal(found, data.inputs(modality, layer)[rows])  # type: ignore[arg-type]
 
 
+def test_which_layers_a_choice_reads(demo_cache: Path) -> None:
+    _, text = feature_sets(demo_cache, "demo")
+    held = text.spec.layers
+    for choice in ("all", "mean", "learned"):
+        assert pick_layers(choice, text) == held
+    assert pick_layers("last", text) == held[-1:]
+    assert pick_layers(4, text) == (4,)
+    with pytest.raises(UserError, match=r"layer 9: text-minilm.* holds the layers 0, 1, 2, 3, 4, 5, 6; or say"):
+        pick_layers(9, text)
+
+
 def test_which_features(demo_cache: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     shutil.copytree(demo_cache, cache)
-    corpus = find_corpus(str(cache), None)
+    corpus = find_corpus(cache, None)
 
     def chosen(*overrides: str) -> str:
         return find_stores(demo_config(cache, *overrides).features, corpus, ("speech",))["speech"].spec.encoder
@@ -282,7 +294,7 @@ def test_which_features(demo_cache: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["train.layer=5"], "holds the layers 0, asked for 5"),
+        (["train.layer=5"], "layer 5: speech-logmel.* holds the layers 0; or say"),
         (["labels={classes: {a: [x], b: [y]}}"], "the votes say: Anger, Happiness"),
         (["splits.scheme=official"], "no partition of its own"),
         (["train.folds=[9]"], "no fold 9"),
@@ -304,11 +316,11 @@ def test_layers_by_modality_and_a_single_modality(demo_cache: Path, tmp_path: Pa
 
 
 def test_a_cache_of_one_dataset_needs_no_name(demo_cache: Path, tmp_path: Path) -> None:
-    assert find_corpus(str(demo_cache), None).name == "demo"
+    assert find_corpus(demo_cache, None).name == "demo"
     with pytest.raises(UserError, match="no dataset 'iemocap' there; it holds demo"):
-        find_corpus(str(demo_cache), "iemocap")
+        find_corpus(demo_cache, "iemocap")
     with pytest.raises(UserError, match="run `amber extract` first"):
-        find_corpus(str(tmp_path), None)
+        find_corpus(tmp_path, None)
 
 
 def test_emodb_end_to_end_through_the_command_line(amber: Amber, emodb: Path, tmp_path: Path) -> None:

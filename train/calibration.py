@@ -1,16 +1,16 @@
 """Temperature scaling (Guo et al., 2017): one number, fitted on dev, that makes predictions sharper or flatter.
 
-Fitted to the likelihood of the dev votes, a proper score; it can't change which class is most likely.
+TrainedMember to the likelihood of the dev votes, a proper score; it can't change which class is most likely.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-Floats = NDArray[np.float64]
+from amber.arrays import Floats
+
 RANGE = (0.05, 20.0)  # of temperatures
 _TINY = 1e-30  # floor of a probability whose logarithm is taken
 

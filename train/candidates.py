@@ -1,7 +1,7 @@
 """The candidates of a run: the small models that it trains side by side, each with its layers, width and penalty.
 
 Which of them suits a corpus depends on its size and on its features, so dev decides: `train.select` (see
-`opinion.py`). Candidates that differ in their penalty alone train on one run axis.
+`candidate_pool.py`). Candidates that differ in their penalty alone train on one run axis.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from amber.config import CandidateOptions, Layer, LayerChoice, Training
 from amber.corpus import Modality
-from amber.errors import UserError, abbreviate
+from amber.errors import UserError
 
 Layers = tuple[tuple[Modality, Layer], ...]  # the layer choice of each modality
 
@@ -95,24 +95,6 @@ def candidates(
 def layer_of(choice: LayerChoice, modality: Modality) -> Layer:
     """Return a layer choice for one modality; `last` where it is by modality and names others only."""
     return choice.get(modality, "last") if isinstance(choice, dict) else choice
-
-
-def layers_read(choice: Layer, held: tuple[int, ...], where: str) -> tuple[int, ...]:
-    """Return the numbers of the stored layers that a choice reads.
-
-    Raises
-    ------
-    UserError
-        If the set, called `where`, does not hold the layer asked for.
-
-    """
-    if choice in ("mean", "all", "learned"):
-        return held
-    if choice == "last":
-        return held[-1:]
-    if choice not in held:
-        raise UserError(f"train.layer: {where} holds the layers {abbreviate(map(str, held), 30)}, asked for {choice}")
-    return (choice,)
 
 
 def layer_choices(options: CandidateOptions, training: Training) -> list[LayerChoice]:

@@ -20,13 +20,12 @@ from torch.nn.utils.rnn import pad_sequence
 from amber.corpus import Modality
 from amber.features.store import FeatureStore
 
-from .data import Batch, Part, Sampler
-from .heads import generator
-from .pooling import Padded
-from .scaling import SMALLEST, Scaling
+from .attention import Padded
+from .batches import Batch, PooledSplit, Sampler
+from .scaling import Scaling, Sums
+from .streams import FRAMES_ORDER, generator
 
 BLOCK_UNITS = 8  # units among whose utterances a block shuffles; so many are in memory at a time
-ORDER = 400  # of the streams of a fold's seed, one an epoch
 VECTORS = 32  # pooled utterances that take as long to score as one of frames
 
 Frames = NDArray[Any]
@@ -72,19 +71,15 @@ class FrameReader:
             yield np.split(one, np.cumsum(unit.lengths)[:-1])
 
     def scaling(self, train: NDArray[np.int64]) -> Scaling:
-        """Return mean and deviation over all frames of the training utterances."""
+        """Return the scaling by mean and standard deviation (D,) over all frames of the training rows (m,)."""
         numbers = np.unique(self.units[train])
-        count, total, squares = 0, 0.0, 0.0
+        sums = Sums()
         for number, unit in self._told("scaling", numbers.tolist()):
             members = train[self.units[train] == number]
-            frames = np.concatenate([unit[place] for place in self.places[members]]).astype(np.float64)
-            count += len(frames)
-            total = total + frames.sum(axis=0)
-            squares = squares + np.square(frames).sum(axis=0)
-        mean = np.asarray(total) / count
-        deviation = np.sqrt(np.maximum(np.asarray(squares) / count - np.square(mean), 0))
-        deviation[deviation < SMALLEST] = 1.0
-        return Scaling(mean.astype(np.float32), deviation.astype(np.float32))
+            sums.add(
+                torch.from_numpy(np.concatenate([unit[place] for place in self.places[members]]).astype(np.float64))
+            )
+        return Scaling(*sums.mean_and_std())
 
 
 @dataclass(frozen=True)
@@ -109,18 +104,37 @@ class ScaledFrames:
 
 
 @dataclass(frozen=True)
-class FramesPart(Part):
-    """One part of a fold of which at least one modality is frames; `inputs` are the pooled ones, if any."""
+class FramesSplit:
+    """A split of which at least one modality is frames; `pooled` has the others, if any, and the votes."""
 
+    pooled: PooledSplit
     frames: Mapping[Modality, ScaledFrames]
     units: NDArray[np.int64]  # (m,)
     places: NDArray[np.int64]  # (m,) in the unit
     fold: int
 
+    def __len__(self) -> int:
+        return len(self.pooled)
+
+    @property
+    def inputs(self) -> Mapping[Modality, Tensor]:
+        """Return the pooled inputs of all utterances, (n, D) or (n, L, D) by modality."""
+        return self.pooled.inputs
+
+    @property
+    def rows(self) -> Tensor:
+        """Return the rows of the utterances among all of the experiment, (m,)."""
+        return self.pooled.rows
+
+    @property
+    def counts(self) -> Tensor:
+        """Return the votes, (m, C)."""
+        return self.pooled.counts
+
     @property
     def shapes(self) -> dict[Modality, tuple[int, ...]]:
         """Return the shape of an utterance by modality; of frames that of their statistics."""
-        return super().shapes | {modality: (2 * frames.dim,) for modality, frames in self.frames.items()}
+        return self.pooled.shapes | {modality: (2 * frames.dim,) for modality, frames in self.frames.items()}
 
     @property
     def frame_dims(self) -> dict[Modality, int]:
@@ -141,7 +155,7 @@ class FramesPart(Part):
         A block is divided evenly, so that no batch is a mere remainder.
         """
         for epoch in itertools.count():
-            order = generator(self.fold, ORDER + epoch)
+            order = generator(self.fold, FRAMES_ORDER + epoch)
             numbers = _shuffled(np.unique(self.units), order)
             stream = self._read(numbers.tolist())
             for block in np.split(numbers, range(BLOCK_UNITS, len(numbers), BLOCK_UNITS)):
@@ -166,7 +180,7 @@ class FramesPart(Part):
     def _batch(self, places: NDArray[np.int64], held: Mapping[int, Mapping[Modality, list[Frames]]]) -> Batch:
         """Return the inputs of some places (B,): pooled ones (1, B, D)."""
         device = self.rows.device
-        batch: dict[Modality, Tensor | Padded] = dict(self.pooled(torch.from_numpy(places).to(device)))
+        batch: dict[Modality, Tensor | Padded] = dict(self.pooled.at(torch.from_numpy(places).to(device)[None]))
         for modality, frames in self.frames.items():
             items = [held[int(self.units[p])][modality][int(self.places[p])] for p in places]
             batch[modality] = frames.padded(items, device)
@@ -176,11 +190,11 @@ class FramesPart(Part):
 class _FramesSampler:
     """Batches of frames, which all runs share: what a run sees does not depend on who trains beside it."""
 
-    def __init__(self, part: FramesPart, size: int) -> None:
-        self._batches, self._device = part.batches(size), part.rows.device
+    def __init__(self, split: FramesSplit, size: int) -> None:
+        self._batches, self._device = split.batches(size), split.rows.device
 
     def draw(self) -> tuple[Tensor, Batch]:
-        """Return places (1, B) in the part, and the inputs there."""
+        """Return places (1, B) in the split, and the inputs there."""
         places, batch = next(self._batches)
         return torch.from_numpy(places).to(self._device)[None], batch
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -16,41 +16,43 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from amber.console import Advance
+from amber.arrays import Floats
 from amber.corpus import Modality
 from amber.splits import Fold
 
 from . import rivals
 from .calibration import fit_temperature
-from .candidates import Candidate, Layers, candidates
-from .data import Data, Part
-from .fit import Fitted, Member, Record, fit, largest_group, predict
-from .heads import inputs_of
-from .inputs import Inputs, part
+from .candidate_pool import best, fit_weights, pool
+from .candidates import Candidate
+from .context import FoldContext, candidates_of
+from .dataset import TrainingData
+from .fit import fit, predict
 from .matrix import TRAINED, Run
-from .opinion import best, fit_weights, pool
+from .member import Member, Record, TrainedMember
 from .prior import Prior, fit_prior, speaker_folds
 from .scaling import Scaling
 from .targets import Pseudo
-
-Floats = NDArray[np.float64]
 
 DOUBT = 100.0  # holds the temperature of a pool to 1: a dev part of a hundred utterances says little of it
 
 
 @dataclass(frozen=True)
 class Component:
-    """One candidate of a run: what was fitted, how its inputs are scaled, and its weight in the pool of each head."""
+    """One candidate of a run: what was fitted, how its inputs are scaled, and its weight in the pool of each head.
+
+    `in_student` has the weight of each of its heads in a student that is the pool of all heads; else it is empty.
+    """
 
     candidate: Candidate
-    fitted: Fitted
+    fitted: TrainedMember
     scalings: Mapping[Modality, Scaling]
     weights: dict[str, float]
+    in_student: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A run as it is written: its components, its looks at dev, and predictions of dev and test, (n, C) by head."""
+class TrainedRun:
+    """A run as it is written: its components, evaluations on dev, and predictions of dev and test, (n, C) by head."""
 
     run: Run
     components: list[Component]
@@ -60,55 +62,7 @@ class Trained:
     prior: Prior | None = None
 
 
-@dataclass(frozen=True)
-class Room:
-    """What the groups of one fold share: the data, the fold, its inputs, the device, and who hears of progress."""
-
-    data: Data
-    fold: Fold
-    inputs: Inputs
-    device: str
-    advance: Advance
-
-    @property
-    def smoothing(self) -> float:
-        """Return the smoothing of training targets."""
-        return self.data.space.options.smoothing
-
-    def candidates(self, run: Run) -> list[Candidate]:
-        """Return the candidates of a run."""
-        return candidates_of(run, self.data)
-
-    def parts(self, layers: Layers) -> tuple[Part, Part, Part, dict[Modality, Scaling]]:
-        """Return the training part, dev, dev and test together, and the scaling, of a layer choice."""
-        inputs, scalings = self.inputs.of(self.fold.number, layers, partial(self.advance, 0))
-        rows = (self.fold.train, self.fold.dev, np.concatenate([self.fold.dev, self.fold.test]))
-        train, dev, both = (part(inputs, self.data.counts, r, self.device, self.fold.number) for r in rows)
-        return train, dev, both, scalings
-
-    def chunks(self, members: Sequence[Member]) -> list[list[Member]]:
-        """Divide members of one structure into groups that train side by side on the device."""
-        run, candidate = members[0].run, members[0].candidate
-        dims, frames = {}, 0.0
-        for modality, layer in candidate.layers:
-            if self.data.is_frames(modality):  # of frames a head sees mean and deviation
-                dims[modality] = 2 * self.data.stores[modality].spec.dim
-                frames += float(self.data.lengths(modality).mean())
-            else:
-                dims[modality] = self.data.width(modality, layer)
-        batch = run.variant.training.batch_size or 128
-        classes = len(self.data.space.classes)
-        size = largest_group(run.variant.heads, dims, candidate.hidden, classes, self.device, frames * batch)
-        return [list(members[start : start + size]) for start in range(0, len(members), size)]
-
-
-def candidates_of(run: Run, data: Data) -> list[Candidate]:
-    """Return the candidates of a run on the features of an experiment."""
-    held = {modality: data.held(modality) for modality in inputs_of(run.variant.heads)}
-    return candidates(run.variant.training, held, [modality for modality in held if data.is_frames(modality)])
-
-
-def work(run: Run, data: Data, fold: Fold) -> int:
+def work(run: Run, data: TrainingData, fold: Fold) -> int:
     """Return how many models a run trains, the unit of progress."""
     found = candidates_of(run, data)
     if run.variant.model not in TRAINED:
@@ -117,42 +71,42 @@ def work(run: Run, data: Data, fold: Fold) -> int:
     return len(found) + folds * len(_experts(found))
 
 
-def train(group: Sequence[Run], room: Room) -> list[Trained]:
+def train(group: Sequence[Run], context: FoldContext) -> list[TrainedRun]:
     """Train the runs of a group, with one `fit.group_key`."""
     if group[0].variant.model not in TRAINED:
-        return _rivals(group, room)
+        return _rivals(group, context)
     priors: list[Prior] | None = None
     if group[0].variant.model == "cross-fit":
-        priors = _cross_fit(group, room)
-    components: list[list[tuple[Candidate, Fitted, dict[Modality, Scaling]]]] = [[] for _ in group]
+        priors = _cross_fit(group, context)
+    components: list[list[tuple[Candidate, TrainedMember, dict[Modality, Scaling]]]] = [[] for _ in group]
     log_p: list[dict[str, list[Floats]]] = [{} for _ in group]
-    for structure in _structures(room.candidates(group[0])):
-        for of_run, component, predicted in _train(structure, group, priors, room):
+    for structure in _structures(context.candidates(group[0])):
+        for of_run, component, predicted in _train(structure, group, priors, context):
             components[of_run].append(component)
             for head, values in predicted.items():
                 log_p[of_run].setdefault(head, []).append(values)
     stacked = [{head: np.stack(values) for head, values in of_run.items()} for of_run in log_p]
     of_priors: Sequence[Prior | None] = priors or [None] * len(group)
-    return [_pooled(*of_run, room=room) for of_run in zip(group, components, stacked, of_priors, strict=True)]
+    return [_pooled(*of_run, context=context) for of_run in zip(group, components, stacked, of_priors, strict=True)]
 
 
 def _train(
-    structure: Sequence[Candidate], group: Sequence[Run], priors: Sequence[Prior] | None, room: Room
-) -> Iterator[tuple[int, tuple[Candidate, Fitted, dict[Modality, Scaling]], dict[str, Floats]]]:
+    structure: Sequence[Candidate], group: Sequence[Run], priors: Sequence[Prior] | None, context: FoldContext
+) -> Iterator[tuple[int, tuple[Candidate, TrainedMember, dict[Modality, Scaling]], dict[str, Floats]]]:
     """Train candidates of one structure; yield whose each is, itself, and its log-probabilities (n, C) by head.
 
-    The inputs of a layer choice are let go when this ends, before those of the next are read.
+    The inputs of a layer choice are freed when this ends, before those of the next are read.
     """
-    train_part, dev, both, scalings = room.parts(structure[0].layers)
+    train_part, dev, both, scalings = context.splits(structure[0].layers)
     members = [Member(run, candidate) for run in group for candidate in structure]
     of_run = [place for place in range(len(group)) for _ in structure]
-    pseudo = _pseudo(priors, of_run, room.device) if priors else None
-    for places in _places(room.chunks(members)):
+    pseudo = _pseudo(priors, of_run, context.device) if priors else None
+    for places in _places(context.chunks(members)):
         chunk = [members[place] for place in places]
         prior = pseudo.of(places) if pseudo else None
-        fitted = fit(chunk, train_part, dev, room.device, _teller(room, chunk), room.smoothing, prior)
+        fitted = fit(chunk, train_part, dev, context.device, _teller(context, chunk), context.smoothing, prior)
         found = predict(chunk, fitted, both)
-        room.advance(len(chunk), _note(chunk))
+        context.advance(len(chunk), _note(chunk))
         for row, place in enumerate(places):
             predicted = {head: values[row].double().cpu().numpy() for head, values in found.items()}
             yield of_run[place], (chunk[row].candidate, fitted[row], scalings), predicted
@@ -160,14 +114,14 @@ def _train(
 
 def _pooled(
     run: Run,
-    found: Sequence[tuple[Candidate, Fitted, dict[Modality, Scaling]]],
+    found: Sequence[tuple[Candidate, TrainedMember, dict[Modality, Scaling]]],
     log_p: Mapping[str, Floats],
     prior: Prior | None,
-    room: Room,
-) -> Trained:
+    context: FoldContext,
+) -> TrainedRun:
     """Pool a run's candidates, head by head, by the likelihood of the dev votes; log_p (K, n, C) by head."""
-    counts = room.data.counts[room.fold.dev]
-    n, student = len(room.fold.dev), run.variant.objective.student
+    counts = context.data.counts[context.fold.dev]
+    n, student = len(context.fold.dev), run.variant.objective.student
     choose = fit_weights if run.variant.training.select == "pool" else best
     weights = {head: choose(values[:, :n], counts) for head, values in log_p.items()}
     for head, values in log_p.items():  # penalties and guidance make predictions flatter than votes
@@ -188,37 +142,37 @@ def _pooled(
     for place, (candidate, fitted, scalings) in enumerate(found):
         records += [{"candidate": place + 1, **record} for record in fitted.records]
         of_heads = {named[head]: float(weights[head][place]) for head in log_p}
+        in_student = {}
         if "pool" in weights:
-            of_heads |= {
-                f"student, {h}": float(w) for h, w in zip(log_p, weights["pool"][place :: len(found)], strict=True)
-            }
-        components.append(Component(candidate, fitted, scalings, of_heads))
-    return Trained(run, components, records, probabilities, _temperature(run, probabilities, room), prior)
+            own = weights["pool"][place :: len(found)].tolist()  # by head
+            in_student = dict(zip(log_p, own, strict=True))
+        components.append(Component(candidate, fitted, scalings, of_heads, in_student))
+    return TrainedRun(run, components, records, probabilities, _temperature(run, probabilities, context), prior)
 
 
-def _temperature(run: Run, probabilities: Mapping[str, Floats], room: Room) -> float | None:
+def _temperature(run: Run, probabilities: Mapping[str, Floats], context: FoldContext) -> float | None:
     """Return the temperature of a student under which the dev votes are most likely; None if none is asked for."""
     if not run.variant.training.calibrate:
         return None
-    dev = room.fold.dev
-    return fit_temperature(room.data.counts[dev], probabilities[run.variant.leading][: len(dev)])
+    dev = context.fold.dev
+    return fit_temperature(context.data.counts[dev], probabilities[run.variant.leading][: len(dev)])
 
 
-def _cross_fit(group: Sequence[Run], room: Room) -> list[Prior]:
+def _cross_fit(group: Sequence[Run], context: FoldContext) -> list[Prior]:
     """Return what each run's experts say of the training part, each of speakers that it did not hear."""
-    fold_of, folds = _training_folds(room.data, room.fold)
-    counts = room.data.counts[room.fold.train]
+    fold_of, folds = _training_folds(context.data, context.fold)
+    counts = context.data.counts[context.fold.train]
     log_p: list[list[Floats]] = [[] for _ in group]
     runs = [replace(run, variant=run.variant.experts) for run in group]
-    subsets = [torch.from_numpy(fold_of != number).to(room.device) for number in folds]
-    for structure in _structures(_experts(room.candidates(group[0]))):
-        train_part, dev, _, _ = room.parts(structure[0].layers)
+    subsets = [torch.from_numpy(fold_of != number).to(context.device) for number in folds]
+    for structure in _structures(_experts(context.candidates(group[0]))):
+        train_part, dev, _, _ = context.splits(structure[0].layers)
         members = [Member(run, one, subset) for run in runs for one in structure for subset in subsets]
         outside: list[dict[str, Tensor]] = []  # by member: the log-probabilities (m, C) of each expert
-        for chunk in room.chunks(members):
-            fitted = fit(chunk, train_part, dev, room.device, _teller(room, chunk), room.smoothing)
+        for chunk in context.chunks(members):
+            fitted = fit(chunk, train_part, dev, context.device, _teller(context, chunk), context.smoothing)
             found = predict(chunk, fitted, train_part)
-            room.advance(len(chunk), _note(chunk))
+            context.advance(len(chunk), _note(chunk))
             outside += [{head: values[row] for head, values in found.items()} for row in range(len(chunk))]
         for place, (run, _) in enumerate(itertools.product(range(len(group)), structure)):
             own = outside[place * len(folds) : (place + 1) * len(folds)]
@@ -236,7 +190,7 @@ def _experts(found: Sequence[Candidate]) -> list[Candidate]:
     return [candidate for candidate in found if not candidate.hidden] or list(found)
 
 
-def _training_folds(data: Data, fold: Fold) -> tuple[NDArray[np.int64], list[int]]:
+def _training_folds(data: TrainingData, fold: Fold) -> tuple[NDArray[np.int64], list[int]]:
     speakers = data.corpus.column("speaker")
     fold_of = speaker_folds([speakers[row] for row in fold.train])
     return fold_of, np.unique(fold_of).tolist()
@@ -248,15 +202,15 @@ def _pseudo(priors: Sequence[Prior], of_run: Sequence[int], device: str) -> Pseu
     return Pseudo(votes.to(device), torch.tensor(of_run, device=device))
 
 
-def _rivals(group: Sequence[Run], room: Room) -> list[Trained]:
+def _rivals(group: Sequence[Run], context: FoldContext) -> list[TrainedRun]:
     """Fit a rival on each layer choice of the candidates; the best on dev is each run's."""
     lowest: list[tuple[float, Component, dict[str, Floats]]] = []
     records: list[list[Record]] = [[] for _ in group]
-    for number, candidate in enumerate(_by_layers(room.candidates(group[0])), 1):
-        train_part, dev, both, scalings = room.parts(candidate.layers)
-        fitted = rivals.fit(group, train_part, dev, room.smoothing)
+    for number, candidate in enumerate(_by_layers(context.candidates(group[0])), 1):
+        train_part, dev, both, scalings = context.splits(candidate.layers)
+        fitted = rivals.fit(group, train_part, dev, context.smoothing)
         found = {head: p.double().cpu().numpy() for head, p in rivals.predict(fitted, both).items()}
-        room.advance(len(group), group[0].variant.name)
+        context.advance(len(group), group[0].variant.name)
         for place, one in enumerate(fitted):
             records[place] += [{"layer": number, **record} for record in one.records]
             score = one.records[one.best - 1]["dev_nll"]
@@ -268,7 +222,7 @@ def _rivals(group: Sequence[Run], room: Room) -> list[Trained]:
             elif score < lowest[place][0]:
                 lowest[place] = new
     return [
-        Trained(run, [component], of_run, probabilities, _temperature(run, probabilities, room))
+        TrainedRun(run, [component], of_run, probabilities, _temperature(run, probabilities, context))
         for run, of_run, (_, component, probabilities) in zip(group, records, lowest, strict=True)
     ]
 
@@ -293,5 +247,5 @@ def _note(chunk: Sequence[Member]) -> str:
     return f"{', '.join(dict.fromkeys(member.run.variant.name for member in chunk))}, fold {chunk[0].run.fold}"
 
 
-def _teller(room: Room, chunk: Sequence[Member]) -> Callable[[], None]:
-    return partial(room.advance, 0, _note(chunk))
+def _teller(context: FoldContext, chunk: Sequence[Member]) -> Callable[[], None]:
+    return partial(context.advance, 0, _note(chunk))

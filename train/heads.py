@@ -13,27 +13,22 @@ of a stream's runs stand side by side in one matrix product, so each input is re
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm, log_softmax
 
+from amber.config import HeadName
 from amber.corpus import MODALITIES, Modality
 
-from .data import Batch
-from .matrix import HEADS
-from .pooling import AttentivePooling, Padded, start
+from .attention import AttentivePooling, Padded
+from .batches import Batch
+from .head_names import HEADS, INPUTS
+from .streams import POOLING, generator, start
 
-INPUTS: dict[str, tuple[Modality, ...]] = {"speech": ("speech",), "text": ("text",), "fusion": ("speech", "text")}
 GATE_PENALTY = 10.0  # of a mixture's gate: it has few utterances in doubt to learn from (docs/LOG.md)
 GATE_SPEED = 10.0  # scale of its bias: Adam takes steps of one size, and a gate that shuts has a long way to go
-POOLING = 10  # streams of a run's seed from which its pooling starts, one a modality
-
-
-def inputs_of(heads: Collection[str]) -> list[Modality]:
-    """Return the modalities that these heads read, speech first."""
-    return [modality for modality in MODALITIES if any(modality in INPUTS[head] for head in heads)]
 
 
 class Head(nn.Module):
@@ -61,7 +56,7 @@ class Head(nn.Module):
         """Return what the L2 penalty is on, the weights (R, ...) without the biases, and its factor for each."""
         return [(weight, 1.0) for weight in (*self.weight1.values(), *([self.weight2] if self.hidden else []))]
 
-    def forward(self, x: Mapping[Modality, Tensor], streams: Sequence[int], keep: Tensor | None = None) -> Tensor:
+    def forward(self, x: Mapping[Modality, Tensor], streams: Sequence[int], mask: Tensor | None = None) -> Tensor:
         """Return log-probabilities (R, B, C).
 
         Parameters
@@ -70,8 +65,8 @@ class Head(nn.Module):
             Inputs (S, B, D) by modality.
         streams
             How many runs read each stream, S numbers whose sum is R.
-        keep
-            What multiplies the hidden units, (R, B, H).
+        mask
+            The dropout mask, (R, B, H), which multiplies the hidden units.
 
         """
         h: Tensor = self.bias1
@@ -79,8 +74,8 @@ class Head(nn.Module):
             h = h + product(x[modality], self.weight1[modality], streams)  # (R, B, H), or (R, B, C)
         if self.hidden:
             h = gelu(h)
-            if keep is not None:
-                h = h * keep
+            if mask is not None:
+                h = h * mask
             h = torch.baddbmm(self.bias2, h, self.weight2)
         return log_softmax(h, dim=-1)  # (R, B, C)
 
@@ -111,12 +106,12 @@ class Mixture(nn.Module):
         of_experts = [one for expert in self.experts.values() for one in expert.penalised]  # type: ignore[union-attr]
         return [*of_experts, *((weight, GATE_PENALTY) for weight in self.gate.values())]
 
-    def forward(self, x: Mapping[Modality, Tensor], streams: Sequence[int], keep: Tensor | None = None) -> Tensor:
+    def forward(self, x: Mapping[Modality, Tensor], streams: Sequence[int], mask: Tensor | None = None) -> Tensor:
         """Return log-probabilities (R, B, C), as for `Head`; every expert's hidden units are multiplied alike."""
         scores: Tensor = GATE_SPEED * self.gate_bias
         for modality in self.inputs:
             scores = scores + product(x[modality], self.gate[modality], streams)  # (R, B, M)
-        log_p = torch.stack([expert(x, streams, keep) for expert in self.experts.values()], dim=-2)  # (R, B, M, C)
+        log_p = torch.stack([expert(x, streams, mask) for expert in self.experts.values()], dim=-2)  # (R, B, M, C)
         return torch.logsumexp(log_p + log_softmax(scores, dim=-1).unsqueeze(-1), dim=-2)
 
 
@@ -148,7 +143,7 @@ class Heads(nn.Module):
 
     def __init__(
         self,
-        names: Sequence[str],
+        names: Sequence[HeadName],
         dims: Mapping[Modality, int],
         hidden: int,
         classes: int,
@@ -177,18 +172,18 @@ class Heads(nn.Module):
         return [one for head in self.heads.values() for one in head.penalised]  # type: ignore[union-attr]
 
     def forward(
-        self, inputs: Batch, streams: Sequence[int], keep: Mapping[str, Tensor] | None = None
+        self, inputs: Batch, streams: Sequence[int], masks: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Return log-probabilities (R, B, C) by head; `keep` (R, B, H), by head, multiplies hidden units."""
+        """Return log-probabilities (R, B, C) by head; `masks` are the dropout masks (R, B, H) by head."""
         x = {modality: self._vectors(modality, value, streams) for modality, value in inputs.items()}
-        return {name: self.heads[name](x, streams, keep[name] if keep else None) for name in self.names}
+        return {name: self.heads[name](x, streams, masks[name] if masks else None) for name in self.names}
 
     def _vectors(self, modality: Modality, x: Tensor | Padded, streams: Sequence[int]) -> Tensor:
         """Return one vector per utterance, (S, B, D), or (R, B, D) where each run makes its own."""
         if isinstance(x, Padded):
             statistics = self.pool[modality](x)  # (R, B, 2D)
             halves = statistics.unflatten(-1, (2, -1))
-            # Means over many frames are small beside deviations: both are normalised as pooled inputs are.
+            # Means over many frames are small beside standard deviations: both are normalised as pooled inputs are.
             return layer_norm(halves, halves.shape[-1:]).flatten(-2)
         if modality not in self.mix:
             return x
@@ -212,26 +207,3 @@ def product(x: Tensor, weight: Tensor, streams: Sequence[int]) -> Tensor:
     (number, rows, dim), width = x.shape, weight.shape[2]
     side_by_side = weight.view(number, -1, dim, width).transpose(1, 2).reshape(number, dim, -1)  # (S, D, R / S * W)
     return torch.bmm(x, side_by_side).view(number, rows, -1, width).transpose(1, 2).reshape(-1, rows, width)
-
-
-def dropout_mask(rate: float, rows: int, units: int, generators: Sequence[torch.Generator]) -> Tensor:
-    """Return what dropout multiplies hidden units by, (R, rows, units): 0, or 1 / (1 - rate).
-
-    A unit is dropped with `rate` rounded to a multiple of 2^-16: four units are decided by one draw of 64 bits, which
-    costs a tenth of a draw for each.
-    """
-    words = -(-rows * units // 4)
-    bits = torch.empty(len(generators), words, dtype=torch.int64, device=generators[0].device)
-    for run, generator in enumerate(generators):
-        bits[run].random_(-(2**63), None, generator=generator)
-    below = round(rate * 2**16) - 2**15
-    kept = bits.view(torch.int16)[:, : rows * units] >= below
-    return kept.view(len(generators), rows, units) / (1 - rate)
-
-
-def generator(seed: int, stream: int, device: str = "cpu") -> torch.Generator:
-    """Return a random generator for one of a run's streams: initialisations, data order, dropout."""
-    # Seeds next to one another must not give streams next to one another.
-    mixed = torch.Generator().manual_seed(seed * 1_000_003 + stream)
-    value = int(torch.randint(2**62, (1,), generator=mixed))
-    return torch.Generator(device=device).manual_seed(value)

@@ -16,9 +16,10 @@ from amber.corpus import MODALITIES, Modality
 from amber.errors import UserError
 from amber.splits import Fold
 
+from .batches import FoldSplit, PooledSplit
 from .candidates import Layers
-from .data import Data, Part
-from .frames import FrameReader, FramesPart, ScaledFrames, Tell
+from .dataset import TrainingData
+from .frames import FrameReader, FramesSplit, ScaledFrames, Tell
 from .scaling import Blocks, Scaling, in_blocks
 
 Scaled = Tensor | ScaledFrames
@@ -34,7 +35,7 @@ class Inputs:
 
     def __init__(
         self,
-        data: Data,
+        data: TrainingData,
         folds: Mapping[int, Fold],
         device: str,
         keep: bool = True,
@@ -90,10 +91,10 @@ class Inputs:
         return partial(self._data.blocks, modality)
 
 
-def part(
+def split(
     inputs: Mapping[Modality, Scaled], counts: NDArray[np.float64], rows: NDArray[np.int64], device: str, fold: int
-) -> Part:
-    """Return one part of a fold: rows of the utterances, whose votes are `counts` (n, C).
+) -> FoldSplit:
+    """Return one split of a fold: rows (m,) of the utterances, whose votes are `counts` (n, C).
 
     Raises
     ------
@@ -104,9 +105,10 @@ def part(
     pooled = {modality: x for modality, x in inputs.items() if isinstance(x, Tensor)}
     frames = {modality: x for modality, x in inputs.items() if isinstance(x, ScaledFrames)}
     where, votes = torch.from_numpy(rows).to(device), torch.from_numpy(counts[rows]).float().to(device)
+    of_pooled = PooledSplit(pooled, where, votes)
     if not frames:
-        return Part(pooled, where, votes)
+        return of_pooled
     reader, *others = (x.reader for x in frames.values())
     if not all(np.array_equal(o.units, reader.units) and np.array_equal(o.places, reader.places) for o in others):
         raise UserError("features: the frames of speech and text are of other utterances; extract both again")
-    return FramesPart(pooled, where, votes, frames, reader.units[rows], reader.places[rows], fold)
+    return FramesSplit(of_pooled, frames, reader.units[rows], reader.places[rows], fold)

@@ -7,15 +7,16 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from amber.config import Config, HeadName, Layer, ModelName, Objective, Training, VariantOptions, validated
 from amber.corpus import MODALITIES
 from amber.errors import UserError, abbreviate, nearest
 
 from .candidates import layer_choices, layer_of
+from .head_names import HEADS
+from .streams import run_seed
 
-HEADS: tuple[HeadName, ...] = get_args(HeadName)
 RIVALS: tuple[ModelName, ...] = ("uniform", "prior", "logistic", "svm", "mlp", "ridge")  # see `rivals.py`
 
 _ALONE = {"modality_weight": 0.0, "experts_weight": 0.0}  # the student learns without experts
@@ -98,6 +99,11 @@ class Run:
     def path(self) -> str:
         """Return the run's folder below the experiment's."""
         return f"{self.variant.name}/fold{self.fold}-seed{self.seed}"
+
+    @property
+    def stream_seed(self) -> int:
+        """Return the seed of the run's random streams."""
+        return run_seed(self.seed, self.fold)
 
 
 def variants(config: Config) -> list[Variant]:

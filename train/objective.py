@@ -43,19 +43,19 @@ def js(target: Tensor, log_q: Tensor) -> Tensor:
     return (kl(target, log_m) + (q * (log_q - log_m)).sum(dim=-1)) / 2
 
 
-def coefficient(target: Tensor, log_q: Tensor) -> Tensor:
+def bhattacharyya_coefficient(target: Tensor, log_q: Tensor) -> Tensor:
     """Bhattacharyya coefficient, sum over c of sqrt(t_c q_c). (..., C) -> (...)."""
     return (target.sqrt() * (log_q / 2).exp()).sum(dim=-1)
 
 
 def bhattacharyya(target: Tensor, log_q: Tensor) -> Tensor:
     """Bhattacharyya distance, -log of the coefficient. (..., C) -> (...)."""
-    return -coefficient(target, log_q).clamp_min(torch.finfo(log_q.dtype).tiny).log()
+    return -bhattacharyya_coefficient(target, log_q).clamp_min(torch.finfo(log_q.dtype).tiny).log()
 
 
 def hellinger(target: Tensor, log_q: Tensor) -> Tensor:
     """Squared Hellinger distance, 1 - BC: the root's gradient is infinite where both agree. (..., C) -> (...)."""
-    return 1 - coefficient(target, log_q)
+    return 1 - bhattacharyya_coefficient(target, log_q)
 
 
 def dirichlet_multinomial(counts: Tensor, log_q: Tensor, concentration: Tensor | float) -> Tensor:

@@ -3,7 +3,7 @@
 The paper's objective has the student learn from experts that were fitted to the very votes that the student learns,
 and takes as much of them for nine raters as for three. Here the experts are fitted on speaker-disjoint folds of the
 training part, so that what they say of an utterance was learned from other speakers (stacking; Wolpert, 1992). Their
-out-of-fold predictions are pooled geometrically (`opinion.py`) to p̃, and the student learns
+out-of-fold predictions are pooled geometrically (`candidate_pool.py`) to p̃, and the student learns
 
     (n + κ p̃) / (N + κ)
 
@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import gammaln
 
-from .opinion import fit_weights, pool
+from amber.arrays import Floats
 
-Floats = NDArray[np.float64]
+from .candidate_pool import fit_weights, pool
 
 FOLDS = 5  # of the training part, at most: there are no more than speakers
 WORTH = (0.1, 1000.0)  # the range of κ, in raters

@@ -1,4 +1,4 @@
-"""A run's folder: configuration, surroundings, looks at dev, predictions and model, with `DONE` written last."""
+"""A run's folder: configuration, environment, evaluations on dev, predictions and model, with `DONE` written last."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from amber.predictions import STUDENT, Predictions, concatenate
 from amber.splits import Fold
 
 from .calibration import scaled
-from .data import Data
-from .fit import Fitted
-from .group import Trained
+from .dataset import TrainingData
+from .group import Component, TrainedRun
 from .matrix import TRAINED, Run
+from .member import TrainedMember
 from .objective import expert_weights
 
 PARTIAL = ".partial"  # how the name ends of a run's folder while it is written
@@ -39,13 +39,13 @@ CALIBRATED = "student-calibrated"  # the head under which the student's predicti
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What all runs of an experiment record: names, resolved sections, feature specs and surroundings."""
+class RunMetadata:
+    """What all runs of an experiment record: names, resolved sections, feature specs and environment."""
 
     experiment: str
     sections: Mapping[str, Any]
     features: Mapping[Modality, Any]
-    surroundings: Mapping[str, Any]
+    environment: Mapping[str, Any]
 
 
 def fault(folder: Path, key: str) -> str | None:
@@ -71,10 +71,10 @@ def remove_partial(folder: Path) -> None:
 def write_run(
     folder: Path,
     key: str,
-    trained: Trained,
+    trained: TrainedRun,
     fold: Fold,
-    data: Data,
-    facts: Facts,
+    data: TrainingData,
+    metadata: RunMetadata,
 ) -> None:
     """Write a finished run: into a folder beside it, `DONE` included, then in place of whatever stood there.
 
@@ -87,7 +87,7 @@ def write_run(
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{PARTIAL}")
     try:
         (partial / "model").mkdir(parents=True)
-        _write_files(partial, key, trained, fold, data, facts)
+        _write_files(partial, key, trained, fold, data, metadata)
         done.write(partial, key)
         _put_in_place(partial, folder)
     except OSError as error:
@@ -109,32 +109,36 @@ def _put_in_place(new: Path, folder: Path) -> None:
         new.rename(folder)
 
 
-def _write_files(partial: Path, key: str, trained: Trained, fold: Fold, data: Data, facts: Facts) -> None:
+def _write_files(
+    partial: Path, key: str, trained: TrainedRun, fold: Fold, data: TrainingData, metadata: RunMetadata
+) -> None:
     run = trained.run
     config = {
-        "experiment": facts.experiment,
+        "experiment": metadata.experiment,
         "variant": run.variant.name,
         "model": run.variant.model,
         "fold": run.fold,
         "seed": run.seed,
-        **facts.sections,
+        **metadata.sections,
         "objective": run.variant.objective.model_dump(mode="json"),
         "train": run.variant.training.model_dump(mode="json"),
     }
     _write_yaml(partial / "config.yaml", config)
-    _write_json(partial / "env.json", {"key": key, "seed": run.seed, **facts.surroundings, "features": facts.features})
+    _write_json(
+        partial / "env.json", {"key": key, "seed": run.seed, **metadata.environment, "features": metadata.features}
+    )
     lines = [json.dumps(record) for record in trained.records]
     (partial / "metrics.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     parts = {"dev": fold.dev, "test": fold.test}
     prior = data.y[fold.train].mean(axis=0)
     predictions = predictions_of(run, data, parts, trained.probabilities, prior, trained.temperature)
     contract.write(partial / contract.FILE, predictions)
-    _write_model(partial / "model", trained, data, facts)
+    _write_model(partial / "model", trained, data, metadata)
 
 
 def predictions_of(
     run: Run,
-    data: Data,
+    data: TrainingData,
     parts: Mapping[str, NDArray[np.int64]],
     probabilities: Mapping[str, Floats],
     prior: Floats,
@@ -196,7 +200,7 @@ def expert_weights_of(run: Run, y: Floats, probabilities: Mapping[str, Floats]) 
     return dict(zip(experts, found.numpy(), strict=True))
 
 
-def _write_model(folder: Path, trained: Trained, data: Data, facts: Facts) -> None:
+def _write_model(folder: Path, trained: TrainedRun, data: TrainingData, metadata: RunMetadata) -> None:
     """Write the candidates that weigh anything, numbered as in `metrics.jsonl`, and what it takes to use them."""
     variant = trained.run.variant
     tensors: dict[str, Tensor] = {}
@@ -206,13 +210,12 @@ def _write_model(folder: Path, trained: Trained, data: Data, facts: Facts) -> No
             continue
         tensors |= {f"{number}.{name}": value.contiguous() for name, value in one.fitted.state.items()}
         for (modality, layer), scaling in zip(one.candidate.layers, one.scalings.values(), strict=True):
-            parts = {"mean": scaling.mean, "deviation": scaling.deviation, "projection": scaling.projection}
+            parts = {"mean": scaling.mean, "std": scaling.std, "projection": scaling.projection}
             of = {f"scaling.{modality}.{layer}.{k}": torch.from_numpy(v) for k, v in parts.items() if v is not None}
             tensors |= {name: value for name, value in of.items() if value.numel()}
-        weights = _layer_weights(one.fitted, data)
-        written.append(
-            {"number": number, **one.candidate.described(), "weights": one.weights, "layer_weights": weights}
-        )
+        weights = {**one.weights, "student": one.in_student} if one.in_student else one.weights
+        layers = _layer_weights(one.fitted, data)
+        written.append({"number": number, **one.candidate.described(), "weights": weights, "layer_weights": layers})
     (folder / "heads.safetensors").write_bytes(save(tensors))
     prior = trained.prior
     config = {
@@ -223,17 +226,17 @@ def _write_model(folder: Path, trained: Trained, data: Data, facts: Facts) -> No
         "student": variant.objective.student,
         "candidates": written,
         "pooling": {
-            m: ATTENTIVE if spec["level"] == "frames" else spec["pooling"] for m, spec in facts.features.items()
+            m: ATTENTIVE if spec["level"] == "frames" else spec["pooling"] for m, spec in metadata.features.items()
         },
         "temperature": trained.temperature,
         "prior": {"raters": prior.raters, "weights": prior.weights.tolist()} if prior else None,
-        "features": facts.features,
+        "features": metadata.features,
     }
     _write_json(folder / "config.json", config)
-    (folder / "README.md").write_text(_card(trained, data, facts), encoding="utf-8")
+    (folder / "README.md").write_text(_card(trained, data, metadata), encoding="utf-8")
 
 
-def _layer_weights(fitted: Fitted, data: Data) -> dict[str, dict[str, float]]:
+def _layer_weights(fitted: TrainedMember, data: TrainingData) -> dict[str, dict[str, float]]:
     """Return what each stored layer weighs in a learned mixture, by modality and layer number."""
     found = {}
     for modality, store in data.stores.items():
@@ -244,7 +247,11 @@ def _layer_weights(fitted: Fitted, data: Data) -> dict[str, dict[str, float]]:
     return found
 
 
-def _card(trained: Trained, data: Data, facts: Facts) -> str:
+def _named_weights(component: Component) -> dict[str, float]:
+    return component.weights | {f"student, {head}": weight for head, weight in component.in_student.items()}
+
+
+def _card(trained: TrainedRun, data: TrainingData, metadata: RunMetadata) -> str:
     run = trained.run
     synthetic = "\n**Trained on synthetic data: not for use on real speech.**\n" if data.corpus.synthetic else ""
     student = run.variant.objective.student
@@ -257,18 +264,18 @@ def _card(trained: Trained, data: Data, facts: Facts) -> str:
         else f"A rival of heads, `{run.variant.model}`, in the place of `{student}`."
     )
     features = "\n".join(
-        f"- {modality}: {spec['encoder']} ({spec['revision']})" for modality, spec in facts.features.items()
+        f"- {modality}: {spec['encoder']} ({spec['revision']})" for modality, spec in metadata.features.items()
     )
     used = "\n".join(
         f"- {', '.join(f'{name} {value}' for name, value in one.candidate.described().items())}: weight "
-        f"{', '.join(f'{weight:.2f} ({head})' for head, weight in one.weights.items())}"
+        f"{', '.join(f'{weight:.2f} ({head})' for head, weight in _named_weights(one).items())}"
         for one in trained.components
         if any(one.weights.values())
     )
     return (
         f"# {run.variant.name}, fold {run.fold}, seed {run.seed}\n{synthetic}\n"
         f"Emotion distribution over {', '.join(data.space.classes)}, trained by amber on {data.corpus.name}"
-        f"{' ' + data.corpus.release if data.corpus.release else ''}, experiment `{facts.experiment}`.\n\n"
+        f"{' ' + data.corpus.release if data.corpus.release else ''}, experiment `{metadata.experiment}`.\n\n"
         f"Frozen features:\n{features}\n\n"
         f"{what}\n\n"
         f"Candidates, pooled geometrically with weights from dev:\n{used}\n\n"

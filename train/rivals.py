@@ -40,12 +40,13 @@ from torch import Tensor
 from amber.errors import UserError
 
 from . import linear
+from .batches import FoldSplit
 from .calibration import fit_temperature
-from .data import Part
-from .fit import Fitted, Record, State, student_scores
-from .heads import INPUTS
+from .fit import student_scores
+from .head_names import INPUTS
 from .matrix import Run
-from .targets import learned
+from .member import Record, State, TrainedMember
+from .targets import make_targets
 
 Floats = NDArray[np.floating]
 Candidate = tuple[dict[str, float], State]  # its settings, and the model
@@ -56,13 +57,13 @@ KERNEL_STRENGTHS = [10 ** (power / 2) for power in range(-2, 7)]  # C, by which 
 KERNEL_ROWS = 5000  # most utterances whose kernels are computed
 HIDDEN = 256
 PENALTIES = (1e-4, 1e-2, 1e-1, 1.0, 10.0)  # alpha of the perceptron
-ROUND = 2048  # rows that the perceptron learns from between two looks at dev, and at least a quarter of all
+ROUND = 2048  # rows that the perceptron learns from between two evaluations on dev, and at least a quarter of all
 ROUNDS = 200  # at most
 PATIENCE = 4  # candidates of a path that may go by without a better one
 NEVER = -1e4  # the score of a class that training never saw
 
 
-def fit(group: Sequence[Run], train: Part, dev: Part, smoothing: float = 0.0) -> list[Fitted]:
+def fit(group: Sequence[Run], train: FoldSplit, dev: FoldSplit, smoothing: float = 0.0) -> list[TrainedMember]:
     """Fit the rival of runs with one group key: once for all of them, or once a run if it starts at random.
 
     The state holds `prior` (C,); or `weight` (K, C) and `bias` (C,) of the scores, on K features of an utterance: its
@@ -75,7 +76,7 @@ def fit(group: Sequence[Run], train: Part, dev: Part, smoothing: float = 0.0) ->
     return [replace(first, run=run) for run in group]
 
 
-def predict(fitted: Sequence[Fitted], part: Part) -> dict[str, Tensor]:
+def predict(fitted: Sequence[TrainedMember], part: FoldSplit) -> dict[str, Tensor]:
     """Return a rival's probabilities (R, m, C), the student's, for the m rows of a part."""
     student = fitted[0].run.variant.objective.student
     x = _joined(part, fitted[0].run)
@@ -84,7 +85,7 @@ def predict(fitted: Sequence[Fitted], part: Part) -> dict[str, Tensor]:
     return {student: torch.stack([_probabilities(one.state, x) for one in fitted])}
 
 
-def _best(run: Run, paths: Iterable[Iterable[Candidate]], dev: Part) -> Fitted:
+def _best(run: Run, paths: Iterable[Iterable[Candidate]], dev: FoldSplit) -> TrainedMember:
     """Follow paths of candidates until each has not improved for a while; return the best of all on dev."""
     x = _joined(dev, run)
     records: list[Record] = []
@@ -104,13 +105,13 @@ def _best(run: Run, paths: Iterable[Iterable[Candidate]], dev: Part) -> Fitted:
                 break
     if not best:
         raise UserError(f"{run.path}: nothing that {run.variant.model} came to gives the dev votes a finite likelihood")
-    return Fitted(run, state, records, best)
+    return TrainedMember(run, state, records, best)
 
 
-def _paths(run: Run, train: Part, dev: Part, smoothing: float) -> Iterator[Iterable[Candidate]]:
+def _paths(run: Run, train: FoldSplit, dev: FoldSplit, smoothing: float) -> Iterator[Iterable[Candidate]]:
     """Yield the paths of a run's rival; its candidates score every class."""
     variant = run.variant
-    y, _ = learned(train.counts, variant.objective.target, smoothing)  # (m, C)
+    y, _ = make_targets(train.counts, variant.objective.target, smoothing)  # (m, C)
     if variant.model in CONSTANT:
         yield [
             ({}, {"prior": y.mean(dim=0).cpu() if variant.model == "prior" else torch.ones(y.shape[1]) / y.shape[1]})
@@ -128,7 +129,7 @@ def _paths(run: Run, train: Part, dev: Part, smoothing: float) -> Iterator[Itera
         found = [_linear_svm(x, targets, held)]
         found += [_kernel_svm(x, targets, held)] if len(x) <= KERNEL_ROWS else []
     elif variant.model == "mlp":
-        found = (_mlp(x, targets, penalty, run.seed * 1009 + run.fold) for penalty in PENALTIES)
+        found = (_mlp(x, targets, penalty, run.stream_seed) for penalty in PENALTIES)
     else:
         found = [_ridge(x, targets, held)]
     for path in found:
@@ -211,7 +212,7 @@ class _Held:
         return 1 / (scale * fit_temperature(self.counts.astype(np.float64), p))
 
 
-def _joined(part: Part, run: Run) -> Tensor:
+def _joined(part: FoldSplit, run: Run) -> Tensor:
     """Return what a run's rival reads of an utterance side by side, (m, D); D = 0 if it reads nothing."""
     if run.variant.model in CONSTANT:
         return torch.empty(len(part), 0, device=part.rows.device)

@@ -19,13 +19,38 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
-Floats = NDArray[np.float32]
+from amber.arrays import Float32s
+
 Blocks = Callable[[], Iterator[tuple[NDArray[np.int64], NDArray[Any]]]]  # rows (b,), features (b, ..., D)
 
 SMALLEST = 1e-6  # a feature whose standard deviation is less is constant, and is left unscaled
 BLOCK_VALUES = 1 << 22  # features that are scaled at once: what else has to be in memory beside them
 WIDEST = 1024  # dimensions that layers side by side have at most; wider ones are reduced
 SAMPLE = 2048  # training utterances, at most, whose principal subspace it is
+
+
+class Sums:
+    """Sums over blocks of features (b, ..., D), from which follow their mean and standard deviation."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._shift = self._total = self._squares = torch.zeros(0)
+
+    def add(self, block: Tensor) -> None:
+        """Add a block (b, ..., D), which is changed: single precision serves within one, double across them."""
+        if not self._count:  # or the squares would lose what varies little
+            self._shift = block.mean(dim=0)
+            self._total = self._squares = torch.zeros(block.shape[1:], dtype=torch.float64)
+        block -= self._shift
+        self._count += len(block)
+        self._total, self._squares = self._total + block.sum(dim=0), self._squares + block.square_().sum(dim=0)
+
+    def mean_and_std(self) -> tuple[Float32s, Float32s]:
+        """Return mean and standard deviation, (..., D) each; that of a constant feature is 1."""
+        mean, square = self._total / self._count, self._squares / self._count
+        std = (square - mean.square()).clamp_min(0).sqrt()
+        std[std < SMALLEST] = 1.0
+        return (self._shift + mean).float().numpy(), std.float().numpy()
 
 
 @dataclass(frozen=True)
@@ -35,9 +60,9 @@ class Scaling:
     `projection` (L * D, K) is for layers side by side; an empty one, (0, 0), only puts them side by side.
     """
 
-    mean: Floats
-    deviation: Floats
-    projection: Floats | None = None
+    mean: Float32s
+    std: Float32s
+    projection: Float32s | None = None
 
     @classmethod
     def fit(cls, blocks: Blocks, train: NDArray[np.int64], side_by_side: bool = False) -> Scaling:
@@ -56,30 +81,18 @@ class Scaling:
         inside = np.zeros(int(train.max()) + 1, dtype=np.int8)
         inside[train] = 1
         inside[np.random.default_rng(0).permutation(train)[:SAMPLE]] += side_by_side
-        shift: Tensor | None = None
-        total = squares = torch.zeros(0, dtype=torch.float64)
-        sample = []
+        sums, sample = Sums(), []
         for rows, features in blocks():
             part = np.where(rows < len(inside), inside[np.minimum(rows, len(inside) - 1)], 0)
             if not part.any():
                 continue
-            ours = torch.from_numpy(features[part > 0].astype(np.float32))
-            if shift is None:  # or the squares would lose what varies little
-                shift = ours.mean(dim=0)
-                total = squares = torch.zeros(ours.shape[1:], dtype=torch.float64)
-            ours -= shift
-            # Sums over one block in single precision, over blocks in double.
-            total, squares = total + ours.sum(dim=0), squares + ours.square_().sum(dim=0)
+            sums.add(torch.from_numpy(features[part > 0].astype(np.float32)))
             sample.append(features[part > 1])
-        assert shift is not None  # noqa: S101 (a training part has utterances)
-        mean, square = total / len(train), squares / len(train)
-        deviation = (square - mean.square()).clamp_min(0).sqrt()
-        deviation[deviation < SMALLEST] = 1.0
-        scaling = cls((shift + mean).float().numpy(), deviation.float().numpy())
+        scaling = cls(*sums.mean_and_std())
         if not side_by_side:
             return scaling
-        width = reduced_width(mean.numel(), len(train))
-        if width == mean.numel():
+        width = reduced_width(scaling.mean.size, len(train))
+        if width == scaling.mean.size:
             return replace(scaling, projection=np.zeros((0, 0), dtype=np.float32))
         return replace(scaling, projection=_subspace(scaling.apply(np.concatenate(sample)).flatten(1), width))
 
@@ -93,7 +106,7 @@ class Scaling:
     def apply(self, features: NDArray[Any]) -> Tensor:
         """Scale features (n, D) or (n, L, D); with a projection, (n, L, D) to (n, K)."""
         block = torch.from_numpy(features.astype(np.float32))  # a copy
-        block.sub_(torch.from_numpy(self.mean)).div_(torch.from_numpy(self.deviation))
+        block.sub_(torch.from_numpy(self.mean)).div_(torch.from_numpy(self.std))
         scaled = layer_norm(block, block.shape[-1:])
         if self.projection is None:
             return scaled
@@ -125,7 +138,7 @@ def in_blocks(features: NDArray[Any]) -> Blocks:
     return blocks
 
 
-def _subspace(x: Tensor, width: int) -> Floats:
+def _subspace(x: Tensor, width: int) -> Float32s:
     """Return an orthonormal basis (D, K) of the principal subspace of x (m, D), turned at random."""
     centred = (x - x.mean(dim=0)).double()
     values, vectors = torch.linalg.eigh(centred @ centred.T)  # of the Gram matrix (m, m): m is less than D

@@ -1,4 +1,4 @@
-"""When a run looks at dev, how fast it learns, what is averaged, and when it ends: all counted in steps.
+"""When a run is evaluated on dev, how fast it learns, what is averaged, and when it ends: all counted in steps.
 
 There is no total that a schedule would have to know: after a linear warm-up the learning rate is constant, and in the
 place of its decay the weights are averaged over the steps so far, late ones more (polynomial-decay averaging; Shamir
@@ -23,7 +23,7 @@ SMALLEST_BATCH, LARGEST_BATCH, BATCHES = 32, 256, 50
 class Schedule:
     """The steps of a training on a part of a given size.
 
-    `batch` utterances a step, `every` steps between two looks at dev, `steps` at most.
+    `batch` utterances a step, `every` steps between two evaluations on dev, `steps` at most.
     """
 
     batch: int
@@ -36,8 +36,8 @@ class Schedule:
     def of(cls, training: Training, utterances: int, dev: int) -> Schedule:
         """Return the schedule for a training part of `utterances` and a dev part of `dev`.
 
-        Between two looks at dev the run learns from at least as many utterances as dev has, so that looking never
-        costs more than learning.
+        Between two evaluations on dev the run learns from at least as many utterances as dev has, so that evaluating
+        never costs more than learning.
         """
         batch = training.batch_size or min(max(utterances // BATCHES, SMALLEST_BATCH), LARGEST_BATCH)
         batch = min(batch, utterances)
@@ -51,8 +51,8 @@ class Schedule:
         """Return the share of the learning rate at a step, from 1."""
         return min(1.0, step / self.warmup) if self.warmup else 1.0
 
-    def looks(self, step: int) -> bool:
-        """Return whether dev is looked at after a step."""
+    def evaluates(self, step: int) -> bool:
+        """Return whether members are evaluated on dev after a step."""
         return step % self.every == 0 or step == self.steps
 
     @torch.no_grad()

@@ -18,35 +18,36 @@ from amber.console import Advance, Console
 from amber.corpus import Modality
 from amber.errors import RunFailure, UserError, abbreviate
 from amber.features import recordings
+from amber.features.catalog import find_corpus
 from amber.labels import LabelSpace
 from amber.location import absolute, locate, reaching
 from amber.lock import held
-from amber.machine import choose, surroundings
+from amber.machine import choose, environment
 from amber.splits import Fold
 
-from .data import Data, find_corpus, find_stores, join
-from .fit import group_key
+from .context import FoldContext, candidates_of, group_key
+from .dataset import TrainingData, find_stores, join
 from .frames import BLOCK_UNITS
-from .group import Room, candidates_of, train, work
-from .heads import inputs_of
+from .group import train, work
+from .head_names import inputs_of
 from .inputs import Inputs
 from .matrix import LAYERED, Run, Variant, chosen_folds, run_key, runs, variants, without_effect
 from .parallel import for_each, workers_for
-from .results import Facts, fault, remove_partial, write_run
+from .results import RunMetadata, fault, remove_partial, write_run
 
 SCHEMA_VERSION = 6  # of what a run's result depends on beside its configuration
 
 
 @dataclass(frozen=True)
-class Experiment:
+class TrainingPlan:
     """Everything that the runs of an experiment share."""
 
     name: str
     folder: Path
-    data: Data
+    data: TrainingData
     folds: dict[int, Fold]
     runs: list[Run]
-    facts: Facts
+    metadata: RunMetadata
     context: dict[str, Any]
     memory: float  # GB that the features of one fold take
     tight: bool  # not everything that a group reads fits: one layer choice at a time, frames read again every epoch
@@ -67,7 +68,7 @@ class Experiment:
         return [run for run in self.runs if run.path in faults]
 
 
-def prepare(config: Config, dataset: str | None) -> Experiment:
+def prepare(config: Config, dataset: str | None) -> TrainingPlan:
     """Read and check everything that training needs, before anything trains.
 
     Parameters
@@ -85,7 +86,7 @@ def prepare(config: Config, dataset: str | None) -> Experiment:
     """
     all_variants = variants(config)
     heads = {head for variant in all_variants for head in variant.heads}
-    corpus = find_corpus(config.features.cache, dataset)
+    corpus = find_corpus(locate(config.features.cache), dataset)
     space = LabelSpace.resolve(config.labels, corpus)
     stores = find_stores(config.features, corpus, inputs_of(heads))
     for store in stores.values():
@@ -105,13 +106,14 @@ def prepare(config: Config, dataset: str | None) -> Experiment:
         "splits": split.model_dump(mode="json") | ({"test": test} if split.scheme == "official" else {}),
     }
     name = config.experiment or corpus.name
-    return Experiment(
+    cache = str(absolute(locate(config.features.cache)))
+    return TrainingPlan(
         name=name,
         folder=Path(config.train.runs, name),
         data=data,
         folds=folds,
         runs=runs(config, numbers),
-        facts=Facts(name, sections, specs, {**surroundings(), "cache": str(absolute(locate(config.features.cache)))}),
+        metadata=RunMetadata(name, sections, specs, {**environment(), "cache": cache}),
         context={"schema": SCHEMA_VERSION, "corpus": corpus.label_hash(), **sections, **_content(data)},
         memory=needed,
         tight=tight,
@@ -119,13 +121,13 @@ def prepare(config: Config, dataset: str | None) -> Experiment:
     )
 
 
-def _content(data: Data) -> dict[str, Any]:
+def _content(data: TrainingData) -> dict[str, Any]:
     """Return what the numbers of every run come from: what the feature sets hold, and which utterances are used."""
     ids = hashlib.sha256(json.dumps(data.corpus.ids).encode()).hexdigest()[:16]
     return {"content": {modality: store.content() for modality, store in data.stores.items()}, "ids": ids}
 
 
-def _replaced(data: Data) -> list[str]:
+def _replaced(data: TrainingData) -> list[str]:
     found = {
         modality: recordings.replaced(stamps[data.rows[modality]], data.corpus)
         for modality, store in data.stores.items()
@@ -134,7 +136,7 @@ def _replaced(data: Data) -> list[str]:
     return [f"{modality}: {what}" for modality, what in found.items() if what]
 
 
-def run(config: Config, dataset: str | None, console: Console) -> Experiment:
+def run(config: Config, dataset: str | None, console: Console) -> TrainingPlan:
     """Train every run of the matrix that is not done."""
     with reaching(locate(config.features.cache)):
         experiment = prepare(config, dataset)
@@ -142,7 +144,7 @@ def run(config: Config, dataset: str | None, console: Console) -> Experiment:
     return experiment
 
 
-def _run(experiment: Experiment, config: Config, console: Console) -> None:
+def _run(experiment: TrainingPlan, config: Config, console: Console) -> None:
     for line in describe(experiment):
         console.say(line)
     if not experiment.folder.exists():
@@ -153,7 +155,7 @@ def _run(experiment: Experiment, config: Config, console: Console) -> None:
         _train(experiment, config, console)
 
 
-def _train(experiment: Experiment, config: Config, console: Console) -> None:
+def _train(experiment: TrainingPlan, config: Config, console: Console) -> None:
     faults = experiment.faults()
     if not faults:
         console.say(f"{experiment.folder}: all {len(experiment.runs)} runs are done")
@@ -173,17 +175,19 @@ def _train(experiment: Experiment, config: Config, console: Console) -> None:
     total = sum(work(run, experiment.data, experiment.folds[run.fold]) for group in cut for run in group)
 
     def train_group(group: list[Run], advance: Advance) -> None:
-        room = Room(experiment.data, experiment.folds[group[0].fold], features, device.name, advance)
-        for trained in train(group, room):
+        context = FoldContext(experiment.data, experiment.folds[group[0].fold], features, device.name, advance)
+        for trained in train(group, context):
             folder = experiment.folder / trained.run.path
             if trained.run.path in faults:
-                write_run(folder, experiment.key(trained.run), trained, room.fold, experiment.data, experiment.facts)
+                write_run(
+                    folder, experiment.key(trained.run), trained, context.fold, experiment.data, experiment.metadata
+                )
 
     with console.progress("train", total, 0) as advance:
         for_each(train_group, cut, advance, workers, threads)
 
 
-def describe(experiment: Experiment) -> Iterator[str]:
+def describe(experiment: TrainingPlan) -> Iterator[str]:
     """Say what the experiment is about: utterances, those left out, folds, leaks."""
     data = experiment.data
     one_hot = np.mean(data.y.max(axis=1) >= 1 - 1e-9)
@@ -226,8 +230,8 @@ def plan(config: Config, dataset: str | None) -> list[str]:
     ]
 
 
-def _memory(data: Data, every: Sequence[Variant], allowed: float) -> tuple[float, bool]:
-    """Return how many GB a fold's features take, and whether that is one layer choice at a time for want of room.
+def _memory(data: TrainingData, every: Sequence[Variant], allowed: float) -> tuple[float, bool]:
+    """Return how many GB a fold's features take, and whether that is one layer choice at a time for want of memory.
 
     Frames are then streamed.
 
@@ -260,7 +264,7 @@ def _memory(data: Data, every: Sequence[Variant], allowed: float) -> tuple[float
     return (needed, False) if needed <= allowed else (at_a_time, True)
 
 
-def _groups(experiment: Experiment) -> list[list[Run]]:
+def _groups(experiment: TrainingPlan) -> list[list[Run]]:
     """Divide all runs into groups that train together, one fold after another."""
     by_key: dict[tuple[object, ...], list[Run]] = {}
     for run in experiment.runs:
@@ -268,7 +272,7 @@ def _groups(experiment: Experiment) -> list[list[Run]]:
     return sorted(by_key.values(), key=lambda group: group[0].fold)
 
 
-def _say_what_is_replaced(experiment: Experiment, faults: Mapping[str, str], console: Console) -> None:
+def _say_what_is_replaced(experiment: TrainingPlan, faults: Mapping[str, str], console: Console) -> None:
     damaged = [what for what in faults.values() if what]
     if damaged:
         console.warn(f"{len(damaged)} runs are damaged and are trained again: {abbreviate(damaged, 3)}")

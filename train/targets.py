@@ -43,7 +43,7 @@ def distribution(counts: Tensor) -> Tensor:
     return counts / counts.sum(dim=-1, keepdim=True)
 
 
-def learned(counts: Tensor, target: Target, smoothing: float = 0.0) -> tuple[Tensor, Tensor | None]:
+def make_targets(counts: Tensor, target: Target, smoothing: float = 0.0) -> tuple[Tensor, Tensor | None]:
     """Return the target distributions y (..., C) of counts (..., C) and, for `dirichlet`, counts to go with them.
 
     `smoothing` spreads that share of a target over the other classes, as `amber.labels.smooth` does.

@@ -18,7 +18,7 @@ from amber.config import Config
 from amber.corpus import FILE, Corpus, Modality
 from amber.errors import RunFailure, UserError, abbreviate
 from amber.features import recordings
-from amber.features.store import FeatureStore, NoLayoutError, is_being_written, set_folders, writing
+from amber.features.store import FeatureStore, NoLayoutError, feature_sets, is_being_written, set_folders, writing
 from amber.features.unit import Status
 from amber.location import is_local, remove_folder
 
@@ -110,22 +110,24 @@ def survey(cache: Path, dataset: str | None = None) -> list[Dataset]:
     return [_look_at(cache, name) for name in names if dataset in (None, name)]
 
 
-def choose(cache: Path, dataset: str | None) -> Dataset:
-    """Return the dataset of that name, or the only one there is.
+def find_corpus(cache: Path, dataset: str | None) -> Corpus:
+    """Return the utterances of a dataset in a cache; of the only one there where none is named.
 
     Raises
     ------
     UserError
-        If there is none, there are several and none is named, or its utterances can't be read.
+        If there is no such dataset, there are several and none is named, or its utterances can't be read.
 
     """
-    found = survey(cache, dataset)
-    if len(found) != 1:
-        listed = f"holds {abbreviate(d.name for d in found)}; say which with --dataset" if found else "no dataset there"
-        raise UserError(f"--features {cache}: {listed}")
-    if not found[0].corpus:
-        raise UserError(found[0].trouble)
-    return found[0]
+    there = sorted(path.parent.name for path in cache.glob(f"*/{FILE}"))
+    if not there:
+        raise UserError(f"--features {cache}: no dataset there; run `amber extract` first")
+    if dataset is None and len(there) > 1:
+        raise UserError(f"--features {cache}: holds {abbreviate(there)}; say which with --dataset")
+    name = dataset or there[0]
+    if name not in there:
+        raise UserError(f"--features {cache}: no dataset {name!r} there; it holds {abbreviate(there)}")
+    return Corpus.read(cache / name / FILE)
 
 
 def read_corpus(folder: Path) -> tuple[Corpus | None, str]:
@@ -201,23 +203,70 @@ def delete(cache: Path, entry: Entry) -> None:
         remove_folder(entry.path)
 
 
-def find_set(dataset: Dataset, modality: Modality, asked: str | None) -> FeatureStore | None:
-    """Return the current set of a modality: the only one, or the one that is asked for; None if there is none.
+def modalities(cache: Path, corpus: Corpus) -> set[Modality]:
+    """Return the modalities that have features of the present utterances."""
+    specs = [store.spec for store in feature_sets(cache, corpus.name)]
+    return {spec.modality for spec in specs if spec.inputs == corpus.input_hash(spec.modality)}
+
+
+def find_set(
+    cache: Path, corpus: Corpus, modality: Modality, asked: str | None, level: Literal["pooled", "frames"] | None = None
+) -> FeatureStore:
+    """Return the feature set of a modality that is of the present utterances.
+
+    Parameters
+    ----------
+    cache
+        The feature cache.
+    corpus
+        The utterances of one of its datasets.
+    modality
+        Which modality.
+    asked
+        An encoder or the name of a set; None: the only set there is.
+    level
+        Preferred where both levels of an encoder are there; a modality may also have one of them only.
 
     Raises
     ------
     UserError
-        If several fit, none is what is asked for, or the one that fits is not complete.
+        If none fits, several do, or the one that fits is not complete; the message lists what there is.
 
     """
-    current = [entry.store for entry in dataset.entries if entry.store and entry.state == "current"]
-    stores = [store for store in current if store.spec.modality == modality]
-    fitting = [s for s in stores if asked is None or s.is_named(asked)]
-    listed = abbreviate((s.location.name for s in stores), 9) or "none"
-    if asked and not fitting:
-        raise UserError(f"--{modality} {asked}: no such features of the present utterances; there are: {listed}")
+    every = [store for store in feature_sets(cache, corpus.name) if store.spec.modality == modality]
+    current = [store for store in every if store.spec.inputs == corpus.input_hash(modality)]
+    fitting = [store for store in current if asked is None or store.is_named(asked)]
+    fitting = [store for store in fitting if store.spec.level == level] or fitting
+    where = f"{cache} holds for {corpus.name}, {modality}: {abbreviate((s.location.name for s in every), 9) or 'none'}"
+    if not fitting:
+        named = f"{asked} " if asked else ""
+        raise UserError(
+            f"features: no {named}{modality} features of the present utterances; run `amber extract`\n{where}"
+        )
     if len(fitting) > 1:
-        raise UserError(f"{dataset.name} has several {modality} sets; say which with --{modality}: {listed}")
-    if fitting and not fitting[0].complete():
-        raise UserError(f"{fitting[0].location} is not complete; run `amber extract` again")
-    return fitting[0] if fitting else None
+        raise UserError(
+            f"features: several {modality} sets; say which with --{modality} NAME or features.{modality}\n{where}"
+        )
+    if not fitting[0].complete():
+        raise UserError(f"features: {fitting[0].location.name} is not complete; run `amber extract` again")
+    return fitting[0]
+
+
+def pick_layers(choice: str | int, store: FeatureStore) -> tuple[int, ...]:
+    """Return the numbers of the stored layers that a layer choice reads.
+
+    Raises
+    ------
+    UserError
+        If the set does not hold the layer asked for.
+
+    """
+    held = store.spec.layers
+    if choice in ("mean", "all", "learned"):
+        return held
+    if choice == "last":
+        return held[-1:]
+    if choice not in held:
+        listed = abbreviate(map(str, held), 30)
+        raise UserError(f"layer {choice}: {store.location.name} holds the layers {listed}; or say last, mean or all")
+    return (int(choice),)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from amber.console import Console
 from amber.corpus import Corpus
 from amber.errors import UserError, abbreviate
+from amber.features.catalog import pick_layers
 from amber.features.store import FeatureStore
 from amber.features.unit import USABLE
 
@@ -84,16 +85,14 @@ def export(
 
 def _pick(store: FeatureStore, layer: str) -> Pick:
     """Return the function that picks a layer, `last`, `mean` or `all` of a unit's features."""
-    layers = store.spec.layers
+    if layer == "learned":
+        raise UserError("--layer learned: only training learns a mixture of layers; export them with --layer all")
+    read = pick_layers(int(layer) if layer.isdecimal() else layer, store)
     if layer == "all":
         return lambda pooled: pooled
     if layer == "mean":
         return lambda pooled: pooled.astype(np.float32).mean(axis=1)
-    if layer != "last" and layer not in map(str, layers):
-        raise UserError(
-            f"--layer {layer}: {store.location.name} holds {abbreviate(map(str, layers), 30)}; or last, mean, all"
-        )
-    place = len(layers) - 1 if layer == "last" else layers.index(int(layer))
+    place = store.spec.layers.index(read[0])
     return lambda pooled: pooled[:, place]
 
 

@@ -13,11 +13,10 @@ and without it the luckiest would take all weight.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-Floats = NDArray[np.float64]
+from amber.arrays import Floats
 
 SMALLEST = 1e-3  # a weight below this is nothing, and its model need not be kept
 

@@ -3,7 +3,7 @@
 For the T frames x_t of an utterance, with learned W (D, A), b (A,) and v (A,):
 
     a_t = softmax over t of v . tanh(W x_t + b)
-    mean = sum_t a_t x_t        deviation = sqrt(sum_t a_t x_t^2 - mean^2)
+    mean = sum_t a_t x_t        std = sqrt(sum_t a_t x_t^2 - mean^2)
 
 The paper's offset of the score is left out: a softmax does not see it. As everywhere, each run has its own parameters.
 """
@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from .streams import start
 
 ATTENTION = 64  # A: hidden units of the attention
 SMALLEST_VARIANCE = 1e-4  # of scaled frames: the root's gradient is infinite at 0, where an utterance has one frame
@@ -40,7 +42,7 @@ class AttentivePooling(nn.Module):
         start([(self.weight, dim), (self.bias, dim), (self.score, attention)], generators)
 
     def forward(self, x: Padded) -> Tensor:
-        """Return mean and deviation side by side, (R, B, 2D); padding changes nothing."""
+        """Return mean and standard deviation side by side, (R, B, 2D); padding changes nothing."""
         (utterances, length, dim), runs = x.frames.shape, len(self.weight)
         flat = x.frames.reshape(1, -1, dim).expand(runs, -1, -1)  # (R, B * T, D), no copy
         hidden = torch.baddbmm(self.bias, flat, self.weight).tanh()  # (R, B * T, A)
@@ -48,13 +50,3 @@ class AttentivePooling(nn.Module):
         weights = energy.masked_fill(~x.mask, float("-inf")).softmax(dim=-1)  # (R, B, T)
         mean, square = (torch.einsum("rbt,btd->rbd", weights, power) for power in (x.frames, x.frames.square()))
         return torch.cat([mean, (square - mean.square()).clamp_min(SMALLEST_VARIANCE).sqrt()], dim=-1)
-
-
-def start(parameters: Sequence[tuple[nn.Parameter, int]], generators: Sequence[torch.Generator]) -> None:
-    """Draw every run's part of parameters (R, ...), given with their fan-in, as `torch.nn.Linear` starts.
-
-    Each run draws from its own generator: uniformly between -1 / sqrt(fan-in) and 1 / sqrt(fan-in).
-    """
-    for run, generator in enumerate(generators):
-        for parameter, fan_in in parameters:
-            nn.init.uniform_(parameter.data[run], -(fan_in**-0.5), fan_in**-0.5, generator=generator)

@@ -1,0 +1,132 @@
+"""Batches of one split of a fold: what every kind of features offers, and how pooled ones offer it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from amber.corpus import Modality
+
+from .attention import Padded
+
+Batch = Mapping[Modality, Tensor | Padded]  # (S, B, D), (S, B, L, D), or the frames of B utterances
+
+
+class Sampler(Protocol):
+    """Batches without end, through the split again and again, in S streams of which each has an order of its own."""
+
+    def draw(self) -> tuple[Tensor, Batch]:
+        """Return places (S, B) in the split, and the inputs there."""
+        ...
+
+    def keep(self, staying: Sequence[int]) -> None:
+        """End the streams but those in these places."""
+        ...
+
+
+class FoldSplit(Protocol):
+    """The training, dev or test split of a fold on the device: m utterances with their inputs and votes."""
+
+    @property
+    def rows(self) -> Tensor:
+        """Return the rows of the utterances among all of the experiment, (m,)."""
+        ...
+
+    @property
+    def counts(self) -> Tensor:
+        """Return the votes, (m, C)."""
+        ...
+
+    @property
+    def inputs(self) -> Mapping[Modality, Tensor]:
+        """Return the pooled inputs of all utterances of the experiment, (n, D) or (n, L, D) by modality."""
+        ...
+
+    @property
+    def shapes(self) -> dict[Modality, tuple[int, ...]]:
+        """Return the shape of an utterance by modality, (D,) or (L, D); of frames that of their statistics, (2D,)."""
+        ...
+
+    @property
+    def frame_dims(self) -> dict[Modality, int]:
+        """Return D of the modalities that are frames."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def stream(self, seed: int) -> int:
+        """Return the number of the stream of batches that a run with this seed learns from."""
+        ...
+
+    def sampler(self, size: int, orders: Sequence[torch.Generator]) -> Sampler:
+        """Return a sampler of batches of `size`, with one stream for each of the orders."""
+        ...
+
+    def in_order(self, size: int) -> Iterator[Batch]:
+        """Yield the inputs of all rows in their order, about `size` of them at a time, in one stream."""
+        ...
+
+
+@dataclass(frozen=True)
+class PooledSplit:
+    """A split whose features are all pooled; `inputs` are shared by the splits of a fold."""
+
+    inputs: Mapping[Modality, Tensor]  # (n, D) or (n, L, D)
+    rows: Tensor  # (m,)
+    counts: Tensor  # (m, C)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shapes(self) -> dict[Modality, tuple[int, ...]]:
+        """Return the shape of an utterance, (D,) or (L, D), by modality."""
+        return {modality: tuple(x.shape[1:]) for modality, x in self.inputs.items()}
+
+    @property
+    def frame_dims(self) -> dict[Modality, int]:
+        """Return D of the modalities that are frames: none."""
+        return {}
+
+    def stream(self, seed: int) -> int:
+        """Return the number of a run's stream of batches: one for each seed."""
+        return seed
+
+    def sampler(self, size: int, orders: Sequence[torch.Generator]) -> Sampler:
+        """Return a sampler of batches of `size`, with one stream for each of the orders."""
+        return PooledSampler(self, size, orders)
+
+    def in_order(self, size: int) -> Iterator[Batch]:
+        """Yield the inputs of all rows, `size` of them at a time, in one stream."""
+        for places in torch.arange(len(self), device=self.rows.device).split(size):  # type: ignore[no-untyped-call]
+            yield self.at(places[None])
+
+    def at(self, places: Tensor) -> dict[Modality, Tensor]:
+        """Return the inputs (S, B, ...) at places (S, B) in the split, by modality."""
+        rows = self.rows[places]
+        return {modality: x[rows] for modality, x in self.inputs.items()}
+
+
+class PooledSampler:
+    """Batches of pooled inputs, always of one size: what is left of a stream's order begins its next batch."""
+
+    def __init__(self, split: PooledSplit, size: int, orders: Sequence[torch.Generator]) -> None:
+        self._split, self._size, self._orders = split, size, list(orders)
+        self._places = torch.empty(len(orders), 0, dtype=torch.int64, device=split.rows.device)  # (S, what is left)
+
+    def draw(self) -> tuple[Tensor, Batch]:
+        """Return places (S, B) in the split, and the inputs there."""
+        if self._places.shape[1] < self._size:
+            order = torch.stack([torch.randperm(len(self._split), generator=one) for one in self._orders])
+            self._places = torch.cat([self._places, order.to(self._places.device)], dim=1)
+        places, self._places = self._places[:, : self._size], self._places[:, self._size :]
+        return places, self._split.at(places)
+
+    def keep(self, staying: Sequence[int]) -> None:
+        """End the streams but those in these places."""
+        self._orders = [self._orders[place] for place in staying]
+        self._places = self._places[list(staying)]

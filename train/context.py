@@ -1,0 +1,115 @@
+"""What groups of runs share: the fold they train on, and how many members train side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from amber.config import HeadName
+from amber.console import Advance
+from amber.corpus import Modality
+from amber.splits import Fold
+
+from .attention import ATTENTION
+from .batches import FoldSplit
+from .candidates import Candidate, Layers, candidates
+from .dataset import TrainingData
+from .head_names import INPUTS, inputs_of
+from .inputs import Inputs, split
+from .matrix import Run
+from .member import Member
+from .scaling import Scaling
+
+GROUP_BYTES = {"cpu": 128 << 20}  # of parameters, gradients and optimiser state: what stays in a processor's cache
+OTHER_DEVICE_BYTES = 2 << 30
+FRAMES_BYTES = 1 << 30  # of what pooling computes for the frames of a batch, all members together
+
+
+@dataclass(frozen=True)
+class FoldContext:
+    """What the groups of one fold share: data, fold, inputs, device, and where progress is reported."""
+
+    data: TrainingData
+    fold: Fold
+    inputs: Inputs
+    device: str
+    advance: Advance
+
+    @property
+    def smoothing(self) -> float:
+        """Return the smoothing of training targets."""
+        return self.data.space.options.smoothing
+
+    def candidates(self, run: Run) -> list[Candidate]:
+        """Return the candidates of a run."""
+        return candidates_of(run, self.data)
+
+    def splits(self, layers: Layers) -> tuple[FoldSplit, FoldSplit, FoldSplit, dict[Modality, Scaling]]:
+        """Return the training part, dev, dev and test together, and the scaling, of a layer choice."""
+        inputs, scalings = self.inputs.of(self.fold.number, layers, partial(self.advance, 0))
+        rows = (self.fold.train, self.fold.dev, np.concatenate([self.fold.dev, self.fold.test]))
+        train, dev, both = (split(inputs, self.data.counts, r, self.device, self.fold.number) for r in rows)
+        return train, dev, both, scalings
+
+    def chunks(self, members: Sequence[Member]) -> list[list[Member]]:
+        """Divide members of one structure into groups that train side by side on the device."""
+        run, candidate = members[0].run, members[0].candidate
+        dims, frames = {}, 0.0
+        for modality, layer in candidate.layers:
+            if self.data.is_frames(modality):  # of frames a head sees mean and standard deviation
+                dims[modality] = 2 * self.data.stores[modality].spec.dim
+                frames += float(self.data.lengths(modality).mean())
+            else:
+                dims[modality] = self.data.width(modality, layer)
+        batch = run.variant.training.batch_size or 128
+        classes = len(self.data.space.classes)
+        size = largest_group(run.variant.heads, dims, candidate, classes, self.device, frames * batch)
+        return [list(members[start : start + size]) for start in range(0, len(members), size)]
+
+
+def candidates_of(run: Run, data: TrainingData) -> list[Candidate]:
+    """Return the candidates of a run on the features of an experiment."""
+    held = {modality: data.held(modality) for modality in inputs_of(run.variant.heads)}
+    return candidates(run.variant.training, held, [modality for modality in held if data.is_frames(modality)])
+
+
+def group_key(run: Run) -> tuple[object, ...]:
+    """Return what runs must have in common to train in one group."""
+    objective = run.variant.objective
+    structure = (objective.target, objective.divergence, objective.weighting, objective.student)
+    training = run.variant.training.model_dump_json()
+    return (run.fold, training, run.variant.model, structure, run.variant.heads)
+
+
+def largest_group(
+    heads: Sequence[HeadName],
+    dims: Mapping[Modality, int],
+    candidate: Candidate,
+    classes: int,
+    device: str,
+    frames: float = 0.0,
+) -> int:
+    """Return how many members with such heads train side by side on a device.
+
+    `dims` are what heads see. `frames` is the number of frames in a batch, over all modalities that are frames, of
+    utterances of mean length.
+    """
+    parameters = sum(_parameters([dims[m] for m in INPUTS[head]], candidate, classes) for head in heads)
+    allowed = GROUP_BYTES.get(device, OTHER_DEVICE_BYTES)
+    largest = allowed // (4 * parameters * 4)  # float32; the parameter, its gradient and two moments
+    if frames:  # padded to twice the mean; float32; the attention's hidden units, their gradient, and one to spare
+        largest = min(largest, int(FRAMES_BYTES // (3 * 2 * frames * ATTENTION * 4)))
+    return max(1, largest)
+
+
+def _parameters(dims: Sequence[int], candidate: Candidate, classes: int) -> int:
+    """Return how many parameters a head on inputs of these dimensions has."""
+    if candidate.mixture and len(dims) > 1:
+        gate = len(dims) * (sum(dims) + 1)
+        return gate + sum(_parameters([dim], candidate, classes) for dim in dims)
+    if not candidate.hidden:
+        return classes * (sum(dims) + 1)
+    return candidate.hidden * (sum(dims) + 1) + classes * (candidate.hidden + 1)

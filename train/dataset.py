@@ -1,0 +1,172 @@
+"""What is trained on: the utterances of an experiment, their votes joined to their features by id."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amber.config import FeatureOptions, Layer
+from amber.corpus import Corpus, Modality
+from amber.errors import UserError
+from amber.features import catalog
+from amber.features.store import FeatureStore
+from amber.features.unit import USABLE
+from amber.labels import LabelSpace, distribution
+from amber.location import locate
+
+from .scaling import reduced_width
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The experiment's utterances: n rows of the corpus with counts, and their rows in each feature set."""
+
+    corpus: Corpus
+    space: LabelSpace
+    counts: NDArray[np.float64]  # (n, C)
+    truth: NDArray[np.float64] | None  # (n, C)
+    stores: Mapping[Modality, FeatureStore]
+    rows: Mapping[Modality, NDArray[np.int64]]  # (n,) into the store
+    stored_lengths: Mapping[Modality, NDArray[np.int64]]  # (N,) frames, of modalities that are frames
+    left_out: Mapping[str, int]
+
+    @property
+    def y(self) -> NDArray[np.float64]:
+        """Return the raters' distributions, (n, C)."""
+        return distribution(self.counts)
+
+    def is_frames(self, modality: Modality) -> bool:
+        """Return whether a modality's features are frames rather than pooled."""
+        return self.stores[modality].spec.level == "frames"
+
+    def lengths(self, modality: Modality) -> NDArray[np.int64]:
+        """Return how many frames each utterance has, (n,)."""
+        return self.stored_lengths[modality][self.rows[modality]]
+
+    def held(self, modality: Modality) -> tuple[int, ...]:
+        """Return the numbers of the layers that a modality's set holds."""
+        return self.stores[modality].spec.layers
+
+    def layers(self, modality: Modality, choice: Layer) -> tuple[int, ...]:
+        """Return the numbers of the stored layers that a choice reads.
+
+        Raises
+        ------
+        UserError
+            If the set does not hold the layer asked for, or it should learn layers of frames.
+
+        """
+        store = self.stores[modality]
+        if choice == "learned" and self.is_frames(modality):
+            raise UserError(
+                f"train.layer: {store.location.name} holds frames, of which no layers are learned; name one"
+            )
+        return catalog.pick_layers(choice, store)
+
+    def width(self, modality: Modality, choice: Layer) -> int:
+        """Return the dimension of what a head sees of a pooled modality."""
+        dim = self.stores[modality].spec.dim
+        return reduced_width(dim * len(self.held(modality)), len(self.corpus)) if choice == "all" else dim
+
+    def size(self, modality: Modality, choice: Layer) -> int:
+        """Return how many bytes training on a layer choice takes: as it is read, and pooled ones scaled to float32.
+
+        Of frames: if they are kept in memory, with those of all utterances of the units that are read.
+        """
+        spec, layers = self.stores[modality].spec, self.layers(modality, choice)
+        if self.is_frames(modality):
+            units = np.unique(self.rows[modality] // spec.unit_rows)
+            read = np.isin(np.arange(spec.size) // spec.unit_rows, units)
+            kept = np.dtype(spec.dtype if len(layers) == 1 else "float32").itemsize
+            return int(self.stored_lengths[modality][read].sum()) * spec.dim * kept
+        if choice == "all":
+            return self.width(modality, choice) * len(self.corpus) * 4
+        vectors = len(layers) if choice == "learned" else 1  # of one utterance
+        stored = np.dtype("float32" if choice == "mean" else spec.dtype).itemsize
+        return spec.dim * vectors * (spec.size * stored + len(self.corpus) * 4)
+
+    def inputs(self, modality: Modality, choice: Layer) -> NDArray[Any]:
+        """Read a layer choice of one modality, (n, D) in the order of the utterances; `learned`: all, (n, L, D)."""
+        store, rows = self.stores[modality], self.rows[modality]
+        if choice == "mean":
+            features: NDArray[Any] = store.mean_of_layers()
+        elif choice == "learned":
+            features = store.every_layer()
+        else:
+            (number,) = self.layers(modality, choice)
+            features = store.layer(store.spec.layers.index(number))
+        # Most often the rows are all rows, and a copy would be as large as what was read.
+        return features if np.array_equal(rows, np.arange(len(features))) else features[rows]
+
+    def blocks(self, modality: Modality) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+        """Read all layers of a pooled modality piece by piece: rows of the utterances (b,), and (b, L, D)."""
+        store, place = self.stores[modality], self.rows[modality]
+        row_of = np.full(store.spec.size, -1, dtype=np.int64)
+        row_of[place] = np.arange(len(place))
+        for start, features in store.pieces():
+            rows = row_of[start : start + len(features)]
+            yield rows[rows >= 0], features[rows >= 0]
+
+
+def find_stores(
+    options: FeatureOptions, corpus: Corpus, modalities: Collection[Modality]
+) -> dict[Modality, FeatureStore]:
+    """Choose the feature set of each modality: the only one there is, or the one that the options name.
+
+    Raises
+    ------
+    UserError
+        If a modality has no inputs at all, or as for `amber.features.catalog.find_set`.
+
+    """
+    found: dict[Modality, FeatureStore] = {}
+    for modality in modalities:
+        if all(value is None for value in corpus.column("audio" if modality == "speech" else "text")):
+            what, other = ("audio", "text") if modality == "speech" else ("transcripts", "speech")
+            if modality not in catalog.modalities(locate(options.cache), corpus):
+                raise UserError(f"features: {corpus.name} has no {what}; train what needs none: --variants {other}")
+        asked = getattr(options, modality) if modality in options.model_fields_set else None
+        found[modality] = catalog.find_set(locate(options.cache), corpus, modality, asked, options.level)
+    return found
+
+
+def join(corpus: Corpus, space: LabelSpace, stores: Mapping[Modality, FeatureStore]) -> TrainingData:
+    """Choose the experiment's utterances and join them to their features, by id.
+
+    Utterances without usable features in one of the modalities are left out and counted.
+    """
+    labelled = space.label(corpus)
+    ids = [corpus.ids[row] for row in labelled.rows]
+    keep = np.ones(len(ids), dtype=bool)
+    left_out = dict(labelled.left_out)
+    rows: dict[Modality, NDArray[np.int64]] = {}
+    stored_lengths: dict[Modality, NDArray[np.int64]] = {}
+    for modality, store in stores.items():
+        place = {uid: row for row, uid in enumerate(store.ids())}
+        rows[modality] = np.array([place.get(uid, -1) for uid in ids], dtype=np.int64)
+        usable = np.isin(store.status(), USABLE)
+        if store.spec.level == "frames":
+            stored_lengths[modality] = np.diff(store.spans(), axis=1)[:, 0]
+            usable &= stored_lengths[modality] > 0
+        there = (rows[modality] >= 0) & usable[rows[modality]]
+        left_out[f"no {modality} features"] = int(np.sum(keep & ~there))
+        keep &= there
+    if not keep.any():
+        raise UserError(
+            f"features: none of the {len(ids)} labelled utterances of {corpus.name} has all of its features"
+        )
+    chosen = np.flatnonzero(keep)
+    return TrainingData(
+        corpus=corpus.take(labelled.rows[chosen]),
+        space=space,
+        counts=labelled.counts[chosen],
+        truth=labelled.truth[chosen] if labelled.truth is not None else None,
+        stores=stores,
+        rows={modality: where[chosen] for modality, where in rows.items()},
+        stored_lengths=stored_lengths,
+        left_out=left_out,
+    )
