@@ -18,24 +18,27 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from amber.evaluate.gather import Experiment, find_runs, read
-from amber.evaluate.judge import Judged, Scope, judge
-from amber.evaluate.strata import ORDER, ambiguity
-from amber.evaluate.uncertainty import Error, holm, of_speakers
-from amber.evaluate.versus import COMPARED, compare, conclude, difference
+from amber.evaluate.experiment import Experiment
+from amber.evaluate.loading import load
+from amber.evaluate.metrics import METRICS as EVERY
+from amber.evaluate.results import Comparison
+from amber.evaluate.runs import find_runs
+from amber.evaluate.statistics.comparisons import compare, conclude, difference
+from amber.evaluate.statistics.estimates import Estimates, Subset, estimate
+from amber.evaluate.statistics.standard_error import StandardError, holm, of_speakers
+from amber.evaluate.strata import TERCILES, ambiguity
 
 SPEAKER, UTTERANCE = 0.02, 0.15  # standard deviations of what a speaker and an utterance add to a difference
 PER_SPEAKER = 60  # utterances; a fourth of them in each scope but the first
-METRICS, SCOPES, PAIRS = tuple(COMPARED), ("all", "low", "mid", "high"), 3
-Rows = list[dict[str, Any]]
+METRICS = tuple(metric.key for metric in EVERY if metric.compared)
+SCOPES, PAIRS = ("all", "low", "mid", "high"), 3
 
 
-def simulated(speakers: int, std: float, seeds: int, rng: np.random.Generator) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Yield the comparisons of three null pairs, and whether the former rule's seeds agree.
+def simulated(speakers: int, std: float, seeds: int, rng: np.random.Generator) -> Iterator[tuple[Comparison, float]]:
+    """Yield the comparisons of three null pairs, and the former rule's p (1 where seeds disagree).
 
     All three are against one reference, whose seeds they share; metrics of a pair are correlated by a half.
     """
@@ -48,17 +51,24 @@ def simulated(speakers: int, std: float, seeds: int, rng: np.random.Generator) -
     models = std * rng.normal(size=(PAIRS + 1, len(METRICS), 1, seeds))  # what a training adds to a metric
     for pair, metric, scope in np.ndindex(shape):
         by_speaker = gain[pair, metric, scope]
-        reference = Judged({"m": models[-1, metric, 0]}, {"m": np.full(speakers, models[-1, metric, 0].mean())}, {})
+        reference = Estimates({"m": models[-1, metric, 0]}, {"m": np.full(speakers, models[-1, metric, 0].mean())}, {})
         left_out = (by_speaker.sum() - by_speaker) / (speakers - 1) + models[pair, metric, 0].mean()
-        variant = Judged({"m": by_speaker.mean() + models[pair, metric, 0]}, {"m": left_out}, {})
+        variant = Estimates({"m": by_speaker.mean() + models[pair, metric, 0]}, {"m": left_out}, {})
         found = difference(variant, reference, "m", paired=True)
-        about = {"variant": f"v{pair}", "reference": "r", "metric": METRICS[metric], "n": PER_SPEAKER * speakers}
-        alone = Error((of_speakers(left_out - reference.left_out["m"]),))
+        alone = StandardError((of_speakers(left_out - reference.left_out["m"]),))
         each = variant.seeds["m"] - reference.seeds["m"]
         agree = bool((each > 0).all() or (each < 0).all())
         yield (
-            {**about, "scope": "ambiguity" if scope else "all", "level": SCOPES[scope], **found},
-            alone.p(found["difference"]) if agree else 1.0,
+            Comparison(
+                variant=f"v{pair}",
+                reference="r",
+                scope="ambiguity" if scope else "all",
+                level=SCOPES[scope],
+                metric=METRICS[metric],
+                n=PER_SPEAKER * speakers,
+                **dict(found),
+            ),
+            alone.p(found.difference) if agree else 1.0,
         )
 
 
@@ -81,10 +91,10 @@ def study(replicates: int, seeds: int) -> None:
             counts = np.zeros(5)
             for _ in range(replicates):
                 comparisons, p = (list(column) for column in zip(*simulated(speakers, std, seeds, rng), strict=True))
-                low, high = comparisons[0]["ci"]
-                metrics = [c["metric"] for c in comparisons]
-                one = conclude([dict(comparisons[0])], speakers)["comparisons"][0]["supported"]
-                family = any(c["supported"] for c in conclude(comparisons, speakers)["comparisons"])
+                low, high = comparisons[0].ci
+                metrics = [c.metric for c in comparisons]
+                one = conclude(comparisons[:1])[0].supported
+                family = any(c.supported for c in conclude(comparisons))
                 counts += low <= 0 <= high, one, family, p[0] < 0.05, former(metrics, p).any()
             share = 100 * counts / replicates
             print(f"{speakers:8} {std:8.3f} | {share[0]:8.1f} {share[1]:9.1f} {share[2]:7.1f} | "
@@ -108,27 +118,29 @@ def halves(experiment: Experiment, variant: str) -> Iterator[Experiment]:
 
 
 def trained(folder: Path, variant: str) -> None:
-    experiment = read(folder.name, find_runs(folder), lambda *_: None)
+    experiment = load(folder.name, find_runs(folder), None, lambda *_: None)
     levels = ambiguity(experiment.y)
-    chosen = [("all", "all", np.arange(len(levels)))]
-    chosen += [("ambiguity", level, np.flatnonzero(levels == level)) for level in ORDER["ambiguity"]]
-    scopes = [Scope.of(name, level, rows, experiment.clusters) for name, level, rows in chosen if len(rows)]
+    subsets = [Subset.everything(experiment.clusters)]
+    subsets += [
+        Subset.of("ambiguity", level, rows, experiment.clusters)
+        for level in TERCILES
+        if len(rows := np.flatnonzero(levels == level))
+    ]
     counts, number = np.zeros(4), 0
     for pair in halves(experiment, variant):
         comparisons, p = [], []
-        for scope in scopes:
-            judged = {name: judge(pair.students(name), pair.y, pair.votes, scope) for name in pair.heads}
-            for c in compare(pair, scope, judged):
-                a, b = judged["soft"], judged["ce"]
-                each = a.seeds[c["metric"]] - b.seeds[c["metric"]].mean()
+        soft, ce = (estimate(pair.students(name), pair.counts, subsets) for name in ("soft", "ce"))
+        for subset, a, b in zip(subsets, soft, ce, strict=True):
+            for c in compare(pair, subset, {"soft": a, "ce": b}):
+                each = a.seeds[c.metric] - b.seeds[c.metric].mean()
                 agree = (each > 0).all() or (each < 0).all()
-                alone = Error((of_speakers(a.left_out[c["metric"]] - b.left_out[c["metric"]]),))
+                alone = StandardError((of_speakers(a.left_out[c.metric] - b.left_out[c.metric]),))
                 comparisons.append(c)
-                p.append(alone.p(c["difference"]) if agree and c["n"] >= 30 else 1.0)
-        overall = [c["p"] < 0.05 for c in comparisons if c["scope"] == "all"]
-        before = [q < 0.05 for c, q in zip(comparisons, p, strict=True) if c["scope"] == "all"]
-        family = any(c["supported"] for c in conclude(comparisons, 0)["comparisons"])
-        counts += np.mean(overall), family, np.mean(before), former([c["metric"] for c in comparisons], p).any()
+                p.append(alone.p(c.difference) if agree and c.n >= 30 else 1.0)
+        overall = [c.p < 0.05 for c in comparisons if c.scope == "all"]
+        before = [q < 0.05 for c, q in zip(comparisons, p, strict=True) if c.scope == "all"]
+        family = any(c.supported for c in conclude(comparisons))
+        counts += np.mean(overall), family, np.mean(before), former([c.metric for c in comparisons], p).any()
         number += 1
     share = 100 * counts / max(number, 1)
     print(f"trained, {variant} of {folder.name}: {number} pairs of halves of {len(experiment.seeds[variant])} seeds, "

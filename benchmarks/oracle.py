@@ -23,14 +23,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from amber.evaluate import oracle
-from amber.evaluate.distributions import METRICS
-from amber.evaluate.judge import Scope, judge
-from amber.evaluate.mixture import fit
+from amber.evaluate.metrics import METRICS, Mean
+from amber.evaluate.statistics.estimates import Subset, estimate
+from amber.evaluate.statistics.mixture import fit
+from amber.evaluate.statistics.oracle import Oracle
 
 Floats = NDArray[np.float64]
 SHOWN = ("bc", "r2", "jsd", "tvd", "nll_per_vote", "soft_brier", "brier_corrected", "accuracy", "f1_weighted", "uar",
          "ece")  # fmt: skip
+MEANS = [metric for metric in METRICS if isinstance(metric, Mean) and metric.of_halves]
 DRAWS = 20  # of CREMA-D's truths
 VOTES = {"3 votes": (3, 4), "3 to 6": (3, 7), "5 to 9": (5, 10)}
 
@@ -86,12 +87,11 @@ def confused(truth: Floats, raters: NDArray[np.int64], rng: np.random.Generator)
 
 def gaps(truth: Floats, counts: NDArray[np.int64]) -> list[float]:
     """Return what the oracle says less what the truth scores, by metric."""
-    n = counts.sum(axis=1).astype(float)
-    y = counts / n[:, None]
-    everything = Scope.of("all", "all", np.arange(len(y)), np.zeros(len(y), dtype=np.int64))
-    said = oracle.consult(y, n, 10_000, seed=0).figures(y, n, everything)["figures"]
-    own = judge(truth[None], y, n, everything).seeds
-    return [said[metric]["mean"] - float(own[metric][0]) for metric in SHOWN]
+    everything = Subset.everything(np.zeros(len(counts), dtype=np.int64))
+    votes = counts.astype(float)
+    said = Oracle.fit(votes, 10_000, seed=0).scores(votes, [everything])[0].figures
+    own = estimate(truth[None], votes, [everything])[0].seeds
+    return [said[metric].mean - float(own[metric][0]) for metric in SHOWN]
 
 
 def synthetic(size: int, corpora: int) -> None:
@@ -130,7 +130,7 @@ def crema_d(table: Path) -> None:
     every = three + rest
     of_all = fit(every)
     print(f"CREMA-D: {len(three)} clips, 3 votes against {number.mean():.1f} others on average; fitted in {took:.1f} s")
-    print(f"{'':36}" + " ".join(f"{m[:9]:>9}" for m in METRICS if m != "kl"))
+    print(f"{'':36}" + " ".join(f"{m.key[:9]:>9}" for m in MEANS))
     answers = {
         "the others, predicted from 3 votes": [rng.multinomial(number, t) / number[:, None] for t in truths],
         "the others, measured": [rest / number[:, None]],
@@ -138,7 +138,7 @@ def crema_d(table: Path) -> None:
         "the truth, predicted from all votes": [of_all.posterior(every, rng) for _ in range(DRAWS)],
     }
     for label, of in answers.items():
-        scores = [np.mean([f(three / 3, q).mean() for q in of]) for m, f in METRICS.items() if m != "kl"]
+        scores = [np.mean([m.function(three / 3, q).mean() for q in of]) for m in MEANS]
         print(f"{label:36}" + " ".join(f"{value:9.3f}" for value in scores))
 
 

@@ -33,8 +33,8 @@ from scipy.special import rel_entr
 from scipy.stats import t as student_t
 
 from amber import predictions
-from amber.evaluate.classification import accuracy, confusion, uar
-from amber.evaluate.distributions import EPSILON, cross_entropy
+from amber.evaluate.metrics.classification import accuracy, confusion, uar
+from amber.evaluate.metrics.distribution import EPSILON, cross_entropy
 from amber.features.catalog import find_corpus
 from amber.predictions import Predictions
 
@@ -66,7 +66,7 @@ def score(found: Predictions, conflict: Mapping[str, bool]) -> Scores:
     """Score one seed's test predictions of all folds; `conflict` says of ids whether voice and words disagree."""
     votes, table = found.counts.sum(axis=1), confusion(found.y, found.p)
     scores: Scores = dict.fromkeys(METRICS)
-    scores["nll"] = float(cross_entropy(found.y, found.p, votes).sum() / votes.sum())
+    scores["nll"] = float(cross_entropy(found.p, found.counts).sum() / votes.sum())
     scores["uar"], scores["accuracy"] = float(uar(table)), float(accuracy(table))
     if found.truth is not None:
         kl = 1000 * rel_entr(found.truth, np.maximum(found.p, EPSILON)).sum(axis=1)

@@ -16,36 +16,45 @@ from amber.corpus import Corpus
 from amber.errors import UserError
 from amber.location import write_whole
 
-from . import material, tables, words
-from .derived import with_temperature
-from .figures import figures
-from .gather import FoundRun, differences, find_runs, read, side_by_side
-from .report import page
+from . import strata
+from .analysis import analyse
+from .experiment import FinishedRun
+from .loading import load
+from .report import page, tables, text
+from .results import SCHEMA_VERSION, MetricsFile, Results
+from .runs import differences, find_runs, side_by_side
+from .utterance_info import digest, find_corpus
 
-SCHEMA_VERSION = 4
 METRICS = "metrics.json"
 
 
 @dataclass(frozen=True)
-class Result:
-    """Figures, where they were written, and what a terminal shows of them.
+class Evaluation:
+    """Results, the folder they were written to, and what a terminal shows of them.
 
-    `parts` are the results of experiments that can't be put into one table; `metrics` then holds theirs by name.
+    `parts` are the evaluations of experiments that can't be put into one table; there are then no results in common.
     """
 
     folder: Path
-    metrics: dict[str, Any]
-    parts: tuple[Result, ...] = ()
+    results: MetricsFile | None
+    parts: tuple[Evaluation, ...] = ()
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What `metrics.json` holds; of several parts, by the name of the experiment."""
+        if self.results is None:
+            return {part.results.experiment: part.metrics for part in self.parts if part.results}
+        return _as_json(self.results)
 
     def text(self) -> str:
         """Return the headline table, what it supports and the report's place."""
-        if self.parts:
-            return "\n\n".join(f"{part.metrics['experiment']}\n{part.text()}" for part in self.parts)
-        said = [*words.caption(self.metrics), "", *words.findings(self.metrics)]
-        return "\n".join([tables.plain(self.metrics), "", *said, "", f"report: {self.folder / 'report.html'}"])
+        if self.results is None:
+            return "\n\n".join(f"{part.results.experiment}\n{part.text()}" for part in self.parts if part.results)
+        said = [*text.caption(self.results), "", *text.findings(self.results)]
+        return "\n".join([tables.plain(self.results), "", *said, "", f"report: {self.folder / 'report.html'}"])
 
 
-def run(folders: Sequence[Path], options: EvaluateOptions, console: Console) -> Result:
+def run(folders: Sequence[Path], options: EvaluateOptions, console: Console) -> Evaluation:
     """Evaluate an experiment, or several side by side; nothing is computed where the results on disk are current.
 
     Several are written to a folder beside the first, named after all of them (`runs/a+b`). Where they differ in what
@@ -62,50 +71,61 @@ def run(folders: Sequence[Path], options: EvaluateOptions, console: Console) -> 
         return _evaluate(folders[0], found[0][0], found[0][1], options, console)
     apart = _apart(found)
     if apart:
-        console.warn(f"{apart}: their figures are shown one below the other and not tested against each other")
+        console.warn(f"{apart}: their results are shown one below the other and not tested against each other")
         parts = [_evaluate(at, name, runs, options, console) for at, (name, runs) in zip(folders, found, strict=True)]
-        return Result(folders[0].parent, {part.metrics["experiment"]: part.metrics for part in parts}, tuple(parts))
+        return Evaluation(folders[0].parent, None, tuple(parts))
     name = "+".join(name for name, _ in found)
     return _evaluate(folders[0].resolve().parent / name, name, side_by_side(found), options, console)
 
 
-def _evaluate(folder: Path, name: str, runs: list[FoundRun], options: EvaluateOptions, console: Console) -> Result:
+def _evaluate(
+    folder: Path, name: str, runs: list[FinishedRun], options: EvaluateOptions, console: Console
+) -> Evaluation:
     unvouched = [run for run in runs if not run.vouched]
     if unvouched:
         console.warn(
             f"{folder}: {len(unvouched)} runs were trained by an earlier version, which kept no digests: whether they "
             "are as they were finished is not known"
         )
-    corpus = material.find_corpus(runs)
+    corpus = find_corpus(runs)
     key = _key(runs, options, corpus)
     former = _former(folder, key, console)
     if former:
         console.say(f"{folder}: evaluated before, nothing changed")
-        return Result(folder, former)
+        return Evaluation(folder, former)
     console.say(f"{folder}: evaluating {len(runs)} runs")
     with console.progress("read predictions", len(runs)) as advance:
-        experiment = with_temperature(read(name, runs, advance))
+        experiment = load(name, runs, corpus, advance)
     for line in experiment.left_out:
         console.warn(f"{line}; it is left out")
-    extra = material.find(experiment, corpus)
-    metrics = {"key": key, "amber": __version__, **figures(experiment, extra, options, console)}
-    said = words.caption(metrics)
+    levels = strata.divide(experiment)
+    results = analyse(experiment, levels, options, console)
+    caption = text.caption(results)
     written = {
-        "table.md": tables.markdown(metrics, said),
-        "table.tex": tables.latex(metrics, said),
-        "report.html": page.render(experiment, extra, metrics, folder),
+        "table.md": tables.markdown(results, caption),
+        "table.tex": tables.latex(results, caption),
+        "report.html": page.render(experiment, levels, results, folder),
     }
-    contents = {name: text.encode() for name, text in written.items()}
-    # Last, and sealed: it vouches for the other files.
+    return Evaluation(folder, _write(folder, key, results, {name: of.encode() for name, of in written.items()}))
+
+
+def _write(folder: Path, key: str, results: Results, contents: dict[str, bytes]) -> MetricsFile:
+    """Write results and the files beside them; return what `metrics.json` holds."""
     files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    contents[METRICS] = seal.dump({**metrics, "files": files})
+    head = {"schema": SCHEMA_VERSION, "key": key, "amber": __version__}
+    # Last, and sealed: it vouches for the other files.
+    contents[METRICS] = seal.dump({**head, **_as_json(results), "files": files})
     folder.mkdir(exist_ok=True)
     for name, content in contents.items():
         write_whole(folder / name, content)
-    return Result(folder, json.loads(contents[METRICS]))
+    return MetricsFile.model_validate_json(contents[METRICS])
 
 
-def _apart(found: Sequence[tuple[str, list[FoundRun]]]) -> str:
+def _as_json(results: Results) -> dict[str, Any]:
+    return results.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+def _apart(found: Sequence[tuple[str, list[FinishedRun]]]) -> str:
     """Say what keeps experiments out of one table; empty where nothing does."""
     names = [name for name, _ in found]
     if len(set(names)) < len(names):
@@ -115,28 +135,28 @@ def _apart(found: Sequence[tuple[str, list[FoundRun]]]) -> str:
     return "; ".join(f"{name} differs from {first} in {', '.join(what)}" for name, what in differing if what)
 
 
-def _key(runs: Sequence[FoundRun], options: EvaluateOptions, corpus: Corpus | None) -> str:
+def _key(runs: Sequence[FinishedRun], options: EvaluateOptions, corpus: Corpus | None) -> str:
     of_runs = [(str(r.folder), r.variant, r.key, r.digest) for r in runs]
-    parts = [SCHEMA_VERSION, __version__, options.model_dump(), of_runs, material.digest(corpus)]
+    parts = [SCHEMA_VERSION, __version__, options.model_dump(), of_runs, digest(corpus)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _former(folder: Path, key: str, console: Console) -> dict[str, Any] | None:
-    """Return the figures on disk if they are of the same runs and options, and everything is as it was written."""
+def _former(folder: Path, key: str, console: Console) -> MetricsFile | None:
+    """Return the results on disk if they are of the same runs and options, and everything is as it was written."""
     path = folder / METRICS
     if not path.is_file():
         return None
     content = path.read_bytes()
-    metrics = seal.load(content)
-    if metrics is None and seal.is_whole(content) is False:
+    found = seal.load(content)
+    if found is None and seal.is_whole(content) is False:
         console.warn(f"{path} is not what was written; evaluating again")
-    if metrics is None or metrics.get("key") != key:
+    if found is None or found.get("key") != key:
         return None
-    changed = [name for name, digest in metrics["files"].items() if not _is(folder / name, digest)]
+    changed = [name for name, digest in found["files"].items() if not _is(folder / name, digest)]
     if changed:
         console.warn(f"{folder}: {', '.join(changed)}: missing, or not what was written; evaluating again")
         return None
-    return metrics
+    return MetricsFile.model_validate(found)
 
 
 def _is(path: Path, digest: str) -> bool:

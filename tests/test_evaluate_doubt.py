@@ -13,15 +13,16 @@ from scipy import stats
 
 from amber.config import EvaluateOptions
 from amber.console import Console
-from amber.evaluate import distributions as d
-from amber.evaluate import raters as split
-from amber.evaluate.corrected import repeated
-from amber.evaluate.figures import figures
-from amber.evaluate.gather import Experiment, FoundRun
-from amber.evaluate.material import Material
-from amber.evaluate.pairs import pairs
-from amber.evaluate.strata import ambiguity
-from amber.evaluate.uncertainty import Error, Variance, holm, of_seeds, of_speakers
+from amber.evaluate.analysis import analyse
+from amber.evaluate.experiment import Experiment, FinishedRun, UtteranceInfo
+from amber.evaluate.metrics import distribution as d
+from amber.evaluate.metrics.corrected import repeated
+from amber.evaluate.report import text
+from amber.evaluate.results import Results
+from amber.evaluate.statistics import raters as split
+from amber.evaluate.statistics.pairs import pairs
+from amber.evaluate.statistics.standard_error import StandardError, Variance, holm, of_seeds, of_speakers
+from amber.evaluate.strata import ambiguity, divide
 
 CLASSES = ("a", "b", "c", "d")
 
@@ -44,14 +45,14 @@ def test_raters_against_raters_is_the_analytic_expectation(raters: int) -> None:
     ]
     expected = {"accuracy": sum(chance * (a.argmax() == b.argmax()) for a, b, chance in cases)}
     for name in ("bc", "r2", "jsd", "soft_brier"):
-        metric = d.METRICS[name]
+        metric = getattr(d, name)
         expected[name] = sum(
             chance * (metric(a[None], b[None])[0] + metric(b[None], a[None])[0]) / 2 for a, b, chance in cases
         )
     rng = np.random.default_rng(0)
     votes = np.concatenate([rng.multinomial(raters, q, size=40_000) for q in truths])
-    scores, tables = split.split_half(votes / raters, np.full(len(votes), float(raters)))
-    found = split.figures(scores, tables)
+    scores, tables = split.split_half(votes.astype(float))
+    found = split.average(scores, tables)
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, abs=0.005), name
 
@@ -65,10 +66,12 @@ def test_splits_against_all_permutations() -> None:
         rest = np.bincount([labels[i] for i in range(4) if i not in half], minlength=3) / 2
         scores.append(np.sqrt(first * rest).sum())
     found, _ = split.expected(np.array([2, 1, 1]), np.random.default_rng(0))
-    assert found[split.names(3).index("bc")] == pytest.approx(np.mean(scores), abs=1e-12)
+    assert found[[metric.key for metric in split.halved_means(3)].index("bc")] == pytest.approx(
+        np.mean(scores), abs=1e-12
+    )
     # One vote, or votes that were split, can't be halved.
     y = np.array([[1.0, 0, 0], [0.5, 0.5, 0], [0.75, 0.25, 0]])
-    assert repeated(y, np.array([1.0, 2.0, 2.0])).tolist() == [False, True, False]
+    assert repeated(y * np.array([[1.0], [2.0], [2.0]])).tolist() == [False, True, False]
 
 
 def test_many_votes_are_drawn_instead_and_agree(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +97,7 @@ def test_holm_by_its_definition(p: list[float]) -> None:
 def test_the_jackknife_of_a_mean_is_the_t_test() -> None:
     sample = np.random.default_rng(2).normal(0.5, 1, size=12)
     left_out = (sample.sum() - sample) / 11
-    error = Error((of_speakers(left_out),))
+    error = StandardError((of_speakers(left_out),))
     assert error.p(float(sample.mean())) == pytest.approx(stats.ttest_1samp(sample, 0).pvalue)
     expected = stats.ttest_1samp(sample, 0).confidence_interval()
     assert error.interval(float(sample.mean())) == pytest.approx(list(expected))
@@ -105,7 +108,9 @@ def test_critical_values_are_cochran_s_and_cox_s() -> None:
     parts = [of_seeds(a), of_seeds(b[:4])]
     v = [a.var(ddof=1) / 6, b[:4].var(ddof=1) / 4]
     t = (v[0] * stats.t(5).ppf(0.975) + v[1] * stats.t(3).ppf(0.975)) / sum(v)
-    assert Error(tuple(parts)).interval(1.0) == pytest.approx([1 - t * np.sqrt(sum(v)), 1 + t * np.sqrt(sum(v))])
+    assert StandardError(tuple(parts)).interval(1.0) == pytest.approx(
+        [1 - t * np.sqrt(sum(v)), 1 + t * np.sqrt(sum(v))]
+    )
 
 
 variances = st.lists(st.builds(Variance, st.floats(0, 10), st.integers(1, 30)), min_size=1, max_size=4)
@@ -113,7 +118,7 @@ variances = st.lists(st.builds(Variance, st.floats(0, 10), st.integers(1, 30)), 
 
 @given(variances, st.floats(-3, 3))
 def test_interval_and_p_never_contradict_each_other(parts: list[Variance], estimate: float) -> None:
-    error = Error(tuple(parts))
+    error = StandardError(tuple(parts))
     low, high = error.interval(estimate) or [0.0, 0.0]
     p = error.p(estimate)
     if abs(p - 0.05) > 1e-6 and abs(estimate) > 1e-9 and high - low > 1e-9:
@@ -123,15 +128,15 @@ def test_interval_and_p_never_contradict_each_other(parts: list[Variance], estim
 
 
 def test_what_can_t_be_told() -> None:
-    assert Error((of_speakers(np.array([0.3])),)).interval(0.3) is None
-    assert Error((of_speakers(np.array([0.3])),)).p(0.3) == 1
-    assert Error((of_speakers(np.array([0.3, np.nan])),)).se is None
-    assert Error((Variance(0.0, 5),)).p(0.0) == 1
+    assert StandardError((of_speakers(np.array([0.3])),)).interval(0.3) is None
+    assert StandardError((of_speakers(np.array([0.3])),)).p(0.3) == 1
+    assert StandardError((of_speakers(np.array([0.3, np.nan])),)).se is None
+    assert StandardError((Variance(0.0, 5),)).p(0.0) == 1
 
 
 def test_a_difference_that_can_be_detected_is_found_in_four_of_five_samples() -> None:
     rng = np.random.default_rng(4)
-    true = Error((Variance(1 / 25, 24),)).detectable()
+    true = StandardError((Variance(1 / 25, 24),)).detectable()
     assert true is not None
     found = [stats.ttest_1samp(rng.normal(true, 1, size=25), 0).pvalue < 0.05 for _ in range(4000)]
     assert np.mean(found) == pytest.approx(0.8, abs=0.02)
@@ -147,9 +152,9 @@ def test_intervals_cover_what_they_say_over_speakers_and_seeds(std: float) -> No
         seeds = speakers.mean() + rng.normal(0, std, size=3)
         left_out = (10 * seeds.mean() - speakers - (seeds.mean() - speakers.mean())) / 9
         parts = [of_speakers(left_out), of_seeds(seeds)]
-        low, high = Error(tuple(parts)).interval(float(seeds.mean())) or [0.0, 0.0]
+        low, high = StandardError(tuple(parts)).interval(float(seeds.mean())) or [0.0, 0.0]
         covered += low <= 0 <= high
-        low, high = Error(tuple(parts[:1])).interval(float(seeds.mean())) or [0.0, 0.0]
+        low, high = StandardError(tuple(parts[:1])).interval(float(seeds.mean())) or [0.0, 0.0]
         of_speakers_alone += low <= 0 <= high
     assert 0.93 < covered / 3000 < 0.98
     assert not std or of_speakers_alone / 3000 < 0.9
@@ -199,7 +204,7 @@ def experiment(change_high: float, seeds: int = 3, noise: float = 0.0) -> Experi
         better[:, ~high] = other[:, ~high]
     shared = {"dataset": {"name": "made-up", "release": "", "synthetic": True}, "labels": {}, "splits": {}}
     runs = [
-        FoundRun(Path("nowhere"), "key", {**shared, "variant": v, "fold": 1, "seed": s}, v)
+        FinishedRun(Path("nowhere"), "key", {**shared, "variant": v, "fold": 1, "seed": s}, v)
         for v in ("ce", "soft")
         for s in range(seeds)
     ]
@@ -216,56 +221,58 @@ def experiment(change_high: float, seeds: int = 3, noise: float = 0.0) -> Experi
         seeds={"ce": list(range(seeds)), "soft": list(range(seeds))},
         heads={"ce": {"student": base}, "soft": {"student": better}},
         weights={"ce": {}, "soft": {}},
+        info=UtteranceInfo.unknown(n),
     )
 
 
-def judged(of: Experiment) -> dict:  # type: ignore[type-arg]
-    n = len(of.ids)
-    material = Material([None] * n, [None] * n, [(None, None)] * n, np.full(n, np.nan))
-    return figures(of, material, EvaluateOptions(resamples=2000), Console(quiet=True))["versus"]  # type: ignore[no-any-return]
+def analysed(of: Experiment) -> Results:
+    return analyse(of, divide(of), EvaluateOptions(resamples=2000), Console(quiet=True))
 
 
 @pytest.mark.parametrize("noise", [0.0, 1.0])
 def test_words_name_the_stratum_where_models_differ_and_no_other(noise: float) -> None:
-    versus = judged(experiment(0.5, noise=noise))
-    claimed = {(c["level"], c["metric"]) for c in versus["comparisons"] if c["supported"]}
+    results = analysed(experiment(0.5, noise=noise))
+    claimed = {(c.level, c.metric) for c in results.versus.comparisons if c.supported}
     assert ("high", "bc") in claimed
     assert {level for level, _ in claimed} <= {"high", "all"}
-    assert any(line.startswith("soft over ce on high ambiguity: +") for line in versus["supported"])
-    assert not any("low ambiguity" in line or "mid ambiguity" in line for line in versus["supported"])
-    assert any("low ambiguity" in line for line in versus["not_supported"])
+    supported = text.supported(results)
+    assert any(line.startswith("soft over ce on high ambiguity: +") for line in supported)
+    assert not any("low ambiguity" in line or "mid ambiguity" in line for line in supported)
+    assert any("low ambiguity" in line for line in text.not_supported(results))
 
 
 def test_of_two_copies_of_one_model_nothing_is_claimed() -> None:
-    versus = judged(experiment(0.0))
-    assert versus["supported"] == []
-    assert all(c["p_holm"] == 1 and c["difference"] == 0 for c in versus["comparisons"])
-    assert all(c["relative"] == 0 and c["effect"]["d_z"] == 0 for c in versus["comparisons"] if "effect" in c)
+    results = analysed(experiment(0.0))
+    assert text.supported(results) == []
+    comparisons = results.versus.comparisons
+    assert all(c.p_holm == 1 and c.difference == 0 for c in comparisons)
+    assert all(c.relative == 0 and c.effect.d_z == 0 for c in comparisons if c.effect)
+    assert {c.metric for c in comparisons if c.effect} == {"bc", "r2", "nll_per_vote", "accuracy"}
 
 
 def test_of_two_models_that_are_equally_good_nothing_is_claimed() -> None:
-    assert judged(experiment(0.0, noise=1.0))["supported"] == []
+    assert text.supported(analysed(experiment(0.0, noise=1.0))) == []
 
 
 def test_all_comparisons_are_one_family() -> None:
-    comparisons = judged(experiment(0.5, noise=1.0))["comparisons"]
-    corrected = holm(np.array([c["p"] for c in comparisons]))
-    np.testing.assert_allclose([c["p_holm"] for c in comparisons], corrected)
+    comparisons = analysed(experiment(0.5, noise=1.0)).versus.comparisons
+    corrected = holm(np.array([c.p for c in comparisons]))
+    np.testing.assert_allclose([c.p_holm for c in comparisons], corrected)
     assert len(comparisons) == 5 * 4
 
 
 def test_one_seed_supports_nothing_and_says_why() -> None:
-    versus = judged(experiment(0.5, seeds=1))
-    high = next(c for c in versus["comparisons"] if c["level"] == "high" and c["metric"] == "bc")
-    assert high["p_holm"] < 1e-6
-    assert versus["supported"] == []
-    assert any("(one seed)" in line for line in versus["not_supported"])
-    assert "one seed, whose variance is not known" in versus["power"][0]
+    results = analysed(experiment(0.5, seeds=1))
+    high = next(c for c in results.versus.comparisons if c.level == "high" and c.metric == "bc")
+    assert high.p_holm < 1e-6
+    assert text.supported(results) == []
+    assert any("(one seed)" in line for line in text.not_supported(results))
+    assert "one seed, whose variance is not known" in text.power(results)[0]
 
 
 def test_the_power_is_said_for_every_pair() -> None:
-    versus = judged(experiment(0.2, noise=1.0))
-    overall = {c["metric"]: c["detectable"] for c in versus["comparisons"] if c["scope"] == "all"}
-    (line,) = versus["power"]
+    results = analysed(experiment(0.2, noise=1.0))
+    overall = {c.metric: c.detectable for c in results.versus.comparisons if c.scope == "all"}
+    (line,) = text.power(results)
     assert f"NLL under {overall['nll_per_vote']:.3f}" in line
     assert "(24 speakers, 3 seeds)" in line

@@ -14,16 +14,28 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.optimize import minimize
 
-from amber.evaluate import classification, corrected, mixture, oracle
-from amber.evaluate import distributions as d
-from amber.evaluate.aggregate import clusters
-from amber.evaluate.judge import Scope, judge
+from amber.evaluate.experiment import clusters
+from amber.evaluate.metrics import classification, corrected
+from amber.evaluate.metrics import distribution as d
+from amber.evaluate.results import OracleScores
+from amber.evaluate.statistics import mixture, oracle
+from amber.evaluate.statistics.estimates import Estimates, Subset, estimate
 
 TABLE = SHARED / "crema-d" / "tabulatedVotes.csv"
 
 
-def everything(n: int, speakers: int = 1) -> Scope:
-    return Scope.of("all", "all", np.arange(n), clusters(np.array([f"s{i % speakers:03d}" for i in range(n)])))
+def everything(n: int, speakers: int = 1) -> Subset:
+    return Subset.everything(clusters(np.array([f"s{i % speakers:03d}" for i in range(n)])))
+
+
+def estimated(p: np.ndarray, counts: np.ndarray, speakers: int = 1) -> Estimates:
+    """Return the estimates of one seed's predictions on all utterances."""
+    return estimate(p[None], counts.astype(float), [everything(len(p), speakers)])[0]
+
+
+def consulted(counts: np.ndarray, draws: int) -> OracleScores:
+    counts = counts.astype(float)
+    return oracle.Oracle.fit(counts, draws, seed=0).scores(counts, [everything(len(counts))])[0]
 
 
 def corpus(kind: str, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -48,18 +60,16 @@ def corpus(kind: str, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.
 def test_the_oracle_scores_what_the_truth_scores(kind: str, within: float) -> None:
     rng = np.random.default_rng(0)
     truth, counts = corpus(kind, 6000, rng)
-    votes = counts.sum(axis=1).astype(float)
-    y = counts / votes[:, None]
-    found = oracle.consult(y, votes, 60_000, seed=0).figures(y, votes, everything(len(y)))
-    own = judge(truth[None], y, votes, everything(len(y))).seeds
+    found = consulted(counts, 60_000)
+    own = estimated(truth, counts).seeds
     for metric in ("bc", "r2", "jsd", "tvd", "soft_brier", "nll_per_vote", "brier_corrected"):
-        assert found["figures"][metric]["mean"] == pytest.approx(own[metric][0], abs=within), metric
-        assert found["figures"][metric]["error"] < 0.003
+        assert found.figures[metric].mean == pytest.approx(own[metric][0], abs=within), metric
+        assert found.figures[metric].error < 0.003
     # Which class has most votes hangs on classes that are almost as likely, which few votes tell little about.
     for metric in ("accuracy", "f1_weighted", "uar"):
-        assert found["figures"][metric]["mean"] == pytest.approx(own[metric][0], abs=max(within, 0.02) * 1.5), metric
-    assert found["best"]["bc"]["mean"] > found["figures"]["bc"]["mean"]
-    assert found["best"]["nll_per_vote"] == found["figures"]["nll_per_vote"]
+        assert found.figures[metric].mean == pytest.approx(own[metric][0], abs=max(within, 0.02) * 1.5), metric
+    assert found.best["bc"].mean > found.figures["bc"].mean
+    assert found.best["nll_per_vote"] == found.figures["nll_per_vote"]
 
 
 def test_the_fit_finds_the_distribution_that_votes_come_from() -> None:
@@ -91,7 +101,7 @@ def test_the_best_answer_is_the_best_of_all(metric: str) -> None:
 
     def expected(q: np.ndarray) -> float:
         tiled = np.tile(q, (len(y), 1))
-        score = d.METRICS.get(metric, lambda a, b: (a.argmax(axis=1) == b.argmax(axis=1)).astype(float))
+        score = getattr(d, metric, lambda a, b: (a.argmax(axis=1) == b.argmax(axis=1)).astype(float))
         return float(chance @ score(y, tiled))
 
     best = oracle.answers(truth[None], n, np.random.default_rng(0))[metric][0]
@@ -119,12 +129,10 @@ def test_many_votes_are_drawn_and_agree(monkeypatch: pytest.MonkeyPatch) -> None
 def test_split_votes_are_left_out_and_single_votes_tell_nothing() -> None:
     y = np.tile([[0.5, 0.5, 0.0]], (60, 1))
     votes = np.where(np.arange(60) < 10, 3.0, 2.0)  # three votes, of which one was split
-    found = oracle.consult(y, votes, 100, 0).figures(y, votes, everything(60))
-    assert (found["n"], found["left_out"]) == (50, 10)
-    assert np.isfinite([f["mean"] for f in found["figures"].values()]).all()
-    alone = oracle.consult(np.eye(3)[[0, 1] * 30], np.ones(60), 100, 0)
-    nothing = alone.figures(np.eye(3)[[0, 1] * 30], np.ones(60), everything(60))
-    assert nothing == {"n": 0, "left_out": 60, "figures": {}, "best": {}}
+    found = consulted(y * votes[:, None], 100)
+    assert (found.n, found.left_out) == (50, 10)
+    assert np.isfinite([f.mean for f in found.figures.values()]).all()
+    assert consulted(np.eye(3)[[0, 1] * 30], 100) == OracleScores(n=0, left_out=60)
 
 
 @given(st.integers(2, 6), st.lists(st.floats(0.01, 1), min_size=3, max_size=3), st.integers(0, 99))
@@ -134,7 +142,7 @@ def test_the_corrected_brier_score_is_unbiased(n: int, shares: list[float], seed
     p = np.random.default_rng(seed).dirichlet(np.ones(3))
     cells = oracle.outcomes(n, 3)
     chance = stats.multinomial(n, truth).pmf(cells)
-    terms = corrected.terms(cells / n, np.tile(p, (len(cells), 1)), np.full(len(cells), float(n)))
+    terms = corrected.terms(cells / n, np.tile(p, (len(cells), 1)), cells.astype(float))
     assert chance @ terms["distance"] == pytest.approx(((p - truth) ** 2).sum())
 
 
@@ -145,15 +153,14 @@ def test_the_corrected_brier_score_lies_within_its_interval_of_the_truth_s() -> 
         rng = np.random.default_rng(seed)
         truth, counts = corpus("dirichlet", 900, rng)
         p = 0.6 * truth + 0.4 * rng.dirichlet(np.ones(4), size=len(truth))
-        votes = counts.sum(axis=1).astype(float)
-        of = judge(p[None], counts / votes[:, None], votes, everything(len(p), 30))
+        of = estimated(p, counts, 30)
         distance = ((p - truth) ** 2).sum()
         known = {
             "brier_corrected": distance / len(p),
             "r2_pooled": 1 - distance / ((truth - truth.mean(axis=0)) ** 2).sum(),
         }
         for metric, value in known.items():
-            low, high = of.figure(metric)["ci"]
+            low, high = of.of(metric).ci or (np.inf, -np.inf)
             inside[metric] += low <= value <= high
     assert min(inside.values()) >= 38
 
@@ -161,28 +168,29 @@ def test_the_corrected_brier_score_lies_within_its_interval_of_the_truth_s() -> 
 def test_corrected_scores_leave_out_what_has_no_second_vote() -> None:
     y = np.array([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.75, 0.25, 0.0]])
     votes = np.array([1.0, 2.0, 2.0])
-    of = judge(y[None], y, votes, everything(3)).seeds
+    counts = y * votes[:, None]
+    of = estimated(y, counts).seeds
     assert of["brier_corrected"][0] == pytest.approx(-0.5)  # of the second alone: 0 less y (1 - y) / (2 - 1)
-    assert "brier_corrected" not in judge(y[None, :1], y[:1], votes[:1], everything(1)).seeds
+    assert "brier_corrected" not in estimated(y[:1], counts[:1]).seeds
 
 
 def test_there_is_no_r2_over_two_classes() -> None:
     y = np.array([[0.75, 0.25], [0.25, 0.75], [1.0, 0.0]])
-    assert "r2" not in judge(y[None], y, np.full(3, 4.0), everything(3)).seeds
+    assert "r2" not in estimated(y, 4 * y).seeds
     assert "r2" not in oracle.answers(y[:1] * 0.8 + 0.1, 3, np.random.default_rng(0))
 
 
 def test_nll_per_vote_is_one_ratio_of_sums() -> None:
     y, p = np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([[0.5, 0.5], [0.8, 0.2]])
-    of = judge(p[None], y, np.array([1.0, 4.0]), everything(2)).seeds
+    of = estimated(p, y * np.array([[1.0], [4.0]])).seeds
     assert of["nll_per_vote"][0] == pytest.approx(-(np.log(0.5) + 2 * np.log(0.8) + 2 * np.log(0.2)) / 5)
     # Its differences are those of the mean KL divergence from the truth, each utterance weighed by its votes.
     rng = np.random.default_rng(0)
     truth = np.tile([[0.7, 0.3]], (200_000, 1))
     votes = rng.integers(1, 5, size=len(truth))
-    y = rng.multinomial(votes, truth) / votes[:, None]
-    one, other = (np.tile([[a, 1 - a]], (len(y), 1)) for a in (0.6, 0.5))
-    nll = [judge(q[None], y, votes.astype(float), everything(len(y))).seeds["nll_per_vote"][0] for q in (one, other)]
+    counts = rng.multinomial(votes, truth)
+    one, other = (np.tile([[a, 1 - a]], (len(counts), 1)) for a in (0.6, 0.5))
+    nll = [estimated(q, counts).seeds["nll_per_vote"][0] for q in (one, other)]
     kl = [stats.entropy([0.7, 0.3], q[0]) for q in (one, other)]
     assert nll[1] - nll[0] == pytest.approx(kl[1] - kl[0], abs=0.002)
 
@@ -190,7 +198,7 @@ def test_nll_per_vote_is_one_ratio_of_sums() -> None:
 def test_the_confusion_of_truths_is_counted_like_any_other() -> None:
     truth, counts = corpus("dirichlet", 300, np.random.default_rng(3))
     y = counts / counts.sum(axis=1, keepdims=True)
-    own = judge(truth[None], y, counts.sum(axis=1).astype(float), everything(300)).seeds["accuracy"][0]
+    own = estimated(truth, counts).seeds["accuracy"][0]
     assert own == pytest.approx(classification.accuracy(classification.confusion(y, truth)))
 
 

@@ -11,18 +11,27 @@ from scipy.spatial.distance import jensenshannon
 from scipy.special import rel_entr
 from sklearn import metrics as sk
 
-from amber.evaluate import calibration as c
-from amber.evaluate import classification, strata
-from amber.evaluate import distributions as d
-from amber.evaluate.aggregate import clusters
-from amber.evaluate.baselines import baselines
+from amber.evaluate import metrics, strata
+from amber.evaluate.experiment import clusters
+from amber.evaluate.metrics import calibration as c
+from amber.evaluate.metrics import classification
+from amber.evaluate.metrics import distribution as d
+from amber.evaluate.statistics import sums
+from amber.evaluate.statistics.baselines import baselines
 from amber.evaluate.strata import agreement, ambiguity
 
 RNG = np.random.default_rng(0)
 VOTES = RNG.multinomial(5, [0.4, 0.3, 0.2, 0.1], size=300).astype(float)
 Y = VOTES / 5
 P = RNG.dirichlet(np.ones(4), size=300)
-N = np.full(300, 5.0)
+
+
+def whole(key: str, y: np.ndarray, p: np.ndarray, votes: float = 4.0) -> float:
+    """Return a metric of all utterances at once."""
+    (metric,) = [m for m in sums.summable(y.shape[1]) if m.key == key]
+    one = np.zeros(len(y), dtype=np.int64)
+    found = sums.total(sums.by_group(sums.terms(p, votes * y), np.arange(len(y)), one, 1))
+    return float(metric.value(found))
 
 
 def rows(function) -> np.ndarray:  # type: ignore[no-untyped-def]
@@ -34,7 +43,7 @@ def test_against_scipy() -> None:
     np.testing.assert_allclose(d.kl(Y, P), rows(lambda y, p: stats.entropy(y, p, base=2)), atol=1e-12)
     np.testing.assert_allclose(d.r2(Y, P), rows(lambda y, p: stats.pearsonr(y, p)[0] ** 2), atol=1e-12)
     np.testing.assert_allclose(
-        d.vote_nll(Y, P, N), [-stats.multinomial.logpmf(v, 5, p) for v, p in zip(VOTES, P, strict=True)]
+        d.vote_nll(P, VOTES), [-stats.multinomial.logpmf(v, 5, p) for v, p in zip(VOTES, P, strict=True)]
     )
     np.testing.assert_allclose(d.normalised_entropy(Y), [stats.entropy(y, base=4) for y in Y])
     np.testing.assert_allclose(d.r2_determination(Y, P), rows(sk.r2_score), atol=1e-12)
@@ -56,8 +65,9 @@ def test_closed_forms() -> None:
 
 def test_a_zero_prediction_of_a_voted_class_stays_finite() -> None:
     one, other = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
-    for values in d.per_utterance(one, other, np.array([3.0])).values():
-        assert np.isfinite(values).all()
+    for metric in sums.summable(2):
+        if metric.key not in ("brier_corrected", "r2_pooled"):  # which are not defined for a single utterance
+            assert np.isfinite(whole(metric.key, one, other, 3.0)), metric.key
 
 
 @pytest.mark.parametrize("name", ["vote_nll", "soft_brier"])
@@ -69,7 +79,7 @@ def test_proper_scores_are_best_at_the_truth_and_bc_is_not(name: str) -> None:
     flatter = truth**0.6 / (truth**0.6).sum(axis=1, keepdims=True)
 
     def score(metric: str, p: np.ndarray) -> float:
-        return float(d.per_utterance(votes / 3, p, np.full(len(p), 3.0))[metric].mean())
+        return whole(metric, votes / 3, p, 3.0)
 
     assert score(name, truth) < min(score(name, sharper), score(name, flatter))
     assert score("bc", sharper) > score("bc", truth)
@@ -81,8 +91,8 @@ distribution = st.lists(st.integers(0, 6), min_size=4, max_size=4).filter(any).m
 @given(distribution, distribution)
 def test_ranges(y: np.ndarray, p: np.ndarray) -> None:
     for name, (low, high) in {"bc": (0, 1), "r2": (0, 1), "jsd": (0, 1), "tvd": (0, 1), "hellinger": (0, 1)}.items():
-        assert low - 1e-9 <= d.METRICS[name](y, p)[0] <= high + 1e-9
-    assert d.METRICS["soft_brier"](y, p)[0] >= -1e-9
+        assert low - 1e-9 <= getattr(d, name)(y, p)[0] <= high + 1e-9
+    assert d.soft_brier(y, p)[0] >= -1e-9
     assert d.kl(y, p)[0] >= -1e-9
     np.testing.assert_allclose(rel_entr(y, p + 1e-12).sum() / np.log(2), d.kl(y, p)[0], atol=1e-6)
 
@@ -113,22 +123,22 @@ def test_strata() -> None:
 
 def test_calibration_of_a_perfect_and_of_a_boastful_prediction() -> None:
     y = np.array([[0.75, 0.25, 0, 0], [0.25, 0.75, 0, 0]])
-    assert c.ece(y, y) == c.ece_classwise(y, y) == 0
+    assert whole("ece", y, y) == whole("ece_classwise", y, y) == 0
     # Always certain of the first class, which a half of all votes name: off by a half.
     sure = np.array([[1.0, 0, 0, 0], [1.0, 0, 0, 0]])
-    assert c.ece(y, sure) == pytest.approx(0.5)
+    assert whole("ece", y, sure) == pytest.approx(0.5)
     # By class: 0.5 for the first and the second, nothing for those that neither names.
-    assert c.ece_classwise(y, sure) == pytest.approx(0.25)
+    assert whole("ece_classwise", y, sure) == pytest.approx(0.25)
     # Errors in one bin cancel, errors in two do not.
-    assert c.ece(y[[0, 0]], np.array([[0.7, 0.3, 0, 0], [0.799, 0.201, 0, 0]])) == pytest.approx(0.0005)
-    assert c.ece(y[[0, 0]], np.array([[0.65, 0.35, 0, 0], [0.85, 0.15, 0, 0]])) == pytest.approx(0.1)
+    assert whole("ece", y[[0, 0]], np.array([[0.7, 0.3, 0, 0], [0.799, 0.201, 0, 0]])) == pytest.approx(0.0005)
+    assert whole("ece", y[[0, 0]], np.array([[0.65, 0.35, 0, 0], [0.85, 0.15, 0, 0]])) == pytest.approx(0.1)
 
 
 def test_reliability_bins_hold_everyone_and_give_the_error() -> None:
     bins = c.reliability(Y, P)
     assert sum(b["n"] for b in bins) == len(Y)
     error = sum(b["n"] * abs(b["confidence"] - b["correctness"]) for b in bins) / len(Y)
-    assert error == pytest.approx(c.ece(Y, P))
+    assert error == pytest.approx(whole("ece", Y, P))
 
 
 def test_entropy_agreement_against_scipy_and_scikit_learn() -> None:
@@ -145,9 +155,9 @@ def test_entropy_agreement_against_scipy_and_scikit_learn() -> None:
 def test_terciles_of_conflict_and_groups_of_votes() -> None:
     speech = np.array([[1.0, 0], [1.0, 0], [1.0, 0]])
     text = np.array([[1.0, 0], [0.5, 0.5], [0.0, 1.0]])
-    assert strata.conflict(speech, text).tolist() == ["low", "mid", "high"]
+    assert strata.conflict(d.jsd(speech, text)).tolist() == ["low", "mid", "high"]
     # Ties stay together: two experts that always agree are in no conflict.
-    assert strata.conflict(speech, speech).tolist() == ["low"] * 3
+    assert strata.conflict(d.jsd(speech, speech)).tolist() == ["low"] * 3
     assert strata.votes(np.array([1.0, 3, 4.5, 6])).tolist() == ["1 to 2", "3", "4 to 5", "6 or more"]
     assert strata.duration(np.array([1.9, 2.0, 7.9, 8.0])).tolist() == [
         "under 2 s",
@@ -169,3 +179,23 @@ def test_unknown_speakers_are_drawn_alone_and_many_of_them_in_groups() -> None:
     assert clusters(np.array(["b", None, "a", None, "b"], dtype=object)).tolist() == [1, 2, 0, 3, 1]
     many = clusters(np.array([None] * 2500, dtype=object))
     assert sorted(np.bincount(many)) == [2] * 500 + [3] * 500
+
+
+def test_every_metric_is_named_once_and_says_what_a_table_needs() -> None:
+    keys, titles = ([getattr(m, name) for m in metrics.METRICS] for name in ("key", "title"))
+    assert len(set(keys)) == len(keys)
+    assert len(set(titles)) == len(titles)
+    assert {m.key for m in metrics.METRICS if m.proper} == {"nll_per_vote", "vote_nll", "soft_brier", "brier_corrected"}
+
+
+@pytest.mark.parametrize("key", [m.key for m in metrics.METRICS if m.key not in ("brier_corrected", "r2_pooled")])
+def test_the_direction_of_every_metric_is_that_of_a_better_prediction(key: str) -> None:
+    """The raters' own distribution against the uniform one."""
+    metric = next(m for m in metrics.METRICS if m.key == key)
+    flat = 0.98 * np.full_like(Y, 0.25) + 0.02 * P  # ranks need entropies that vary
+    own, other = (
+        metric.function(Y, p) if isinstance(metric, metrics.Ranked) else whole(key, Y, p, 5.0) for p in (Y, flat)
+    )
+    assert own is not None
+    assert other is not None
+    assert (own > other) == metric.higher_is_better

@@ -17,8 +17,8 @@ from amber.config import EvaluateOptions
 from amber.console import Console
 from amber.corpus import FILE, Corpus
 from amber.evaluate import stage
-from amber.evaluate.report.browse import as_script
-from amber.evaluate.report.drawing import ticks
+from amber.evaluate.report.svg import ticks
+from amber.evaluate.report.utterances import as_script
 from amber.train import stage as training
 
 QUIET = Console(quiet=True)

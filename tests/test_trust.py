@@ -27,7 +27,7 @@ from amber.console import Console
 from amber.corpus import Corpus
 from amber.errors import RunFailure, UserError
 from amber.evaluate import stage as evaluation
-from amber.evaluate import tables
+from amber.evaluate.report import tables
 from amber.extract import stage as extraction
 from amber.features import catalog as caches
 from amber.features import layout

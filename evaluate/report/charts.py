@@ -6,20 +6,18 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
 from .. import strata
-from ..distributions import bc, jsd, normalised_entropy
-from ..experts import layer_weights, leading_candidate, trust
-from ..gather import Experiment
-from ..tables import interval
-from . import drawing
+from ..experiment import Experiment
+from ..metrics.distribution import bc, normalised_entropy
+from ..results import Comparison, Results
+from ..strata import SMALL, Levels
+from . import svg
+from .tables import interval
 
-Floats = NDArray[np.float64]
 CELLS = 12  # a side of the entropy chart
 GROUPS = 10  # of about equal size, along the conflict
 
@@ -37,29 +35,32 @@ class Chart:
     rows: tuple[tuple[str, ...], ...] = ()
 
 
-def charts(experiment: Experiment, metrics: dict[str, Any], shown: str) -> list[Chart]:
-    """Draw every chart for which there is something to show; `shown` is the variant that the report looks into."""
+def charts(experiment: Experiment, levels: Mapping[str, Levels], results: Results, shown: str) -> list[Chart]:
+    """Draw every chart for which there is something to show.
+
+    `levels` are those of `strata.divide`; `shown` is the variant that the report looks into.
+    """
     colour = {name: i for i, name in enumerate(experiment.variants)}
     drawn = [
-        *_gain(metrics, colour),
+        *_gain(results, colour),
         *_conflict(experiment, colour),
-        _reliability(metrics, colour),
-        _entropy(experiment, shown),
+        _reliability(results, colour),
+        _entropy(experiment, levels["ambiguity"], shown),
         *_learning(experiment, colour),
-        *_trust(experiment),
+        *_weights(experiment, levels["ambiguity"]),
         *_layers(experiment),
     ]
     return [chart for chart in drawn if chart]
 
 
-def _gain(metrics: dict[str, Any], colour: dict[str, int]) -> Iterator[Chart]:
-    comparisons = [c for c in metrics["versus"]["comparisons"] if c["metric"] == "bc" and c["ci"]]
-    for reference in dict.fromkeys(c["reference"] for c in comparisons if "," not in c["reference"]):
-        here = {(c["variant"], c["level"]): c for c in comparisons if c["reference"] == reference}
+def _gain(results: Results, colour: dict[str, int]) -> Iterator[Chart]:
+    comparisons = [c for c in results.versus.comparisons if c.metric == "bc" and c.ci]
+    for reference in dict.fromkeys(c.reference for c in comparisons if "," not in c.reference):
+        here = {(c.variant, c.level): c for c in comparisons if c.reference == reference}
         levels = list(dict.fromkeys(level for _, level in here))
         variants = list(dict.fromkeys(variant for variant, _ in here))
         series = {
-            v: [(c["difference"], *c["ci"]) if (c := here.get((v, level))) else None for level in levels]
+            v: [(c.difference, *c.ci) if (c := here.get((v, level))) and c.ci else None for level in levels]
             for v in variants
         }
         names = [f"{'overall' if lv == 'all' else lv} (n = {_n(here, lv)})" for lv in levels]
@@ -67,7 +68,7 @@ def _gain(metrics: dict[str, Any], colour: dict[str, int]) -> Iterator[Chart]:
             f"gain-{re.sub(r'[^a-z0-9/]+', '-', reference)}",
             f"Gain over {reference} by ambiguity",
             "Difference in BC with its 95 % interval over speakers and seeds; above zero is better.",
-            drawing.whiskers(names, series, f"BC less that of {reference}", f"Gain over {reference}", colour),
+            svg.whiskers(names, series, f"BC less that of {reference}", f"Gain over {reference}", colour),
             {v: colour[v] for v in variants},
             ("variant", *names),
             tuple(
@@ -77,15 +78,14 @@ def _gain(metrics: dict[str, Any], colour: dict[str, int]) -> Iterator[Chart]:
         )
 
 
-def _n(here: dict[tuple[str, str], Any], level: str) -> int:
-    return next(int(c["n"]) for (_, lv), c in here.items() if lv == level)
+def _n(here: dict[tuple[str, str], Comparison], level: str) -> int:
+    return next(c.n for (_, lv), c in here.items() if lv == level)
 
 
 def _conflict(experiment: Experiment, colour: dict[str, int]) -> Iterator[Chart]:
-    experts = experiment.experts()
-    if not experts:
+    experts, divergence = experiment.experts(), experiment.conflict
+    if experts is None or divergence is None:
         return
-    divergence = jsd(experts[1], experts[2])
     groups = [g for g in np.array_split(np.argsort(divergence, kind="stable"), GROUPS) if len(g)]
     middle = [float(divergence[g].mean()) for g in groups]
     error = {v: np.mean([1 - bc(experiment.y, p) for p in experiment.students(v)], axis=0) for v in experiment.variants}
@@ -95,48 +95,47 @@ def _conflict(experiment: Experiment, colour: dict[str, int]) -> Iterator[Chart]
         "Conflict of voice and words against error",
         f"Mean error (1 − BC) over {len(groups)} groups of about {len(groups[0])} utterances, ordered by the "
         f"divergence between the speech and the text expert (of {experts[0]}).",
-        drawing.lines(series, "JSD of speech and text expert", "1 − BC", "Conflict against error", colour),
+        svg.lines(series, "JSD of speech and text expert", "1 − BC", "Conflict against error", colour),
         colour,
         ("conflict", *(f"{m:.3f}" for m in middle)),
         tuple((v, *(f"{y:.3f}" for _, y in line)) for v, line in series.items()),
     )
 
 
-def _reliability(metrics: dict[str, Any], colour: dict[str, int]) -> Chart:
-    found = metrics["calibration"]
+def _reliability(results: Results, colour: dict[str, int]) -> Chart:
+    found = results.calibration
     numbers = {name: colour.get(name, len(colour) + i) for i, name in enumerate(found)}
-    large = {name: [b for b in of["bins"] if b["n"] >= strata.SMALL] or of["bins"] for name, of in found.items()}
-    series = {name: [(b["confidence"], b["correctness"]) for b in bins] for name, bins in large.items()}
+    large = {name: [b for b in of.bins if b.n >= SMALL] or of.bins for name, of in found.items()}
+    series = {name: [(b.confidence, b.correctness) for b in bins] for name, bins in large.items()}
     return Chart(
         "reliability",
         "Reliability",
         "Share of raters who chose the predicted class, against the confidence in it; on the diagonal, a probability "
-        f"means what it says. Predictions averaged over seeds; bins under {strata.SMALL} utterances are not drawn.",
-        drawing.lines(series, "confidence", "share of raters", "Reliability diagram", numbers, square=True),
+        f"means what it says. Predictions averaged over seeds; bins under {SMALL} utterances are not drawn.",
+        svg.lines(series, "confidence", "share of raters", "Reliability diagram", numbers, square=True),
         numbers,
         ("variant", "ECE", "ECE by class", "bins: confidence, share, n"),
         tuple(
             (
                 name,
-                f"{of['ece']['mean']:.3f}",
-                f"{of['ece_classwise']['mean']:.3f}",
-                "; ".join(f"{b['confidence']:.2f}, {b['correctness']:.2f}, {b['n']}" for b in of["bins"]),
+                f"{of.ece.mean:.3f}",
+                f"{of.ece_classwise.mean:.3f}",
+                "; ".join(f"{b.confidence:.2f}, {b.correctness:.2f}, {b.n}" for b in of.bins),
             )
             for name, of in found.items()
         ),
     )
 
 
-def _entropy(experiment: Experiment, shown: str) -> Chart:
-    of_raters, predicted = normalised_entropy(experiment.y), normalised_entropy(experiment.mean(shown))
+def _entropy(experiment: Experiment, ambiguity: Levels, shown: str) -> Chart:
+    of_raters, predicted = experiment.entropy, normalised_entropy(experiment.mean(shown))
     table = np.histogram2d(of_raters, predicted, bins=CELLS, range=((0, 1 + 1e-9), (0, 1 + 1e-9)))[0]
-    axes = drawing.Axes((0.0, 1.0), (0.0, 1.0), "entropy of the raters", "predicted entropy")
+    axes = svg.Axes((0.0, 1.0), (0.0, 1.0), "entropy of the raters", "predicted entropy")
     for i, j in np.argwhere(table > 0):
         strength = 0.12 + 0.88 * float(np.sqrt(table[i, j] / table.max()))
         cell = ((i / CELLS, (i + 1) / CELLS), (j / CELLS, (j + 1) / CELLS))
         axes.cell(*cell, strength, f"{int(table[i, j])} utterances")
     axes.rule((0, 0), (1, 1))
-    levels = strata.ambiguity(experiment.y)
     return Chart(
         "entropy",
         f"Predicted against rater entropy, {shown}",
@@ -147,8 +146,8 @@ def _entropy(experiment: Experiment, shown: str) -> Chart:
         ("ambiguity", "n", "mean entropy of the raters", "mean predicted entropy"),
         tuple(
             (level, str(int(here.sum())), f"{of_raters[here].mean():.3f}", f"{predicted[here].mean():.3f}")
-            for level in strata.ORDER["ambiguity"]
-            if (here := levels == level).any()
+            for level in _occurring(ambiguity)
+            if (here := ambiguity == level).any()
         ),
     )
 
@@ -156,8 +155,8 @@ def _entropy(experiment: Experiment, shown: str) -> Chart:
 def _learning(experiment: Experiment, colour: dict[str, int]) -> Iterator[Chart]:
     curves: dict[str, list[list[tuple[float, float]]]] = defaultdict(list)
     for run in experiment.runs:
-        leading = leading_candidate(run)
-        curve = [(of["step"], of["dev_nll"]) for of in run.looks() if "step" in of and of["candidate"] == leading]
+        leading = run.leading_candidate().get("number")
+        curve = [(of["step"], of["dev_nll"]) for of in run.checks() if "step" in of and of["candidate"] == leading]
         if curve:
             curves[run.variant].append(curve)
     if not curves:
@@ -172,9 +171,9 @@ def _learning(experiment: Experiment, colour: dict[str, int]) -> Iterator[Chart]
     yield Chart(
         "learning",
         "Learning curves",
-        "Negative log-likelihood of a dev vote at each look at dev, of each run's candidate with the largest weight, "
+        "Negative log-likelihood of a dev vote at each check on dev, of each run's candidate with the largest weight, "
         "averaged over runs; a run that has stopped keeps its last value.",
-        drawing.lines(series, "step", "NLL of a dev vote", "Learning curves", colour, dots=False),
+        svg.lines(series, "step", "NLL of a dev vote", "Learning curves", colour, dots=False),
         {v: colour[v] for v in series},
         ("variant", "runs", "steps", "lowest mean NLL on dev", "at step"),
         tuple(
@@ -184,20 +183,22 @@ def _learning(experiment: Experiment, colour: dict[str, int]) -> Iterator[Chart]
     )
 
 
-def _trust(experiment: Experiment) -> Iterator[Chart]:
-    levels = strata.ambiguity(experiment.y)
-    there = [level for level in strata.ORDER["ambiguity"] if (levels == level).any()]
-    for variant, weights in trust(experiment).items():
+def _weights(experiment: Experiment, ambiguity: Levels) -> Iterator[Chart]:
+    there = _occurring(ambiguity)
+    for variant, weights in experiment.weights.items():
+        if not weights:
+            continue
         names = {name: i for i, name in enumerate(weights)}
-        means = {name: [float(w[levels == level].mean()) for level in there] for name, w in weights.items()}
-        axes = drawing.Axes((-0.5, len(there) - 0.5), (0.0, 1.0), "ambiguity", "mean weight", there)
+        over_seeds = {name: w.mean(axis=0) for name, w in weights.items()}
+        means = {name: [float(w[ambiguity == level].mean()) for level in there] for name, w in over_seeds.items()}
+        axes = svg.Axes((-0.5, len(there) - 0.5), (0.0, 1.0), "ambiguity", "mean weight", there)
         for name, row in means.items():
             axes.line(list(enumerate(row)), names[name], name)
         yield Chart(
             f"trust-{variant}",
             f"Expert weights, {variant}",
-            "How far the objective trusts each expert on test utterances: softmax of −D(y, p) / temperature, "
-            "recomputed from predictions with the run's own objective.",
+            "How far the objective follows each expert on test utterances: softmax of −D(y, p) / temperature, "
+            "averaged over seeds.",
             axes.svg(f"Expert weights of {variant}"),
             names,
             ("expert", *there),
@@ -206,7 +207,7 @@ def _trust(experiment: Experiment) -> Iterator[Chart]:
 
 
 def _layers(experiment: Experiment) -> Iterator[Chart]:
-    for variant, modalities in layer_weights(experiment).items():
+    for variant, modalities in _layer_weights(experiment).items():
         names = {modality: i for i, modality in enumerate(modalities)}
         series = {
             modality: sorted((float(layer), weight) for layer, weight in layers.items())
@@ -216,8 +217,32 @@ def _layers(experiment: Experiment) -> Iterator[Chart]:
             f"layers-{variant}",
             f"Learned layer weights, {variant}",
             "Averaged over runs.",
-            drawing.lines(series, "layer", "weight", f"Layer weights of {variant}", names),
+            svg.lines(series, "layer", "weight", f"Layer weights of {variant}", names),
             names,
             ("modality", "layer: weight"),
             tuple((m, ", ".join(f"{layer:g}: {w:.3f}" for layer, w in line)) for m, line in series.items()),
         )
+
+
+def _layer_weights(experiment: Experiment) -> dict[str, dict[str, dict[str, float]]]:
+    """Return learned layer weights averaged over runs, where there are: variant -> modality -> layer -> weight.
+
+    Of a run, those of the candidate that weighs most in its student.
+    """
+    runs: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for run in experiment.runs:
+        for modality, weights in (run.leading_candidate().get("layer_weights") or {}).items():
+            for layer, weight in weights.items():
+                runs[run.variant][modality][str(layer)].append(float(weight))
+    return {
+        variant: {
+            modality: {layer: float(np.mean(values)) for layer, values in layers.items()}
+            for modality, layers in modalities.items()
+        }
+        for variant, modalities in runs.items()
+    }
+
+
+def _occurring(ambiguity: Levels) -> list[str]:
+    """Return the levels of ambiguity that occur, in order."""
+    return [level for level in strata.TERCILES if (ambiguity == level).any()]

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
-from .. import classification, strata, tables, words
-from ..gather import Experiment, base
-from ..material import Material
-from ..versus import COMPARED, signed, where
-from . import browse
+from amber import __version__
+from amber.arrays import Floats
+
+from .. import strata
+from ..experiment import Experiment, base
+from ..metrics.classification import confusion
+from ..results import Results
+from ..strata import Levels
+from . import tables, text
 from .charts import charts
+from .utterances import as_script, utterances
 
 
-def render(experiment: Experiment, material: Material, metrics: dict[str, Any], folder: Path) -> str:
-    """Return the page; `folder` is where it will lie."""
+def render(experiment: Experiment, levels: Mapping[str, Levels], results: Results, folder: Path) -> str:
+    """Return the page; `levels` are those of `strata.divide`, `folder` is where the page will lie."""
     here = Path(__file__).parent
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(here),
@@ -29,29 +33,31 @@ def render(experiment: Experiment, material: Material, metrics: dict[str, Any], 
         lstrip_blocks=True,
     )
     shown = _shown(experiment)
-    listed = browse.utterances(experiment, material, shown, folder)
+    listed = utterances(experiment, levels, shown, folder)
     return environment.get_template("page.html").render(
-        m=metrics,
-        caption=words.caption(metrics),
-        header=tables.header(metrics),
-        rows=tables.rows(metrics),
-        intervals=tables.intervals(metrics),
-        interval_words=words.intervals(metrics),
-        power=words.POWER,
-        truth=[
-            [name, *(tables.cell(figures.get(m)) for m in ("bc", "r2", "jsd", "kl"))]
-            for name, figures in metrics["truth"].items()
-        ],
-        scale=tables.scale(metrics),
-        strata={name: tables.strata(metrics, name, levels) for name, levels in metrics["strata"].items()},
-        meaning=strata.MEANING,
-        comparisons=_comparisons(metrics),
-        charts=charts(experiment, metrics, shown),
+        m=results,
+        version=__version__,
+        caption=text.caption(results),
+        header=tables.header(results),
+        rows=tables.rows(results),
+        intervals=tables.intervals(results),
+        intervals_are=text.intervals(results),
+        rule=text.rule(results),
+        supported=text.supported(results),
+        not_supported=text.not_supported(results),
+        power_means=text.POWER,
+        power=text.power(results),
+        truth=tables.truth(results),
+        references=tables.references(results),
+        strata={name: tables.strata(results, name, of) for name, of in results.strata.items()},
+        meaning={kind.name: kind.meaning for kind in strata.STRATA},
+        comparisons=_comparisons(results),
+        charts=charts(experiment, levels, results, shown),
         shown=shown,
-        confusion=_shares(classification.confusion(experiment.y, experiment.mean(shown))),
+        confusion=_shares(confusion(experiment.y, experiment.mean(shown))),
         listed=listed,
         # Our own files and JSON that was escaped for a script element.
-        data=Markup(browse.as_script(listed)),  # noqa: S704
+        data=Markup(as_script(listed)),  # noqa: S704
         style=Markup((here / "page.css").read_text(encoding="utf-8")),  # noqa: S704
         script=Markup((here / "page.js").read_text(encoding="utf-8")),  # noqa: S704
     )
@@ -64,25 +70,25 @@ def _shown(experiment: Experiment) -> str:
     return (named[:1] or with_experts[-1:] or experiment.variants[-1:])[0]
 
 
-def _shares(table: NDArray[np.float64]) -> list[list[float]]:
+def _shares(table: Floats) -> list[list[float]]:
     """Return each row of a confusion matrix as shares of its class."""
     return (table / np.maximum(table.sum(axis=1, keepdims=True), 1)).tolist()  # type: ignore[no-any-return]
 
 
-def _comparisons(metrics: dict[str, Any]) -> list[list[str]]:
+def _comparisons(results: Results) -> list[list[str]]:
     """Return every comparison in cells."""
     return [
         [
-            f"{c['variant']} over {c['reference']}",
-            where(c),
-            str(c["n"]),
-            COMPARED[c["metric"]],
-            signed(c["difference"]),
-            tables.interval(c["ci"]),
-            f"{c['p_holm']:.3f}",
-            signed(c["effect"]["d_z"]) if "effect" in c else "–",
-            f"{c['seeds']['se']:.3f}" if c["seeds"]["se"] is not None else "unknown",
-            "yes" if c["supported"] else "no",
+            f"{c.variant} over {c.reference}",
+            text.where(c),
+            str(c.n),
+            results.metrics[c.metric].title,
+            text.signed(c.difference),
+            tables.interval(c.ci),
+            f"{c.p_holm:.3f}",
+            text.signed(c.effect.d_z) if c.effect else "–",
+            f"{c.seeds.se:.3f}" if c.seeds.se is not None else "unknown",
+            "yes" if c.supported else "no",
         ]
-        for c in metrics["versus"]["comparisons"]
+        for c in results.versus.comparisons
     ]

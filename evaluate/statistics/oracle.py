@@ -18,30 +18,30 @@ The best answer to a proper score is the truth. For the others (`tvd`, `jsd`, `u
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from .corrected import repeated, whole
-from .distributions import FLAT, METRICS, PROPER, defined
-from .judge import Scope, judge
-from .mixture import fit
-from .strata import SMALL
+from amber.arrays import Floats, Integers, Mask
+from amber.labels import distribution
 
-Floats = NDArray[np.float64]
-Rows = NDArray[np.int64]
+from .. import metrics
+from ..metrics import Mean
+from ..metrics.corrected import repeated, whole
+from ..metrics.distribution import FLAT
+from ..results import OracleScores, Simulated
+from ..strata import SMALL
+from .estimates import Estimates, Subset, estimate
+from .mixture import fit
 
 DRAWS = 4  # truths by utterance, at least
 PAIRS = 8192  # of an utterance and a truth for which the best answers are computed, at most
 MOST = 4096  # outcomes of N votes that are enumerated; of more, as many are drawn for each truth as `SAMPLE` says
 SAMPLE = 512
-IMPROPER = ("bc", "hellinger", "r2", "r2_determination", "accuracy")
-BEST_AT_TRUTH = (*PROPER, "kl", "r2_pooled")
 
 
 @dataclass(frozen=True)
@@ -52,57 +52,64 @@ class Oracle:
     and `gains` (P,) by metric, what the best answer scores there more than the truth.
     """
 
-    usable: NDArray[np.bool_]
+    usable: Mask
     truths: Floats
-    rows: Rows
+    rows: Integers
     gains: dict[str, Floats]
 
-    def figures(self, y: Floats, votes: Floats, scope: Scope) -> dict[str, Any]:
-        """Return `n`, `left_out`, and by metric a mean and its simulation error: `figures`, and `best` answers."""
-        there = self.usable[scope.rows]
-        found: dict[str, Any] = {"n": int(there.sum()), "left_out": int((~there).sum()), "figures": {}, "best": {}}
-        if not there.any():
-            return found
-        of = judge(self.truths, y, votes, scope.only(there))
-        for name, values in of.seeds.items():
-            found["figures"][name] = _figure(values)
-        chosen = np.isin(self.rows, scope.rows)
-        for name, gains in self.gains.items():
+    @classmethod
+    def fit(cls, counts: Floats, draws: int, seed: int) -> Oracle:
+        """Fit the mixture and draw truths.
+
+        Parameters
+        ----------
+        counts
+            The raters' counts, (N, C). Utterances with split votes are left out; where fewer than 30 have two votes or
+            more there is nothing to tell truth from noise by, and all are left out.
+        draws
+            The number of truths to draw, over all utterances; at least `DRAWS` for each.
+        seed
+            Of the draws.
+
+        """
+        usable = whole(counts) & (repeated(counts).sum() >= SMALL)
+        n, classes = int(usable.sum()), counts.shape[1]
+        if not n:
+            return cls(usable, np.zeros((0, *counts.shape)), np.zeros(0, dtype=np.int64), {})
+        whole_counts = counts[usable].round().astype(np.int64)
+        rng = np.random.default_rng(seed)
+        mixture = fit(whole_counts)
+        each = max(DRAWS, -(-draws // n))
+        truths = np.full((each, *counts.shape), 1 / classes)
+        truths[:, usable] = [mixture.posterior(whole_counts, rng) for _ in range(each)]
+        pairs = rng.permutation(each * n)[:PAIRS]
+        rows = np.flatnonzero(usable)[pairs % n]
+        return cls(usable, truths, rows, _gains(truths[pairs // n, rows], counts[rows], rng))
+
+    def scores(self, counts: Floats, subsets: Sequence[Subset]) -> list[OracleScores]:
+        """Return what truths and best answers score against counts (N, C), on each subset."""
+        parts = [subset.only(self.usable[subset.rows]) for subset in subsets]
+        estimates = iter(estimate(self.truths, counts, [part for part in parts if len(part.rows)]))
+        return [
+            OracleScores(
+                n=len(part.rows),
+                left_out=len(subset.rows) - len(part.rows),
+                **(self._figures(next(estimates), subset) if len(part.rows) else {}),
+            )
+            for subset, part in zip(subsets, parts, strict=True)
+        ]
+
+    def _figures(self, of: Estimates, subset: Subset) -> dict[str, dict[str, Simulated]]:
+        """Return, by metric, `figures` of the truths and of the `best` answers."""
+        figures = {key: _simulated(values) for key, values in of.seeds.items()}
+        chosen = np.isin(self.rows, subset.rows)
+        best = {}
+        for key, gains in self.gains.items():
             if chosen.sum() > 1:
-                truth, more = found["figures"][name], _figure(gains[chosen])
-                error = float(np.hypot(truth["error"], more["error"]))
-                found["best"][name] = {"mean": truth["mean"] + more["mean"], "error": error}
-        found["best"] |= {name: found["figures"][name] for name in BEST_AT_TRUTH if name in found["figures"]}
-        return found
-
-
-def consult(y: Floats, votes: Floats, draws: int, seed: int) -> Oracle:
-    """Fit the mixture and draw truths.
-
-    Parameters
-    ----------
-    y, votes
-        Rater distributions (N, C) and numbers of votes (N,). Utterances with split votes are left out; where fewer
-        than 30 have two votes or more there is nothing to tell truth from noise by, and all are left out.
-    draws
-        The number of truths to draw, over all utterances; at least `DRAWS` for each.
-    seed
-        Of the draws.
-
-    """
-    usable = whole(y, votes) & (repeated(y, votes).sum() >= SMALL)
-    n = int(usable.sum())
-    if not n:
-        return Oracle(usable, np.zeros((0, *y.shape)), np.zeros(0, dtype=np.int64), {})
-    counts = (y[usable] * votes[usable, None]).round().astype(np.int64)
-    rng = np.random.default_rng(seed)
-    mixture = fit(counts)
-    each = max(DRAWS, -(-draws // n))
-    truths = np.full((each, *y.shape), 1 / y.shape[1])
-    truths[:, usable] = [mixture.posterior(counts, rng) for _ in range(each)]
-    pairs = rng.permutation(each * n)[:PAIRS]
-    rows = np.flatnonzero(usable)[pairs % n]
-    return Oracle(usable, truths, rows, _gains(truths[pairs // n, rows], y[rows], votes[rows].round().astype(int), rng))
+                truth, more = figures[key], _simulated(gains[chosen])
+                best[key] = Simulated(mean=truth.mean + more.mean, error=float(np.hypot(truth.error, more.error)))
+        at_truth = [m.key for m in metrics.METRICS if (m.proper or m.truth_is_best) and m.key in figures]
+        return {"figures": figures, "best": best | {key: figures[key] for key in at_truth}}
 
 
 def answers(truth: Floats, n: int, rng: np.random.Generator) -> dict[str, Floats]:
@@ -120,17 +127,20 @@ def answers(truth: Floats, n: int, rng: np.random.Generator) -> dict[str, Floats
         "r2_determination": np.where(weight > FLAT, weighted / np.maximum(weight, FLAT), truth),
         "accuracy": np.eye(classes)[plurality.argmax(axis=1)],
     }
-    return {name: found[name] for name in IMPROPER if name in (*defined(classes), "accuracy")}
+    defined = {metric.key for metric in metrics.defined(classes)}
+    return {key: answer for key, answer in found.items() if key in defined}
 
 
-def _gains(truth: Floats, y: Floats, votes: Rows, rng: np.random.Generator) -> dict[str, Floats]:
-    """Return what the best answers score more than the truth, (P,) by metric, for pairs of truths and votes (P, C)."""
+def _gains(truth: Floats, counts: Floats, rng: np.random.Generator) -> dict[str, Floats]:
+    """Return what the best answers score more than the truth, (P,) by metric, for pairs of truths and counts (P, C)."""
     found: dict[str, Floats] = {}
+    y, votes = distribution(counts), counts.sum(axis=1).round().astype(int)
+    score = {metric.key: metric.function for metric in metrics.METRICS if isinstance(metric, Mean)}
     for n in np.unique(votes).tolist():
         here = votes == n
-        for name, q in answers(truth[here], n, rng).items():
-            score = METRICS.get(name, _hits)
-            found.setdefault(name, np.zeros(len(y)))[here] = score(y[here], q) - score(y[here], truth[here])
+        for key, q in answers(truth[here], n, rng).items():
+            function = score.get(key, _hits)
+            found.setdefault(key, np.zeros(len(y)))[here] = function(y[here], q) - function(y[here], truth[here])
     return found
 
 
@@ -155,7 +165,7 @@ def _features(y: Floats) -> Floats:
     return np.concatenate([np.sqrt(y), weight, weight * y, outer.reshape(len(y), -1), plurality], axis=1)
 
 
-def outcomes(n: int, classes: int) -> Rows:
+def outcomes(n: int, classes: int) -> Integers:
     """Return every way in which n votes can fall on C classes, (O, C): stars and bars."""
     bars = np.array(list(combinations(range(n + classes - 1), classes - 1)), dtype=np.int64).reshape(-1, classes - 1)
     edges = np.pad(bars, ((0, 0), (1, 1)), constant_values=((0, 0), (-1, n + classes - 1)))
@@ -166,6 +176,6 @@ def _hits(y: Floats, p: Floats) -> Floats:
     return np.asarray(y.argmax(axis=1) == p.argmax(axis=1), dtype=np.float64)
 
 
-def _figure(values: Floats) -> dict[str, float]:
-    """Return the mean of simulated values and its standard error."""
-    return {"mean": float(values.mean()), "error": float(values.std(ddof=1) / np.sqrt(len(values)))}
+def _simulated(values: Floats) -> Simulated:
+    """Return the mean of simulated values (D,) and its standard error."""
+    return Simulated(mean=float(values.mean()), error=float(values.std(ddof=1) / np.sqrt(len(values))))

@@ -4,57 +4,57 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-from numpy.typing import NDArray
 
+from amber.arrays import Floats, Integers
 from amber.predictions import STUDENT
 
 from .. import strata
-from ..distributions import bc, jsd, normalised_entropy
-from ..figures import divide
-from ..gather import Experiment, base
-from ..material import Material
+from ..experiment import Experiment, base
+from ..metrics.distribution import bc
+from ..strata import Levels
 
 MOST = 3000  # utterances by each order (ambiguous, conflicting, worst), so that the page stays under a few megabytes
 
 
-def utterances(experiment: Experiment, material: Material, shown: str, folder: Path) -> dict[str, Any]:
+def utterances(experiment: Experiment, levels: Mapping[str, Levels], shown: str, folder: Path) -> dict[str, Any]:
     """Return what the page's script shows.
 
     Parameters
     ----------
-    experiment, material
-        Predictions, and what the corpus adds.
+    experiment
+        Predictions, and what the corpus tells of the utterances.
+    levels
+        The level of every utterance in each stratum.
     shown
         The variant whose heads are shown; the students of `ce` and `soft` stand beside them.
     folder
         Where the page will lie: links to audio are relative to it.
 
     """
-    entropy = normalised_entropy(experiment.y)
-    experts = experiment.experts()
-    conflict = jsd(experts[1], experts[2]) if experts else np.full(len(entropy), np.nan)
+    entropy, conflict, info = experiment.entropy, experiment.conflict, experiment.info
+    kinds = strata.by_name()
     predictions = _predictions(experiment, shown)
     error = 1 - bc(experiment.y, predictions[0][1])
-    chosen = _chosen(entropy, conflict, error)
-    levels = divide(experiment, material)
+    chosen = _chosen(entropy, error, *([conflict] if conflict is not None else []))
     listed = []
     for row in chosen.tolist():
-        audio = material.audio[row]
+        audio = info.audio[row]
         listed.append(
             {
                 "id": experiment.ids[row],
                 "speaker": experiment.speakers[row],
-                "votes": float(experiment.votes[row]),
-                "text": material.text[row],
-                "audio": _link(audio, material.span[row], folder) if audio else None,
+                "votes": float(experiment.counts[row].sum()),
+                "text": info.text[row],
+                "audio": _link(audio, info.span[row], folder) if audio else None,
                 "class": int(experiment.y[row].argmax()),
                 "entropy": round(float(entropy[row]), 3),
-                "conflict": round(float(conflict[row]), 3) if experts else None,
+                "conflict": round(float(conflict[row]), 3) if conflict is not None else None,
                 "error": round(float(error[row]), 3),
                 "levels": {name: of[row] for name, of in levels.items()},
                 "bars": [_short(experiment.y[row]), *(_short(p[row]) for _, p in predictions)],
@@ -64,9 +64,9 @@ def utterances(experiment: Experiment, material: Material, shown: str, folder: P
         "classes": list(experiment.classes),
         "bars": ["raters", *(name for name, _ in predictions)],
         "all": len(entropy),
-        "strata": {name: [level for level in strata.ORDER[name] if (of == level).any()] for name, of in levels.items()},
+        "strata": {name: [level for level in kinds[name].levels if (of == level).any()] for name, of in levels.items()},
         "speakers": sorted({s for s in experiment.speakers[chosen].tolist() if s is not None}),
-        "conflict": experts is not None,
+        "conflict": conflict is not None,
         "audio": any(u["audio"] for u in listed),
         "utterances": listed,
     }
@@ -78,20 +78,20 @@ def as_script(data: dict[str, Any]) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _predictions(experiment: Experiment, shown: str) -> list[tuple[str, NDArray[np.float64]]]:
+def _predictions(experiment: Experiment, shown: str) -> list[tuple[str, Floats]]:
     """Return names and predictions, averaged over seeds: the student, its experts, `ce` and `soft`, namesakes."""
     heads = [(name if name != STUDENT else shown, experiment.mean(shown, name)) for name in experiment.heads[shown]]
     others = [v for v in experiment.variants if base(v) in {"ce", "soft", base(shown)} and v != shown]
     return heads + [(name, experiment.mean(name)) for name in others]
 
 
-def _chosen(*keys: NDArray[np.float64]) -> NDArray[np.int64]:
+def _chosen(*keys: Floats) -> Integers:
     """Return the rows that are among the first by any key, highest first; all where there are few."""
-    first = [np.argsort(-key, kind="stable")[:MOST] for key in keys if not np.isnan(key).any()]
+    first = [np.argsort(-key, kind="stable")[:MOST] for key in keys]
     return np.unique(np.concatenate(first)).astype(np.int64)
 
 
-def _short(distribution: NDArray[np.float64]) -> list[float]:
+def _short(distribution: Floats) -> list[float]:
     return [float(value) for value in distribution.round(3)]
 
 

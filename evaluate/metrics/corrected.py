@@ -11,26 +11,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-
-
-def whole(y: Floats, votes: Floats) -> NDArray[np.bool_]:
-    """Return which utterances' counts are whole numbers, (N,): no vote was split or weighted."""
-    counts = y * votes[:, None]
-    return np.asarray((np.abs(counts - counts.round()) < 1e-6).all(axis=1) & (votes > 0.5))
+from amber.arrays import Floats, Mask
 
 
-def repeated(y: Floats, votes: Floats) -> NDArray[np.bool_]:
+def whole(counts: Floats) -> Mask:
+    """Return which utterances' counts (N, C) are whole numbers, (N,): no vote was split or weighted."""
+    return np.asarray((np.abs(counts - counts.round()) < 1e-6).all(axis=1) & (counts.sum(axis=1) > 0.5))
+
+
+def repeated(counts: Floats) -> Mask:
     """Return which utterances have two or more votes, all whole, (N,)."""
-    return whole(y, votes) & (votes > 1.5)
+    return np.asarray(whole(counts) & (counts.sum(axis=1) > 1.5))
 
 
-def terms(y: Floats, p: Floats, votes: Floats) -> dict[str, Floats]:
-    """Return what the figures are sums of, by utterance: (N,), and (N, C) for `answers`; 0 where not `repeated`."""
-    counted = repeated(y, votes)
-    noise = (y * (1 - y)).sum(axis=1) / np.maximum(votes - 1, 1)
+def terms(y: Floats, p: Floats, counts: Floats) -> dict[str, Floats]:
+    """Return what the metrics are sums of, by utterance: (N,), and (N, C) for `answers`; 0 where not `repeated`."""
+    counted = repeated(counts)
+    noise = (y * (1 - y)).sum(axis=1) / np.maximum(counts.sum(axis=1) - 1, 1)
     return {
         "repeated": counted.astype(np.float64),
         "distance": counted * (((p - y) ** 2).sum(axis=1) - noise),

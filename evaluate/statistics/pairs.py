@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
-from .derived import TEMPERATURE
-from .gather import base
+from ..experiment import TEMPERATURE, base
 
 BASELINES = ("ce", "soft")
 MOST = 6  # points of a grid that are compared with each other; of more, each is compared with the first

@@ -7,17 +7,17 @@ adds up over folds and can be resampled.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-from .distributions import normalised_entropy
+from amber.arrays import Floats, Integers, Mask
 
-Floats = NDArray[np.float64]
+from .distribution import normalised_entropy
+from .metric import Cells, Sums, Terms
 
 BINS = 10  # of equal width, over confidences from 0 to 1; a confidence on an edge belongs to the bin above it
 
 
-def bin_of(confidence: Floats) -> NDArray[np.int64]:
+def bin_of(confidence: Floats) -> Integers:
     """Return the bin of each confidence, 0 to BINS - 1."""
     return np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
 
@@ -27,7 +27,7 @@ def soft_correctness(y: Floats, p: Floats) -> Floats:
     return np.take_along_axis(y, p.argmax(axis=1)[:, None], axis=1)[:, 0]
 
 
-def gaps(y: Floats, p: Floats) -> tuple[NDArray[np.int64], Floats]:
+def gaps(y: Floats, p: Floats) -> tuple[Integers, Floats]:
     """Return each utterance's bin and its confidence less its soft correctness, (N, 1 + C) both.
 
     The first column is about the predicted class, column 1 + c about class c, whose confidence is p_c and whose
@@ -37,20 +37,25 @@ def gaps(y: Floats, p: Floats) -> tuple[NDArray[np.int64], Floats]:
     return bin_of(confidence), confidence - np.column_stack([soft_correctness(y, p), y])
 
 
-def ece(y: Floats, p: Floats) -> float:
+def gap_terms(y: Floats, p: Floats, counts: Floats) -> Terms:
+    """Return what calibration errors are sums of: `gaps` by bin, in a table (1 + C, BINS)."""
+    bins, gap = gaps(y, p)
+    columns = gap.shape[1]
+    return {"gaps": Cells(np.arange(columns) * BINS + bins, gap, (columns, BINS))}
+
+
+def ece_of_sums(sums: Sums) -> Floats:
     """Expected calibration error with soft correctness, from 0 to 1.
 
     Sum over bins of |mean confidence - mean correctness|, weighted by the bin's share of utterances (Naeini et al.,
     2015; Guo et al., 2017), where the correctness of an utterance is the share of raters who chose the predicted class.
     """
-    bins, gap = gaps(y, p)
-    return _absolute(bins[:, 0], gap[:, 0])
+    return np.asarray(_errors(sums)[..., 0])
 
 
-def ece_classwise(y: Floats, p: Floats) -> float:
+def ece_classwise_of_sums(sums: Sums) -> Floats:
     """Mean over classes of the calibration error of p_c against the share of raters who chose c (Kull et al., 2019)."""
-    bins, gap = gaps(y, p)
-    return float(np.mean([_absolute(bins[:, c], gap[:, c]) for c in range(1, gap.shape[1])]))
+    return np.asarray(_errors(sums)[..., 1:].mean(axis=-1))
 
 
 def reliability(y: Floats, p: Floats) -> list[dict[str, float | int]]:
@@ -74,11 +79,13 @@ def entropy_error(y: Floats, p: Floats) -> Floats:
 
 def entropy_spearman(y: Floats, p: Floats) -> float | None:
     """Spearman's rank correlation (1904) of the entropies of y and p; None where either does not vary."""
-    a, b = stats.rankdata(normalised_entropy(y).round(12)), stats.rankdata(normalised_entropy(p).round(12))
-    return float(np.corrcoef(a, b)[0, 1]) if len(a) > 1 and np.ptp(a) and np.ptp(b) else None
+    a, b = normalised_entropy(y).round(12), normalised_entropy(p).round(12)
+    if len(a) < 2 or not np.ptp(a) or not np.ptp(b):
+        return None
+    return float(np.corrcoef(stats.rankdata(a), stats.rankdata(b))[0, 1])  # without the p-value, whose cost adds up
 
 
-def no_majority(y: Floats) -> NDArray[np.bool_]:
+def no_majority(y: Floats) -> Mask:
     """Return which utterances have no class with more than half of the votes, (N,)."""
     return np.asarray(y.max(axis=1) <= 0.5 + 1e-9)
 
@@ -90,15 +97,12 @@ def auroc_no_majority(y: Floats, p: Floats) -> float | None:
     half (Hanley and McNeil, 1982); None where all utterances are of one kind.
     """
     positive = no_majority(y)
-    n, m = int(positive.sum()), int((~positive).sum())
-    if not n or not m:
+    if positive.all() or not positive.any():
         return None
-    ranks = stats.rankdata(normalised_entropy(p).round(12))
-    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * m))
+    n, ranks = int(positive.sum()), stats.rankdata(normalised_entropy(p).round(12))
+    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(y) - n)))
 
 
-RANKED = {"entropy_spearman": entropy_spearman, "auroc_no_majority": auroc_no_majority}
-
-
-def _absolute(bins: NDArray[np.int64], gap: Floats) -> float:
-    return float(np.abs(np.bincount(bins, gap, minlength=BINS)).sum() / len(gap))
+def _errors(sums: Sums) -> Floats:
+    """Return the calibration errors of the predicted class and of every class, (..., 1 + C)."""
+    return np.asarray(np.abs(sums["gaps"]).sum(axis=-1) / sums["utterances"][..., None])

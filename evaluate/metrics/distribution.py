@@ -1,6 +1,7 @@
 """How close a predicted distribution is to the raters', per utterance: arrays (N, C) in, (N,) out.
 
-y is the target (vote fractions), p the prediction; rows sum to one. `vote_nll` and `soft_brier` are proper scores of a
+y is the target (vote fractions), p the prediction; rows sum to one. `counts` are the votes, y times
+their number. `vote_nll` and `soft_brier` are proper scores of a
 distribution when the target is a few votes: their best answer is the distribution that the votes came from, the
 truth. So is the mean of `kl`, which differs from them by the entropy of y alone. The others are not: the best answer
 to a noisy target is sharper than the truth.
@@ -8,13 +9,10 @@ to a noisy target is sharper than the truth.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import gammaln, rel_entr, xlogy
 
-Floats = NDArray[np.float64]
+from amber.arrays import Floats
 
 EPSILON = 1e-12  # floor of a predicted probability inside a logarithm
 FLAT = 1e-12  # a distribution whose entries vary less than this is uniform
@@ -70,52 +68,35 @@ def soft_brier(y: Floats, p: Floats) -> Floats:
     return np.asarray((p**2 - 2 * y * p).sum(axis=1) + 1)
 
 
-def cross_entropy(y: Floats, p: Floats, n_votes: Floats) -> Floats:
+def cross_entropy(p: Floats, counts: Floats) -> Floats:
     """Sum over an utterance's votes of -log p of the class voted for, in nats; p floored at 1e-12.
 
     Proper. Over all utterances, divided by the number of all votes, it is `nll_per_vote`. A fractional vote weighs as
     much as it counts.
     """
-    return np.asarray(-xlogy(y * n_votes[:, None], np.maximum(p, EPSILON)).sum(axis=1))
+    return np.asarray(-xlogy(counts, np.maximum(p, EPSILON)).sum(axis=1))
 
 
-def vote_nll(y: Floats, p: Floats, n_votes: Floats) -> Floats:
-    """Negative log-likelihood in nats of the raw counts n_votes * y under a multinomial with p; p floored at 1e-12.
+def vote_nll(p: Floats, counts: Floats) -> Floats:
+    """Negative log-likelihood in nats of the counts under a multinomial with p; p floored at 1e-12.
 
     The cross-entropy less the log of the number of orders in which such votes can come. Proper. Fractional counts
     (votes that were split) are admitted by the gamma function.
     """
-    orders = gammaln(n_votes + 1) - gammaln(y * n_votes[:, None] + 1).sum(axis=1)
-    return np.asarray(cross_entropy(y, p, n_votes) - orders)
+    orders = gammaln(counts.sum(axis=1) + 1) - gammaln(counts + 1).sum(axis=1)
+    return np.asarray(cross_entropy(p, counts) - orders)
+
+
+def cross_entropy_terms(y: Floats, p: Floats, counts: Floats) -> dict[str, Floats]:
+    """Return what `nll_per_vote` is a ratio of: the cross-entropy and the number of votes, (N,) each."""
+    return {"cross_entropy": cross_entropy(p, counts), "votes": np.asarray(counts.sum(axis=1))}
+
+
+def vote_nll_terms(y: Floats, p: Floats, counts: Floats) -> dict[str, Floats]:
+    """Return the negative log-likelihood of each utterance's counts, (N,)."""
+    return {"vote_nll": vote_nll(p, counts)}
 
 
 def normalised_entropy(y: Floats) -> Floats:
     """Entropy of y over log C: 0 where all agree, 1 where uniform."""
     return np.asarray(-xlogy(y, y).sum(axis=1) / np.log(y.shape[1]))
-
-
-METRICS: dict[str, Callable[[Floats, Floats], Floats]] = {
-    "bc": bc,
-    "r2": r2,
-    "r2_determination": r2_determination,
-    "jsd": jsd,
-    "kl": kl,
-    "tvd": tvd,
-    "hellinger": hellinger,
-    "soft_brier": soft_brier,
-}
-PROPER = ("nll_per_vote", "vote_nll", "soft_brier", "brier_corrected")
-
-
-def defined(classes: int) -> tuple[str, ...]:
-    """Return the names of the `METRICS` that mean something for that many classes.
-
-    Over two classes y and p lie on one line, so their squared correlation is 1 whatever they are: there is no `r2`.
-    """
-    return tuple(name for name in METRICS if classes > 2 or name != "r2")
-
-
-def per_utterance(y: Floats, p: Floats, n_votes: Floats) -> dict[str, Floats]:
-    """Return every distribution metric of every utterance, (N,) by name."""
-    found = {name: METRICS[name](y, p) for name in defined(y.shape[1])}
-    return {**found, "vote_nll": vote_nll(y, p, n_votes)}

@@ -7,19 +7,22 @@ space. A class that no rater plurality names does not count in the averages.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from amber.arrays import Floats, Integers, Mask
 
 
 def confusion(y: Floats, p: Floats) -> Floats:
     """Count (plurality class, predicted class) over utterances: (N, C), (N, C) -> (C, C)."""
     classes = y.shape[1]
-    cells = y.argmax(axis=1) * classes + p.argmax(axis=1)
-    return np.bincount(cells, minlength=classes**2).astype(np.float64).reshape(classes, classes)
+    return np.bincount(confusion_cell(y, p), minlength=classes**2).astype(np.float64).reshape(classes, classes)
 
 
-def tied(y: Floats) -> NDArray[np.bool_]:
+def confusion_cell(y: Floats, p: Floats) -> Integers:
+    """Return the number of each utterance's cell in the confusion matrix, (N,): row by row, from 0 to C² - 1."""
+    return np.asarray(y.argmax(axis=1) * y.shape[1] + p.argmax(axis=1))
+
+
+def tied(y: Floats) -> Mask:
     """Return which utterances have more than one class with the most votes, (N,)."""
     top = np.sort(y, axis=1)
     return np.asarray(top[:, -1] - top[:, -2] < 1e-9)
@@ -44,9 +47,6 @@ def f1_weighted(table: Floats) -> Floats:
     """Mean F1 weighted by how often a class occurs."""
     support = table.sum(axis=-1)
     return _ratio((_f1(table) * support).sum(axis=-1), support.sum(axis=-1))
-
-
-METRICS = {"accuracy": accuracy, "f1_weighted": f1_weighted, "f1_macro": f1_macro, "uar": uar}
 
 
 def _recall(table: Floats) -> Floats:

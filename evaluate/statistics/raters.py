@@ -14,23 +14,22 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from . import classification
-from .distributions import METRICS, defined
+from amber.arrays import Floats, Integers
 
-Floats = NDArray[np.float64]
+from .. import metrics
+from ..metrics import Confusion, Mean
 
 MOST = 4096  # splits of one utterance that are enumerated
 
 
-def names(classes: int) -> tuple[str, ...]:
-    """Return the metrics that are given of split votes."""
-    return tuple(name for name in defined(classes) if name != "kl")
+def halved_means(classes: int) -> list[Mean]:
+    """Return the metrics that are means over utterances and given of split votes."""
+    return [m for m in metrics.defined(classes) if isinstance(m, Mean) and m.of_halves]
 
 
-def halves(counts: NDArray[np.int64], rng: np.random.Generator) -> tuple[Floats, Floats]:
+def halves(counts: Integers, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Return the first half of the votes in every split, (K, C), and the probability of each, (K,)."""
     half = int(counts.sum()) // 2
     if np.prod(counts + 1.0) > MOST:
@@ -41,36 +40,38 @@ def halves(counts: NDArray[np.int64], rng: np.random.Generator) -> tuple[Floats,
     return first, chance / chance.sum()
 
 
-def expected(counts: NDArray[np.int64], rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Return the K expected metrics `names`, (K,), and the expected confusion (C, C), of one utterance's votes."""
+def expected(counts: Integers, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Return the K expected `halved_means`, (K,), and the expected confusion (C, C), of one utterance's votes."""
     first, chance = halves(counts, rng)
     second = counts - first
     a, b = first / first.sum(axis=1, keepdims=True), second / second.sum(axis=1, keepdims=True)
     both = [(a, b), (b, a)]
-    scores = [np.mean([chance @ METRICS[name](y, p) for y, p in both]) for name in names(len(counts))]
+    scores = [np.mean([chance @ m.function(y, p) for y, p in both]) for m in halved_means(len(counts))]
     table = np.zeros((len(counts), len(counts)))
     for y, p in both:
         np.add.at(table, (y.argmax(axis=1), p.argmax(axis=1)), chance / 2)
     return np.array(scores), table
 
 
-def split_half(y: Floats, votes: Floats, seed: int = 0) -> tuple[Floats, Floats]:
-    """Return each utterance's expected metrics (N, K) and expected confusion (N, C, C).
+def split_half(counts: Floats, seed: int = 0) -> tuple[Floats, Floats]:
+    """Return each utterance's expected metrics (N, K) and expected confusion (N, C, C), for counts (N, C).
 
     Utterances have two or more whole votes (`corrected.repeated`). Those with the same counts are computed once.
     """
-    classes = y.shape[1]
-    counts = (y * votes[:, None]).round().astype(np.int64)
+    classes = counts.shape[1]
     if not len(counts):
-        return np.zeros((0, len(names(classes)))), np.zeros((0, classes, classes))
-    distinct, place = np.unique(counts, axis=0, return_inverse=True)
+        return np.zeros((0, len(halved_means(classes)))), np.zeros((0, classes, classes))
+    distinct, place = np.unique(counts.round().astype(np.int64), axis=0, return_inverse=True)
     rng = np.random.default_rng(seed)
     found = [expected(row, rng) for row in distinct]
     place = place.reshape(-1)
     return np.stack([scores for scores, _ in found])[place], np.stack([table for _, table in found])[place]
 
 
-def figures(scores: Floats, tables: Floats) -> dict[str, float]:
-    """Average expected metrics over utterances; class metrics are those of the expected confusion matrix."""
-    means = dict(zip(names(tables.shape[-1]), scores.mean(axis=0).tolist(), strict=True))
-    return means | {name: float(metric(tables.sum(axis=0))) for name, metric in classification.METRICS.items()}
+def average(scores: Floats, tables: Floats) -> dict[str, float]:
+    """Average the metrics (n, K) of utterances; class metrics are those of the expected confusion matrix (n, C, C)."""
+    classes = tables.shape[-1]
+    keys = [metric.key for metric in halved_means(classes)]
+    table = tables.sum(axis=0)
+    of_classes = {m.key: float(m.function(table)) for m in metrics.defined(classes) if isinstance(m, Confusion)}
+    return dict(zip(keys, scores.mean(axis=0).tolist(), strict=True)) | of_classes

@@ -12,17 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import minimize
 from scipy.special import gammaln, log_softmax, logsumexp, psi, softmax
 
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
+from amber.arrays import Floats, Integers
 
-PRIOR = (
-    3.0  # standard deviation of log alpha around 0: keeps it from infinity where votes scatter as little as they can
-)
+# Standard deviation of log alpha around 0: keeps it from infinity where votes scatter as little as they can.
+PRIOR = 3.0
 _BOUND = 7.0  # of |log alpha|
 
 
@@ -33,14 +30,14 @@ class Mixture:
     weights: Floats
     alpha: Floats
 
-    def responsibilities(self, counts: Counts) -> Floats:
+    def responsibilities(self, counts: Integers) -> Floats:
         """Return each component's posterior probability given counts (M, C), (M, K)."""
         n, a = counts[:, None, :], self.alpha
         each = (gammaln(a + n) - gammaln(a)).sum(axis=2)  # (M, K)
         whole = gammaln(a.sum(axis=1) + n.sum(axis=2)) - gammaln(a.sum(axis=1))
         return np.asarray(softmax(np.log(self.weights) + each - whole, axis=1))
 
-    def posterior(self, counts: Counts, rng: np.random.Generator) -> Floats:
+    def posterior(self, counts: Integers, rng: np.random.Generator) -> Floats:
         """Draw a true distribution of each utterance, given its counts (N, C), (N, C)."""
         distinct, place = np.unique(counts, axis=0, return_inverse=True)
         steps = self.responsibilities(distinct).cumsum(axis=1)[place.reshape(-1)]
@@ -49,7 +46,7 @@ class Mixture:
         return np.asarray(drawn / drawn.sum(axis=1, keepdims=True))
 
 
-def fit(counts: Counts) -> Mixture:
+def fit(counts: Integers) -> Mixture:
     """Return the mixture with the highest posterior density for counts of votes (N, C): whole, one vote at least.
 
     A term of the likelihood depends on one count and one class, so terms are computed once for each value of a count,

@@ -1,4 +1,4 @@
-"""How sure an estimate is, given the speakers and the seeds that it rests on; p-values and Holm's correction.
+"""How certain an estimate is, given the speakers and the seeds that it rests on; p-values and Holm's correction.
 
 A speaker's utterances are not independent, so speakers are what varies; and a variant that is trained again with other
 seeds is another model. The two variances are added,
@@ -16,11 +16,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import stdtrit
 
-Floats = NDArray[np.float64]
+from amber.arrays import Floats
 
 LEVEL = 0.05
 POWER = 0.8
@@ -36,7 +35,7 @@ class Variance:
 
 
 @dataclass(frozen=True)
-class Error:
+class StandardError:
     """The standard error of an estimate whose independent variances add up; `known` where all can be estimated."""
 
     variances: tuple[Variance, ...]
@@ -57,12 +56,12 @@ class Error:
         shares = [v.value / total if total > 0 else 1 / len(self.variances) for v in self.variances]
         return -sum(w * float(stdtrit(v.df, tail)) for w, v in zip(shares, self.variances, strict=True))
 
-    def interval(self, estimate: float) -> list[float] | None:
+    def interval(self, estimate: float) -> tuple[float, float] | None:
         """Return the 95 % interval, estimate ± t · SE."""
         if self.se is None:
             return None
         half = self.quantile(LEVEL / 2) * self.se
-        return [estimate - half, estimate + half]
+        return estimate - half, estimate + half
 
     def p(self, estimate: float) -> float:
         """Return the two-sided p-value of an estimate of zero; 1 where the error is unknown."""

@@ -1,0 +1,98 @@
+"""Finding an experiment's finished runs on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from amber import done
+from amber.errors import UserError, abbreviate
+
+from .experiment import SHARED, FinishedRun, base, damaged
+
+THREADS = 2  # that check files
+_FIRST = ("ce", "soft")  # the variants that the others are measured against come first
+# libyaml's safe loader, where there is one: hundreds of small files are read.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def find_runs(folder: Path) -> list[FinishedRun]:
+    """Return the finished runs of an experiment.
+
+    Raises
+    ------
+    UserError
+        If there are none, one is not as it was finished, or they differ in dataset, labels or splits.
+
+    """
+    if not folder.is_dir():
+        raise UserError(f"--runs {folder}: no such folder")
+    paths = sorted(folder.glob(f"*/fold*-seed*/{done.FILE}"))
+    # Reading the files takes longest, and hashing them lets other threads go on.
+    with ThreadPoolExecutor(THREADS) as pool:
+        checked = list(pool.map(lambda path: _check(folder, path.parent), paths))
+    damaged = [what for _, faults in checked for what in faults]
+    if damaged:
+        raise UserError(
+            f"{folder}: {len(damaged)} files of finished runs are not what was written: {abbreviate(damaged, 3)}\n"
+            "put them back, or train these runs again: the same `amber train` does them, and only them"
+        )
+    found = [_found(folder, path.parent, sealed) for path, (sealed, _) in zip(paths, checked, strict=True) if sealed]
+    if not found:
+        near = sorted(path.parents[2].name for path in folder.parent.glob(f"*/*/fold*-seed*/{done.FILE}"))
+        hint = f"; there are {abbreviate(dict.fromkeys(near))}" if near else ""
+        raise UserError(f"--runs {folder}: no finished runs there{hint}")
+    for run in found:
+        for name in differences(run, found[0]):
+            raise UserError(
+                f"{folder}: {run.folder.relative_to(folder)} and {found[0].folder.relative_to(folder)} differ in "
+                f"{name}, so they can't stand in one table\ntrain them again or under another experiment name"
+            )
+    return sorted(found, key=_order)
+
+
+def _check(folder: Path, of: Path) -> tuple[done.Done | None, list[str]]:
+    """Return what vouches for a run, and what of it is not as it was finished."""
+    name = of.relative_to(folder)
+    try:
+        sealed = done.read(of)
+    except (OSError, UserError) as error:
+        return None, [f"{name}: {str(error).splitlines()[0].removeprefix(f'{of}/')}"]
+    return sealed, [f"{name}/{what}" for what in sealed.faults(of)]
+
+
+def _found(folder: Path, of: Path, sealed: done.Done) -> FinishedRun:
+    path = of / "config.yaml"
+    try:
+        config = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506
+        name = f"{config['variant']}/fold{config['fold']:d}-seed{config['seed']:d}"
+        complete = all(key in config for key in SHARED)
+    except (OSError, ValueError, TypeError, LookupError, yaml.YAMLError, RecursionError):
+        raise damaged(path) from None
+    if not complete:
+        raise damaged(path)
+    if of != folder / name:
+        raise UserError(f"{of}: holds the run {name} (its config.yaml says so); move it back, or train it again")
+    return FinishedRun(of, sealed.key, config, str(config["variant"]), sealed.digest, sealed.vouched)
+
+
+def differences(one: FinishedRun, other: FinishedRun) -> list[str]:
+    """Return what keeps two runs out of one table."""
+    return [name for name in SHARED if one.config[name] != other.config[name]]
+
+
+def side_by_side(experiments: Sequence[tuple[str, list[FinishedRun]]]) -> list[FinishedRun]:
+    """Put the runs of several experiments together: variant `soft` of experiment `a` is then called `a/soft`."""
+    named = [replace(run, variant=f"{name}/{run.variant}") for name, runs in experiments for run in runs]
+    return sorted(named, key=_order)
+
+
+def _order(run: FinishedRun) -> tuple[Any, ...]:
+    name = base(run.variant)
+    rank = _FIRST.index(name) if name in _FIRST else len(_FIRST)
+    return rank, name, run.variant, run.seed, run.fold
