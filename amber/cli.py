@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amber import __version__, cli_config
+from amber import __version__, cli_config, cli_predict
 from amber.cli_cache import app as cache_app
 from amber.cli_corpus import app as corpus_app
 from amber.console import Console, print_result
@@ -41,6 +41,8 @@ app.add_typer(corpus_app, name="corpus")
 app.add_typer(cache_app, name="cache")
 app.command("config")(cli_config.config)
 app.command("variants")(cli_config.variants)
+app.command("predict")(cli_predict.predict)
+app.command("export")(cli_predict.export)
 
 
 @dataclass

@@ -92,10 +92,10 @@ def load_corpus(config: Config) -> corpora.Loaded:
     return corpora.load(source)
 
 
-def survey(config: Config, corpus: Corpus) -> list[Work]:
+def survey(config: Config, corpus: Corpus, modalities: Sequence[Modality] = MODALITIES) -> list[Work]:
     """Find encoder, device and spec for each modality of the corpus."""
     work = []
-    for modality in MODALITIES:
+    for modality in modalities:
         if not any(value is not None for value in corpus.column("audio" if modality == "speech" else "text")):
             continue
         name = config.features.speech if modality == "speech" else config.features.text
@@ -149,7 +149,7 @@ def run(
         loaded.ledger.write(folder)
         if loaded.prepare:
             loaded.prepare(console)
-        outcomes = [_extract(part, corpus, folder, console, cluster or Cluster(), retry_failed, check) for part in work]
+        outcomes = [extract(part, corpus, folder, console, cluster or Cluster(), retry_failed, check) for part in work]
     for outcome in outcomes:
         console.say(outcome.line())
         if outcome.errors:
@@ -224,10 +224,16 @@ def _former(path: Path, console: Console) -> Corpus | None:
         return None
 
 
-def _extract(
-    work: Work, corpus: Corpus, folder: Path, console: Console, cluster: Cluster, retry_failed: bool, check: bool
+def extract(
+    work: Work,
+    corpus: Corpus,
+    folder: Path,
+    console: Console,
+    cluster: Cluster,
+    retry_failed: bool = False,
+    check: bool = False,
 ) -> Outcome:
-    """Extract one modality."""
+    """Extract one modality of a corpus into a dataset's folder; the options are those of `run`."""
     with writing(folder, work.spec.name):
         now = recordings.look(corpus) if work.spec.sample_rate else None
         if now is not None and check:

@@ -41,7 +41,7 @@ def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
         (["extract", "--dataset", "table"], "give --root"),
         (["extract", "--dataset", "table", "--root", "/no/such/place"], "/no/such/place: no such file or folder"),
         (["extract", "--dataset", "demo", "--speech", "logmell"], "did you mean 'logmel'"),
-        (["extract", "--dataset", "demo", "--speech", "no/such-model"], "not a folder, and not to be had"),
+        (["extract", "--dataset", "demo", "--speech", "no/such-model"], "not a folder, and can't be had"),
         (["extract", "--dataset", "demo", "--set", "corpus.options.sizes=3"], "did you mean 'size'"),
         (["extract", "--dataset", "demo", "--dtype", "float17"], "features.dtype"),
         (["train", "--features", "nowhere"], "run `amber extract` first"),

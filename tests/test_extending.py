@@ -23,7 +23,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 def example(heading: str) -> dict[str, Any]:
     """Run the code block below a heading; return the names that it defines."""
-    written = (DOCS / "extending.md").read_text().partition(f"**{heading}.**")[2]
+    written = (DOCS / "extending.md").read_text().partition(f"## {heading}\n")[2]
     (code,) = re.findall(r"```python\n(.*?)```", written, re.DOTALL)[:1]
     assert len(code.splitlines()) < 30
     names: dict[str, Any] = {}

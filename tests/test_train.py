@@ -257,11 +257,11 @@ def test_which_layers_a_choice_reads(demo_cache: Path) -> None:
     _, text = feature_sets(demo_cache, "demo")
     held = text.spec.layers
     for choice in ("all", "mean", "learned"):
-        assert pick_layers(choice, text) == held
-    assert pick_layers("last", text) == held[-1:]
-    assert pick_layers(4, text) == (4,)
+        assert pick_layers(choice, text.spec) == held
+    assert pick_layers("last", text.spec) == held[-1:]
+    assert pick_layers(4, text.spec) == (4,)
     with pytest.raises(UserError, match=r"layer 9: text-minilm.* holds the layers 0, 1, 2, 3, 4, 5, 6; or say"):
-        pick_layers(9, text)
+        pick_layers(9, text.spec)
 
 
 def test_which_features(demo_cache: Path, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ class TrainingData:
             raise UserError(
                 f"train.layer: {store.location.name} holds frames, of which no layers are learned; name one"
             )
-        return catalog.pick_layers(choice, store)
+        return catalog.pick_layers(choice, store.spec)
 
     def width(self, modality: Modality, choice: Layer) -> int:
         """Return the dimension of what a head sees of a pooled modality."""

@@ -96,11 +96,7 @@ class ScaledFrames:
 
     def padded(self, items: Sequence[Frames], device: torch.device) -> Padded:
         """Scale the frames (T, D) of utterances, and pad them to the longest."""
-        lengths = [len(item) for item in items]
-        flat = self.scaling.apply(np.concatenate(items))
-        frames = pad_sequence(list(flat.split(lengths)), batch_first=True)  # type: ignore[no-untyped-call]
-        mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-        return Padded(frames.to(device), mask.to(device))
+        return padded(items, self.scaling, device)
 
 
 @dataclass(frozen=True)
@@ -200,6 +196,15 @@ class _FramesSampler:
 
     def keep(self, staying: Sequence[int]) -> None:
         """End no stream: there is one, for all runs."""
+
+
+def padded(items: Sequence[Frames], scaling: Scaling, device: torch.device) -> Padded:
+    """Scale the frames (T, D) of B utterances, and pad them to the longest: (B, T, D)."""
+    lengths = [len(item) for item in items]
+    flat = scaling.apply(np.concatenate(items))
+    frames = pad_sequence(list(flat.split(lengths)), batch_first=True)  # type: ignore[no-untyped-call]
+    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    return Padded(frames.to(device), mask.to(device))
 
 
 def _shuffled(values: NDArray[np.int64], order: torch.Generator) -> NDArray[np.int64]:

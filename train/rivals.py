@@ -81,8 +81,8 @@ def predict(fitted: Sequence[TrainedMember], part: FoldSplit) -> dict[str, Tenso
     student = fitted[0].run.variant.objective.student
     x = _joined(part, fitted[0].run)
     if all(one.state is fitted[0].state for one in fitted):
-        return {student: _probabilities(fitted[0].state, x).expand(len(fitted), -1, -1)}
-    return {student: torch.stack([_probabilities(one.state, x) for one in fitted])}
+        return {student: probabilities(fitted[0].state, x).expand(len(fitted), -1, -1)}
+    return {student: torch.stack([probabilities(one.state, x) for one in fitted])}
 
 
 def _best(run: Run, paths: Iterable[Iterable[Candidate]], dev: FoldSplit) -> TrainedMember:
@@ -94,7 +94,7 @@ def _best(run: Run, paths: Iterable[Iterable[Candidate]], dev: FoldSplit) -> Tra
         since, lowest_here = 0, float("inf")
         for settings, candidate in path:
             # A class that training never saw has no probability; its logarithm times no votes has to stay nothing.
-            log_p = _probabilities(candidate, x).clamp_min(torch.finfo(torch.float32).tiny).log()
+            log_p = probabilities(candidate, x).clamp_min(torch.finfo(torch.float32).tiny).log()
             scores = {name: value[0] for name, value in student_scores(dev.counts[None], log_p[None]).items()}
             records.append({"candidate": len(records) + 1, **settings, **scores})
             if scores["dev_nll"] < lowest:
@@ -220,7 +220,7 @@ def _joined(part: FoldSplit, run: Run) -> Tensor:
     return torch.cat([part.inputs[modality][part.rows].flatten(1) for modality in read], dim=-1)
 
 
-def _probabilities(state: State, x: Tensor) -> Tensor:
+def probabilities(state: State, x: Tensor) -> Tensor:
     """Return the probabilities (m, C) of inputs (m, D)."""
     state = {name: value.to(x.device) for name, value in state.items()}
     if "prior" in state:

@@ -18,6 +18,7 @@ from amber.config import Config
 from amber.corpus import FILE, Corpus, Modality
 from amber.errors import RunFailure, UserError, abbreviate
 from amber.features import recordings
+from amber.features.spec import FeatureSpec
 from amber.features.store import FeatureStore, NoLayoutError, feature_sets, is_being_written, set_folders, writing
 from amber.features.unit import Status
 from amber.location import is_local, remove_folder
@@ -252,7 +253,7 @@ def find_set(
     return fitting[0]
 
 
-def pick_layers(choice: str | int, store: FeatureStore) -> tuple[int, ...]:
+def pick_layers(choice: str | int, spec: FeatureSpec) -> tuple[int, ...]:
     """Return the numbers of the stored layers that a layer choice reads.
 
     Raises
@@ -261,12 +262,12 @@ def pick_layers(choice: str | int, store: FeatureStore) -> tuple[int, ...]:
         If the set does not hold the layer asked for.
 
     """
-    held = store.spec.layers
+    held = spec.layers
     if choice in ("mean", "all", "learned"):
         return held
     if choice == "last":
         return held[-1:]
     if choice not in held:
         listed = abbreviate(map(str, held), 30)
-        raise UserError(f"layer {choice}: {store.location.name} holds the layers {listed}; or say last, mean or all")
+        raise UserError(f"layer {choice}: {spec.name} holds the layers {listed}; or say last, mean or all")
     return (int(choice),)

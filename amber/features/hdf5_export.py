@@ -87,7 +87,7 @@ def _pick(store: FeatureStore, layer: str) -> Pick:
     """Return the function that picks a layer, `last`, `mean` or `all` of a unit's features."""
     if layer == "learned":
         raise UserError("--layer learned: only training learns a mixture of layers; export them with --layer all")
-    read = pick_layers(int(layer) if layer.isdecimal() else layer, store)
+    read = pick_layers(int(layer) if layer.isdecimal() else layer, store.spec)
     if layer == "all":
         return lambda pooled: pooled
     if layer == "mean":

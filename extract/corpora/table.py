@@ -34,7 +34,7 @@ _OTHER_SPELLING = "audio that is there under another spelling"
 
 def load(source: Source) -> Loaded:
     """Read a table; audio paths are relative to the folder that it lies in."""
-    source.only_options("inputs")
+    source.only_options("inputs", "votes")
     needed = source.option("inputs", "needed", ("needed", "optional")) == "needed"
     path = find_table(source.existing_root())
     ledger = Ledger()
@@ -45,7 +45,8 @@ def load(source: Source) -> Loaded:
     if "id" not in columns.named or (needed and not {"audio", "text"} & columns.named.keys()):
         wanted = "the columns `id` and `audio` or `text`" if needed else "the column `id`"
         raise UserError(f"{path}: needs {wanted}, found {abbreviate(table.header, 12)}")
-    if not columns.counts and "votes" not in columns.named:
+    voted = source.option("votes", "needed", ("needed", "optional")) == "needed"
+    if voted and not columns.counts and "votes" not in columns.named:
         raise UserError(f"{path}: has no votes; add a count column `vote_<label>` per label, or a `votes` column")
     if columns.truths and columns.counts and set(columns.truths.values()) != set(columns.counts.values()):
         raise UserError(f"{path}: the truth_ columns name other labels than the vote_ columns")
@@ -126,7 +127,7 @@ class _Columns:
         if self.counts:
             votes = cells.counted((label, cells.count(row.get(name), name)) for name, label in self.counts.items())
         else:
-            votes = cells.votes(row.get(self.named["votes"]))
+            votes = cells.votes(row.get(self.named["votes"])) if "votes" in self.named else ()
         return Utterance(
             id=uid,
             audio=text("audio"),

@@ -1,0 +1,98 @@
+"""`amber predict` and `amber export`: use a trained model, and make a bundle of it."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from amber.console import print_result
+from amber.errors import UserError
+
+Model = Annotated[Path, typer.Option("--model", help="A bundle, a run's folder or an experiment's, such as runs/demo.")]
+Variant = Annotated[str | None, typer.Option("--variant", help="Which variant of an experiment (default: amber2).")]
+
+
+def predict(
+    context: typer.Context,
+    model: Model,
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(help="Recordings, folders of them, or `-` for JSON lines on standard input."),
+    ] = None,
+    text: Annotated[list[str] | None, typer.Option("--text", help="The words; once per recording, or alone.")] = None,
+    table: Annotated[
+        Path | None, typer.Option("--table", help="A table with `id` and `audio` or `text` (CSV, JSON Lines, Parquet).")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A file ending in .jsonl, .csv or .parquet (default: JSON lines here).")
+    ] = None,
+    features: Annotated[
+        Path | None, typer.Option("--features", help="Where features are kept while a table is predicted.")
+    ] = None,
+    variant: Variant = None,
+    speech: Annotated[str | None, typer.Option("--speech", help="The folder of the speech encoder.")] = None,
+    text_encoder: Annotated[str | None, typer.Option("--text-encoder", help="The folder of the text encoder.")] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, …")] = "auto",
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes of a local Dask cluster.")] = None,
+    scheduler: Annotated[str | None, typer.Option("--scheduler", help="A running one: tcp://host:8786.")] = None,
+) -> None:
+    """Predict how raters would vote on recordings and texts.
+
+    Per utterance: the distribution over emotions, each expert's, the most likely class, the predicted ambiguity, and
+    the conflict between voice and words. A file that can't be read is a row with its error.
+
+    Examples: `amber predict --model runs/demo a.wav --text "what a day"`,
+    `amber predict --model BUNDLE --table clips.csv --out predictions.csv`.
+    """
+    from amber.extract.stage import Cluster
+    from amber.predict import inputs, rows, stage
+    from amber.predict.model import load
+
+    if sum(map(bool, (table, files, text and not files))) != 1:
+        raise UserError("amber predict: give recordings, --text, or --table; `-` reads JSON lines from standard input")
+    rows.format_of(out)  # a mistake is found before anything is computed
+    loaded = load(model, variant)
+    encoders = {modality: name for modality, name in (("speech", speech), ("text", text_encoder)) if name}
+    options = stage.Options(encoders, device, Cluster(workers, scheduler))
+    with tempfile.TemporaryDirectory(prefix="amber-") as folder:
+        if files == ["-"]:
+            corpus = inputs.of_json_lines(sys.stdin.buffer.read(), Path(folder))
+        elif table:
+            corpus = inputs.of_table(table)
+        else:
+            corpus = inputs.of_files([Path(file) for file in files or []], text or [])
+        cache = features or (out.with_name(f".{out.name}.features") if out else Path(folder, "cache"))
+        found = stage.run(loaded, corpus, cache, options, context.obj.console)
+        if out:
+            rows.write(out, found, loaded.classes, loaded.experts)
+        else:
+            print_result(rows.rendered(found, loaded.classes, loaded.experts, "jsonl").decode())
+    if out and not features:
+        stage.remove(cache)
+    failed = [one for one in found if one.error]
+    if failed:
+        context.obj.console.warn(
+            f"{len(failed)} of {len(found)} have an error, first {failed[0].id}: {failed[0].error}"
+        )
+
+
+def export(
+    context: typer.Context,
+    runs: Annotated[Path, typer.Option("--runs", help="An experiment's folder, such as runs/demo.")],
+    to: Annotated[Path, typer.Option("--to", help="The bundle's folder, which must not be there yet.")],
+    variant: Variant = None,
+) -> None:
+    """Make a bundle of a trained variant: one folder to use with `amber predict`, to hand on and to publish.
+
+    The models of all folds and seeds answer together: the mean of their distributions.
+
+    Example: `amber export --runs runs/demo --variant amber2 --to demo-amber2`.
+    """
+    from amber.predict import export as exporting
+
+    context.obj.console.say(exporting.run(runs, variant, to))
+    print_result(str(to))

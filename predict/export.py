@@ -1,0 +1,65 @@
+"""Exporting a bundle: the runs of one variant, with what a reader of the model has to know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from amber import seal
+from amber.errors import UserError
+
+from . import bundle, model
+
+
+def run(experiment: Path, variant: str | None, to: Path) -> str:
+    """Write a bundle of an experiment's variant; return what was written, in one line.
+
+    Raises
+    ------
+    UserError
+        If the experiment has no such runs, a file of them is not as it was written, or the bundle exists.
+
+    """
+    if not experiment.is_dir():
+        raise UserError(f"--runs {experiment}: no such folder")
+    runs = model.runs_of(experiment, variant)
+    loaded = model.load(experiment, variant)
+    name = runs[0].parent.name
+    shared = _shared(runs[0])
+    about = {
+        "variant": name,
+        "classes": list(loaded.classes),
+        "heads": list(loaded.members[0].heads),
+        "student": loaded.members[0].student,
+        "features": {modality: spec.model_dump(mode="json") for modality, spec in loaded.specs.items()},
+        **shared,
+    }
+    encoders = [f"{modality}: {spec.encoder} (revision {spec.revision})" for modality, spec in loaded.specs.items()]
+    card = bundle.card_of(
+        to.name, name, loaded.classes, encoders, {**shared, "members": len(runs)}, _figures(experiment, name)
+    )
+    bundle.write(to, {run.name: run / model.MODEL for run in runs}, card, about)
+    return f"{to}: {name} of {experiment}, {len(runs)} models that answer together"
+
+
+def _shared(run: Path) -> dict[str, Any]:
+    """Return what all runs of an experiment share: dataset, labels and splits."""
+    config: Mapping[str, Any] = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    return {key: config[key] for key in ("dataset", "labels", "splits")}
+
+
+def _figures(experiment: Path, variant: str) -> str:
+    """Return the variant's figures with their intervals as Markdown; empty if they are not there."""
+    path = experiment / "metrics.json"
+    metrics = seal.load(path.read_bytes()) if path.is_file() else None
+    figures = (metrics or {}).get("summary", {}).get(variant)
+    if not figures:
+        return ""
+    rows = ["| metric | mean over seeds | 95 % interval |", "|---|---|---|"]
+    for name, figure in figures.items():
+        ci = figure.get("ci")
+        rows.append(f"| {name} | {figure['mean']:.3f} | {f'{ci[0]:.3f} to {ci[1]:.3f}' if ci else '–'} |")
+    return "\n".join(rows)

@@ -1,0 +1,220 @@
+"""`amber predict`, `amber export` and `amber.load`: equal to what the pipeline stored; missing and broken inputs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+from conftest import Amber, demo_config, environment
+
+import amber as package
+from amber import predictions
+from amber.console import Console
+from amber.corpus import FILE, Corpus
+from amber.errors import UserError
+from amber.predict import bundle, model
+from amber.predict.rows import Prediction
+from amber.train import stage as training
+
+QUIET = Console(quiet=True)
+ONE = "train.candidates=[{layer: last, hidden: 0, weight_decay: 0.1}, {layer: all, mixture: true, weight_decay: 0.1}]"
+
+
+@pytest.fixture(scope="module")
+def experiment(demo_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs = tmp_path_factory.mktemp("runs")
+    overrides = ("train.epochs=3", ONE, "train.seeds=[0, 1]", "train.folds=[1, 2]", "labels.subset=any",
+                 "train.variants=[ce, amber2, pool, logistic, prior]", f"train.runs={runs}")  # fmt: skip
+    training.run(demo_config(demo_cache, *overrides), None, QUIET)
+    return runs / "demo"
+
+
+@pytest.fixture(scope="module")
+def corpus(demo_cache: Path) -> Corpus:
+    return Corpus.read(demo_cache / "demo" / FILE)
+
+
+def table_of(corpus: Corpus, ids: list[str], path: Path, without: str = "") -> Path:
+    """Write a table without votes of some utterances of the demo corpus."""
+    place = {uid: row for row, uid in enumerate(corpus.ids)}
+    audio, text = corpus.column("audio"), corpus.column("text")
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "audio", "text"])
+        for uid in ids:
+            row = place[uid]
+            sound = "" if without == "audio" else str(Path(corpus.root, audio[row]))
+            writer.writerow([uid, sound, "" if without == "text" else text[row]])
+    return path
+
+
+@pytest.mark.parametrize("variant", ["ce", "amber2", "pool", "logistic", "prior"])
+def test_a_run_predicts_what_the_pipeline_stored(
+    amber: Amber, experiment: Path, corpus: Corpus, tmp_path: Path, variant: str
+) -> None:
+    run = experiment / variant / "fold1-seed0"
+    stored = predictions.read(run / predictions.FILE).of(part="test")
+    student = stored.of(head="student")
+    table = table_of(corpus, student.keys["id"].tolist(), tmp_path / "t.csv")
+    out = tmp_path / "p.jsonl"
+    amber("predict", "--model", run, "--table", table, "--out", out)
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [one["id"] for one in found] == student.keys["id"].tolist()
+    p = np.array([list(one["distribution"].values()) for one in found])
+    np.testing.assert_allclose(p, student.p, atol=1e-4)
+    for head in found[0]["experts"]:
+        of_head = np.array([list(one["experts"][head].values()) for one in found])
+        np.testing.assert_allclose(of_head, stored.of(head=head).p, atol=1e-4)
+    assert {tuple(one["modalities"]) for one in found} == {("speech", "text")}
+    assert not list(tmp_path.glob(".p.jsonl*"))  # nothing is left beside the result
+
+
+def test_an_experiment_and_its_bundle_answer_with_the_mean_of_their_runs(
+    amber: Amber, experiment: Path, corpus: Corpus, tmp_path: Path
+) -> None:
+    table = table_of(corpus, list(corpus.ids[:5]), tmp_path / "t.csv")
+    each = []
+    for run in sorted((experiment / "amber2").iterdir()):
+        lines = amber("predict", "--model", run, "--table", table).stdout.splitlines()
+        each.append([list(json.loads(line)["distribution"].values()) for line in lines])
+    together = amber("predict", "--model", experiment, "--table", table).stdout
+    p = [list(json.loads(line)["distribution"].values()) for line in together.splitlines()]
+    np.testing.assert_allclose(p, np.mean(each, axis=0), atol=1e-9)
+    target = tmp_path / "bundle"
+    amber("export", "--runs", experiment, "--variant", "amber2", "--to", target)
+    assert amber("predict", "--model", target, "--table", table).stdout == together
+    card = (target / "README.md").read_text()
+    assert "Trained on synthetic data" in card
+    assert "logmel" in card
+    assert "exists" in amber("export", "--runs", experiment, "--to", target, code=2).stderr
+
+
+def test_a_changed_bundle_and_another_schema_are_refused(experiment: Path, amber: Amber, tmp_path: Path) -> None:
+    target = tmp_path / "bundle"
+    amber("export", "--runs", experiment, "--variant", "ce", "--to", target)
+    heads = next(target.rglob("heads.safetensors"))
+    content = bytearray(heads.read_bytes())
+    content[-1] ^= 1
+    heads.write_bytes(content)
+    with pytest.raises(UserError, match=r"not as written: members/.*heads.safetensors"):
+        model.load(target)
+    data = json.loads((target / bundle.FILE).read_text())
+    (target / bundle.FILE).write_text(json.dumps({**data, "schema": 99}))
+    with pytest.raises(UserError, match="schema version 99"):
+        model.load(target)
+
+
+def test_with_one_modality_its_expert_answers_and_the_output_says_so(
+    amber: Amber, experiment: Path, corpus: Corpus, tmp_path: Path
+) -> None:
+    ids = list(corpus.ids[:4])
+    table = table_of(corpus, ids, tmp_path / "b.csv")
+    both = [json.loads(x) for x in amber("predict", "--model", experiment, "--table", table).stdout.splitlines()]
+    for gone, there in (("audio", "text"), ("text", "speech")):
+        table = table_of(corpus, ids, tmp_path / f"{gone}.csv", without=gone)
+        found = [json.loads(x) for x in amber("predict", "--model", experiment, "--table", table).stdout.splitlines()]
+        for one, whole in zip(found, both, strict=True):
+            assert one["modalities"] == [there]
+            assert one["distribution"] == one["experts"][there]
+            np.testing.assert_allclose(
+                list(one["distribution"].values()), list(whole["experts"][there].values()), atol=1e-6
+            )
+            assert one["conflict"] is None
+        told = amber("predict", "--model", experiment, "--variant", "ce", "--table", table, code=2).stderr
+        assert f"reads speech and text; there is {there} to read" in told
+
+
+def test_a_bad_file_is_a_row_with_its_error(amber: Amber, experiment: Path, corpus: Corpus, tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for number in range(3):
+        shutil.copy(Path(corpus.root, corpus.column("audio")[number]), folder / f"{number}.wav")
+    (folder / "broken.wav").write_bytes(b"RIFF nothing")
+    done = amber("predict", "--model", experiment, folder)
+    found = {Path(one["id"]).name: one for one in map(json.loads, done.stdout.splitlines())}
+    assert list(found) == ["0.wav", "1.wav", "2.wav", "broken.wav"]
+    assert "broken.wav" in found["broken.wav"]["error"]
+    assert found["broken.wav"]["distribution"] == {}
+    assert all(found[f"{n}.wav"]["error"] is None for n in range(3))
+    assert "1 of 4 have an error" in done.stderr
+
+
+def test_standard_input_texts_and_formats(amber: Amber, experiment: Path, corpus: Corpus, tmp_path: Path) -> None:
+    path = Path(corpus.root, corpus.column("audio")[0])
+    lines = json.dumps({"id": "a", "audio": str(path), "text": "well"}) + "\n" + json.dumps({"id": "b", "text": "well"})
+    found = subprocess.run([sys.executable, "-m", "amber.cli", "-q", "predict", "--model", experiment, "-"],
+                           input=lines.encode(), capture_output=True, env=environment(), check=True)  # fmt: skip
+    a, b = map(json.loads, found.stdout.splitlines())
+    assert (a["modalities"], b["modalities"]) == (["speech", "text"], ["text"])
+    (only,) = map(json.loads, amber("predict", "--model", experiment, "--text", "well").stdout.splitlines())
+    assert only["distribution"] == pytest.approx(b["distribution"], abs=1e-6)
+    for name in ("p.csv", "p.parquet"):
+        amber("predict", "--model", experiment, "--text", "well", "--text", "no!", "--out", tmp_path / name)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "p.csv").read_text())))
+    table = pq.read_table(tmp_path / "p.parquet").to_pylist()
+    assert [row["id"] for row in rows] == [row["id"] for row in table] == ["text-1", "text-2"]
+    assert float(rows[0]["p_happy"]) == table[0]["p_happy"] == pytest.approx(only["distribution"]["happy"], abs=1e-6)
+    assert rows[0]["modalities"] == "text"
+    assert "end the name in" in amber("predict", "--model", experiment, "--text", "x", "--out", "p.doc", code=2).stderr
+
+
+def test_a_killed_prediction_goes_on_and_gives_the_same_rows(
+    amber: Amber, experiment: Path, corpus: Corpus, tmp_path: Path
+) -> None:
+    table = table_of(corpus, list(corpus.ids), tmp_path / "t.csv")
+    amber("predict", "--model", experiment, "--table", table, "--out", tmp_path / "whole.jsonl")
+    command = [sys.executable, "-m", "amber.cli", "predict", "--model", str(experiment), "--table", str(table)]
+    command += ["--out", str(tmp_path / "p.jsonl")]
+    process = subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL)
+    cache = tmp_path / ".p.jsonl.features"
+    deadline = time.monotonic() + 60
+    while not list(cache.rglob("commits/c/0")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert cache.is_dir()
+    assert not (tmp_path / "p.jsonl").exists()
+    kept = list(cache.rglob("commits/c/0"))
+    before = [path.stat().st_mtime_ns for path in kept]
+    amber("predict", "--model", experiment, "--table", table, "--out", tmp_path / "p.jsonl")
+    assert before
+    assert (tmp_path / "p.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert not cache.exists()
+
+
+def test_in_python_paths_arrays_and_lists_give_the_same(experiment: Path, corpus: Corpus) -> None:
+    path = Path(corpus.root, corpus.column("audio")[0])
+    samples, rate = soundfile.read(path, dtype="float32")
+    predictor = package.load(experiment)
+    one = predictor.predict(audio=path, text="well")
+    assert isinstance(one, Prediction)
+    assert sum(one.distribution.values()) == pytest.approx(1)
+    assert one.label in predictor.classes
+    assert 0 <= one.ambiguity <= 1
+    assert 0 <= one.conflict <= 1
+    again, alone = predictor.predict(audio=[samples, None], text=["well", "well"], rate=rate)
+    assert again.distribution == pytest.approx(one.distribution, abs=1e-6)
+    assert alone.modalities == ("text",)
+    with pytest.raises(UserError, match="give audio, text, or both"):
+        predictor.predict()
+    with pytest.raises(UserError, match="1 recordings and 2 texts"):
+        predictor.predict(audio=[path], text=["a", "b"])
+    with pytest.raises(UserError, match="not all finite"):
+        predictor.predict(audio=np.array([np.nan]))
+
+
+def test_importing_amber_stays_light() -> None:
+    code = "import amber, sys; sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'pyarrow', 'amber.predict')))"
+    assert subprocess.run([sys.executable, "-c", code], env=environment(), check=False).returncode == 0
+    assert {"load", "load_features", "load_votes", "load_predictions", "score"} <= set(dir(package))
