@@ -69,7 +69,7 @@ def fitted(
     *group: Run | Member, train: PooledSplit = TRAIN, dev: PooledSplit = DEV, prior: Pseudo | None = None
 ) -> list[TrainedMember]:
     made = [one if isinstance(one, Member) else Member(one, PERCEPTRON) for one in group]
-    return fit(made, train, dev, "cpu", lambda: None, prior=prior)
+    return fit(made, train, dev, lambda: None, prior=prior)
 
 
 def predicted(one: Run | Member, of: TrainedMember, part: PooledSplit = DEV, head: str = "fusion") -> Tensor:

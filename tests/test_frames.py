@@ -180,24 +180,27 @@ def parts(experiment: stage.TrainingPlan, keep: bool = True) -> dict[str, Frames
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_reading_all_frames_tells_how_far_it_is_and_can_be_stopped(cache: Path, tmp_path: Path, keep: bool) -> None:
+def test_reading_all_frames_reports_progress_and_can_be_stopped(cache: Path, tmp_path: Path, keep: bool) -> None:
     experiment = stage.prepare(config(cache, tmp_path), None)
     inputs = Inputs(experiment.data, experiment.folds, "cpu", keep)
-    heard: list[str] = []
+    notes: list[str] = []
 
-    def stop(note: str) -> None:
-        heard.append(note)
-        if len(heard) == 2:
+    def note_down(n: int = 1, note: str = "") -> None:
+        notes.append(note)
+
+    def stop(n: int = 1, note: str = "") -> None:
+        notes.append(note)
+        if len(notes) == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         inputs.of(1, (("speech", "last"),), stop)
-    assert len(heard) == 2
-    heard.clear()
-    inputs.of(1, (("speech", "last"),), heard.append)
-    assert ("reading speech frames, unit 1 of 4" in heard) == keep
-    assert heard[-1].startswith("scaling speech frames, unit ")
-    last, whole = heard[-1].rsplit(" of ", 1)
+    assert len(notes) == 2
+    notes.clear()
+    inputs.of(1, (("speech", "last"),), note_down)
+    assert ("reading speech frames, unit 1 of 4" in notes) == keep
+    assert notes[-1].startswith("scaling speech frames, unit ")
+    last, whole = notes[-1].rsplit(" of ", 1)
     assert last.endswith(f" {whole}")
 
 
@@ -211,7 +214,7 @@ def test_a_run_learns_the_same_alone_and_in_company(cache: Path, tmp_path: Path)
         return [Member(run, candidate) for run in experiment.runs if run.seed in seeds]
 
     def fitted(*seeds: int) -> list[TrainedMember]:
-        return fit(members(*seeds), of["train"], of["dev"], "cpu", lambda: None)
+        return fit(members(*seeds), of["train"], of["dev"], lambda: None)
 
     together = fitted(0, 1, 2)
     for seed, one in enumerate(together):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -49,7 +48,7 @@ class FoldContext:
 
     def splits(self, layers: Layers) -> tuple[FoldSplit, FoldSplit, FoldSplit, dict[Modality, Scaling]]:
         """Return the training part, dev, dev and test together, and the scaling, of a layer choice."""
-        inputs, scalings = self.inputs.of(self.fold.number, layers, partial(self.advance, 0))
+        inputs, scalings = self.inputs.of(self.fold.number, layers, self.advance)
         rows = (self.fold.train, self.fold.dev, np.concatenate([self.fold.dev, self.fold.test]))
         train, dev, both = (split(inputs, self.data.counts, r, self.device, self.fold.number) for r in rows)
         return train, dev, both, scalings
@@ -59,7 +58,7 @@ class FoldContext:
         run, candidate = members[0].run, members[0].candidate
         dims, frames = {}, 0.0
         for modality, layer in candidate.layers:
-            if self.data.is_frames(modality):  # of frames a head sees mean and standard deviation
+            if self.data.is_frames(modality):  # heads read the mean and standard deviation of frames
                 dims[modality] = 2 * self.data.stores[modality].spec.dim
                 frames += float(self.data.lengths(modality).mean())
             else:
@@ -94,8 +93,8 @@ def largest_group(
 ) -> int:
     """Return how many members with such heads train side by side on a device.
 
-    `dims` are what heads see. `frames` is the number of frames in a batch, over all modalities that are frames, of
-    utterances of mean length.
+    `dims` are the dimensions of the heads' inputs. `frames` is the number of frames in a batch of utterances of mean
+    length, over all modalities that are frames.
     """
     parameters = sum(_parameters([dims[m] for m in INPUTS[head]], candidate, classes) for head in heads)
     allowed = GROUP_BYTES.get(device, OTHER_DEVICE_BYTES)

@@ -1,46 +1,36 @@
 """Training a group of runs side by side: one fold, one set of shapes, R members in every batched step.
 
-A member is a run with one of its candidates. Each shuffles, drops out and starts by its run's seed, is
-evaluated on dev every so many steps (`schedule.py`), keeps its best weights by dev score and then leaves the
-group. The score is
-`train.stop`: `nll` (of the dev votes), a proper score and the default for every variant alike, or `bc`, `accuracy` or
-`loss` (the objective's); ties are broken by the dev loss. A state whose score is not finite is never the best.
+A member is a run with one of its candidates. Its order of utterances, dropout and start follow from its run's seed. It
+is evaluated on dev every so many steps (`schedule.py`), keeps its best weights by dev score, and leaves the group when
+it has not improved for long. The score is `train.stop`: `nll` (of the dev votes), a proper score and the default for
+every variant alike, or `bc`, `accuracy` or `loss` (the objective's); ties are broken by the dev loss. A state whose
+score is not finite is never the best.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from amber.config import Objective
-
 from .batches import Batch, FoldSplit
 from .heads import Heads, of_runs
 from .member import Member, MemberState, State, TrainedMember
-from .objective import Coefficient, bhattacharyya_coefficient, loss
+from .objective import GroupLoss, bhattacharyya_coefficient
 from .schedule import Schedule
 from .streams import dropout_mask
-from .targets import Pseudo, distribution, drop_raters, make_targets
+from .targets import Pseudo, distribution, drop_raters
 
 AVERAGED = 4  # steps of which one is taken into the average: it costs as much as the step's own update
 EVALUATION_ROWS = 8192  # utterances times members that are scored at once, to bound memory
-COEFFICIENTS: tuple[Coefficient, ...] = (
-    "rater_weight",
-    "modality_weight",
-    "experts_weight",
-    "temperature",
-    "concentration",
-)
 
 
 def fit(
     group: Sequence[Member],
     train: FoldSplit,
     dev: FoldSplit,
-    device: str,
     on_evaluation: Callable[[], None],
     smoothing: float = 0.0,
     prior: Pseudo | None = None,
@@ -53,8 +43,6 @@ def fit(
         The members.
     train, dev
         Their scaled inputs and the raters' votes.
-    device
-        Where everything is and stays.
     on_evaluation
         Called after every evaluation on dev.
     smoothing
@@ -73,10 +61,10 @@ def fit(
         If no evaluation of a member found a finite score, or the best of them is absurd.
 
     """
-    training = group[0].run.variant.training
+    training, device = group[0].run.variant.training, train.rows.device
     schedule = Schedule.of(training, len(train), len(dev))
     by_stream = sorted(range(len(group)), key=lambda place: train.stream(group[place].seed))
-    states = [MemberState(place, group[place], device) for place in by_stream]
+    states = [MemberState(place, group[place], str(device)) for place in by_stream]
     heads = _new_heads([state.member for state in states], train).to(device)
     optimizer = torch.optim.Adam(heads.parameters(), lr=training.lr, fused=True)
     means = [parameter.detach().clone() for parameter in heads.parameters()]
@@ -139,7 +127,7 @@ def student_scores(counts: Tensor, log_p: Tensor) -> dict[str, list[float]]:
 
 
 class _Stepper:
-    """What one step needs of the members that still train."""
+    """The training step of the members that are still in training."""
 
     def __init__(
         self,
@@ -151,12 +139,11 @@ class _Stepper:
         prior: Pseudo | None,
     ) -> None:
         device = train.rows.device
-        self.heads, self.train, self.states, self.smoothing = heads, train, states, smoothing
+        self.heads, self.train, self.states = heads, train, states
         self.streams = streams  # how many members learn from each stream
-        self.objective = states[0].member.run.variant.objective
-        self.coefficients = _coefficients(states, device)
-        self.rates = [state.member.run.variant.objective.rater_dropout for state in states]
-        self.votes_each = float(train.counts.sum(dim=1).mean())
+        objectives = [state.member.run.variant.objective for state in states]
+        self.loss = GroupLoss(objectives, train.counts, smoothing)
+        self.rates = [objective.rater_dropout for objective in objectives]
         penalties = [state.member.candidate.weight_decay for state in states]
         self.penalty = torch.tensor(penalties, device=device)[:, None, None] if any(penalties) else None  # (R, 1, 1)
         subsets = [state.member.subset for state in states if state.member.subset is not None]
@@ -170,8 +157,7 @@ class _Stepper:
         if any(self.rates):
             counts = drop_raters(counts, self.rates, [state.raters for state in self.states])
         log_p = self.heads(batch, self.streams, self._dropout(places.shape[1]))
-        each = _loss(log_p, counts, self.objective, self.coefficients, self.votes_each, self.smoothing,
-                     self.prior.at(places) if self.prior else None)  # (R, B)  # fmt: skip
+        each = self.loss(log_p, counts, self.prior.at(places) if self.prior else None)  # (R, B)
         if self.subset is None:
             mean = each.mean(dim=1)
         else:
@@ -211,56 +197,15 @@ def _new_heads(group: Sequence[Member], part: FoldSplit) -> Heads:
                  candidate.mixture)  # fmt: skip
 
 
-def _loss(
-    log_p: Mapping[str, Tensor],
-    counts: Tensor,
-    objective: Objective,
-    weights: Mapping[Coefficient, Tensor],
-    votes_each: float,
-    smoothing: float = 0.0,
-    pseudo: Tensor | None = None,
-) -> Tensor:
-    """Return the objective (R, n) of members that share its structure and differ in its coefficients."""
-    y, votes = make_targets(counts, objective.target, smoothing)
-    return loss(
-        log_p,
-        y,
-        student=objective.student,
-        divergence=objective.divergence,
-        weighting=objective.weighting,
-        weights=weights,
-        votes=votes,
-        votes_each=votes_each,
-        of_student=distribution(counts + pseudo) if pseudo is not None else None,
-    )
-
-
-def _coefficients(states: Sequence[MemberState], device: torch.device) -> dict[Coefficient, Tensor]:
-    """Return the coefficients of members, (R, 1) each, without `modality_weight` where none is guided.
-
-    That is seen here, once: to see it in a tensor, every step would wait for the device.
-    """
-    values = {name: [[getattr(state.member.run.variant.objective, name)] for state in states] for name in COEFFICIENTS}
-    guided = any(value for (value,) in values["modality_weight"])
-    return {
-        name: torch.tensor(of_members, device=device)
-        for name, of_members in values.items()
-        if guided or name != "modality_weight"
-    }
-
-
 def _scores(heads: Heads, dev: FoldSplit, states: Sequence[MemberState]) -> dict[str, list[float]]:
     """Return each member's dev loss, and its student's vote likelihood, Bhattacharyya coefficient and accuracy.
 
     A student that is the pool of its heads is not known yet: the heads' mean scores stand for it.
     """
-    run = states[0].member.run
-    objective = run.variant.objective
     log_p = _forward(heads, dev, len(states))
     counts = dev.counts.expand(len(states), -1, -1)  # (R, m, C)
-    weights, votes_each = _coefficients(states, dev.rows.device), float(dev.counts.sum(dim=1).mean())
-    each = _loss(log_p, counts, objective, weights, votes_each)  # (R, m)
-    scored = [log_p[name] for name in run.variant.scored]
+    each = GroupLoss([state.member.run.variant.objective for state in states], dev.counts)(log_p, counts)  # (R, m)
+    scored = [log_p[name] for name in states[0].member.run.variant.scored]
     found = [student_scores(counts, one) for one in scored]
     means = {name: [sum(v) / len(found) for v in zip(*(f[name] for f in found), strict=True)] for name in found[0]}
     return {"dev_loss": each.mean(dim=1).tolist(), **means}
@@ -289,7 +234,7 @@ def _swap(heads: Heads, means: list[Tensor]) -> None:
 
 
 def _keep(heads: Heads, optimizer: torch.optim.Optimizer, staying: Sequence[int]) -> None:
-    """Let finished members leave: keep the rows of the others in every parameter and its optimiser state."""
+    """Remove finished members: keep the rows of the others in every parameter and its optimiser state."""
     for parameter in heads.parameters():
         parameter.grad = None
         parameter.data = parameter.data[list(staying)]

@@ -7,7 +7,7 @@ sees the same batches alone and in company, and frames in memory give the number
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from amber.console import Advance, ignore
 from amber.corpus import Modality
 from amber.features.store import FeatureStore
 
@@ -29,13 +30,12 @@ BLOCK_UNITS = 8  # units among whose utterances a block shuffles; so many are in
 VECTORS = 32  # pooled utterances that take as long to score as one of frames
 
 Frames = NDArray[Any]
-Tell = Callable[[str], object]
 
 
 class FrameReader:
     """The frames of one modality in one layer, or in the mean of several; `rows` (n,) are the utterances' in the store.
 
-    With `keep` they are read once, and else whenever they are asked for. `tell` hears how far a reading of all is.
+    With `keep` they are read once, else whenever they are asked for. `advance` reports how far a reading of all is.
     """
 
     def __init__(
@@ -44,23 +44,23 @@ class FrameReader:
         rows: NDArray[np.int64],
         layers: Sequence[int],
         keep: bool,
-        tell: Tell = lambda note: None,
+        advance: Advance = ignore,
     ) -> None:
         self.units, self.places = rows // store.spec.unit_rows, rows % store.spec.unit_rows  # (n,)
-        self._store, self._layers, self._tell = store, list(layers), tell
+        self._store, self._layers, self._advance = store, list(layers), advance
         self._kept: dict[int, list[Frames]] = {}
         if keep:
             numbers = np.unique(self.units).tolist()
-            self._kept = dict(self._told("reading", numbers))
+            self._kept = dict(self._numbered("reading", numbers))
 
     def read(self, numbers: Sequence[int]) -> Iterator[list[Frames]]:
         """Yield, unit by unit, the frames (T, D) of each of its utterances."""
         return (self._kept[number] for number in numbers) if self._kept else self._streamed(numbers)
 
-    def _told(self, what: str, numbers: Sequence[int]) -> Iterator[tuple[int, list[Frames]]]:
-        """Read units with their numbers, and tell how far it is."""
+    def _numbered(self, what: str, numbers: Sequence[int]) -> Iterator[tuple[int, list[Frames]]]:
+        """Read units with their numbers, and report progress."""
         for done, (number, unit) in enumerate(zip(numbers, self.read(numbers), strict=True), 1):
-            self._tell(f"{what} {self._store.spec.modality} frames, unit {done} of {len(numbers)}")
+            self._advance(0, f"{what} {self._store.spec.modality} frames, unit {done} of {len(numbers)}")
             yield number, unit
 
     def _streamed(self, numbers: Sequence[int]) -> Iterator[list[Frames]]:
@@ -74,7 +74,7 @@ class FrameReader:
         """Return the scaling by mean and standard deviation (D,) over all frames of the training rows (m,)."""
         numbers = np.unique(self.units[train])
         sums = Sums()
-        for number, unit in self._told("scaling", numbers.tolist()):
+        for number, unit in self._numbered("scaling", numbers.tolist()):
             members = train[self.units[train] == number]
             sums.add(
                 torch.from_numpy(np.concatenate([unit[place] for place in self.places[members]]).astype(np.float64))

@@ -104,7 +104,7 @@ def _train(
     for places in _places(context.chunks(members)):
         chunk = [members[place] for place in places]
         prior = pseudo.of(places) if pseudo else None
-        fitted = fit(chunk, train_part, dev, context.device, _teller(context, chunk), context.smoothing, prior)
+        fitted = fit(chunk, train_part, dev, _reporter(context, chunk), context.smoothing, prior)
         found = predict(chunk, fitted, both)
         context.advance(len(chunk), _note(chunk))
         for row, place in enumerate(places):
@@ -159,7 +159,7 @@ def _temperature(run: Run, probabilities: Mapping[str, Floats], context: FoldCon
 
 
 def _cross_fit(group: Sequence[Run], context: FoldContext) -> list[Prior]:
-    """Return what each run's experts say of the training part, each of speakers that it did not hear."""
+    """Return each run's expert predictions of the training part, each made by experts fitted on other speakers."""
     fold_of, folds = _training_folds(context.data, context.fold)
     counts = context.data.counts[context.fold.train]
     log_p: list[list[Floats]] = [[] for _ in group]
@@ -170,7 +170,7 @@ def _cross_fit(group: Sequence[Run], context: FoldContext) -> list[Prior]:
         members = [Member(run, one, subset) for run in runs for one in structure for subset in subsets]
         outside: list[dict[str, Tensor]] = []  # by member: the log-probabilities (m, C) of each expert
         for chunk in context.chunks(members):
-            fitted = fit(chunk, train_part, dev, context.device, _teller(context, chunk), context.smoothing)
+            fitted = fit(chunk, train_part, dev, _reporter(context, chunk), context.smoothing)
             found = predict(chunk, fitted, train_part)
             context.advance(len(chunk), _note(chunk))
             outside += [{head: values[row] for head, values in found.items()} for row in range(len(chunk))]
@@ -247,5 +247,5 @@ def _note(chunk: Sequence[Member]) -> str:
     return f"{', '.join(dict.fromkeys(member.run.variant.name for member in chunk))}, fold {chunk[0].run.fold}"
 
 
-def _teller(context: FoldContext, chunk: Sequence[Member]) -> Callable[[], None]:
+def _reporter(context: FoldContext, chunk: Sequence[Member]) -> Callable[[], None]:
     return partial(context.advance, 0, _note(chunk))

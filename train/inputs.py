@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from amber.config import Layer
+from amber.console import Advance, ignore
 from amber.corpus import MODALITIES, Modality
 from amber.errors import UserError
 from amber.splits import Fold
@@ -19,7 +20,7 @@ from amber.splits import Fold
 from .batches import FoldSplit, PooledSplit
 from .candidates import Layers
 from .dataset import TrainingData
-from .frames import FrameReader, FramesSplit, ScaledFrames, Tell
+from .frames import FrameReader, FramesSplit, ScaledFrames
 from .scaling import Blocks, Scaling, in_blocks
 
 Scaled = Tensor | ScaledFrames
@@ -43,7 +44,7 @@ class Inputs:
     ) -> None:
         self._data, self._folds, self._device, self._keep = data, folds, device, keep
         self._lock = Lock()  # of threads that want the same, one computes it
-        self._tell: Tell = lambda note: None  # of the thread that has the lock
+        self._advance: Advance = ignore  # of the thread that has the lock
         entries = choices if keep else len(MODALITIES)
         self._read = lru_cache(entries if keep else 1)(data.inputs)
         self._frames = lru_cache(entries)(self._reader)
@@ -51,15 +52,15 @@ class Inputs:
         self._choice: object = None  # the fold and layers in memory, where it is one at a time
 
     def of(
-        self, fold: int, layers: Layers, tell: Tell = lambda note: None
+        self, fold: int, layers: Layers, advance: Advance = ignore
     ) -> tuple[dict[Modality, Scaled], dict[Modality, Scaling]]:
         """Return, by modality, all utterances' inputs scaled by the fold's training part, and the scaling.
 
-        `layers` is a candidate's choice by modality. `tell` hears how far frames are read; what it raises ends the
-        reading.
+        `layers` is a candidate's choice by modality. `advance` reports how far frames are read; an exception that it
+        raises ends the reading.
         """
         with self._lock:
-            self._tell = tell
+            self._advance = advance
             if not self._keep and self._choice != (fold, layers):
                 # Nothing is in memory but what is needed now.
                 for cached in (self._read, self._frames, self._scaled):
@@ -71,7 +72,10 @@ class Inputs:
     def _reader(self, modality: Modality, layer: Layer) -> FrameReader:
         store = self._data.stores[modality]
         chosen = [store.spec.layers.index(number) for number in self._data.layers(modality, layer)]
-        return FrameReader(store, self._data.rows[modality], chosen, self._keep, lambda note: self._tell(note))
+        return FrameReader(store, self._data.rows[modality], chosen, self._keep, self._report)
+
+    def _report(self, n: int = 1, note: str = "") -> None:
+        self._advance(n, note)
 
     def _scale(self, modality: Modality, layer: Layer, fold: int) -> tuple[Scaled, Scaling]:
         train = self._folds[fold].train
@@ -84,6 +88,8 @@ class Inputs:
         return scaling.apply_all(blocks, len(self._data.corpus)).to(self._device), scaling
 
     def _blocks(self, modality: Modality, layer: Layer) -> Blocks:
+        if layer == "mean" and not self._keep:  # their mean, too, is more than has to be in memory
+            return partial(self._data.mean_blocks, modality)
         if layer != "all":
             return in_blocks(self._read(modality, layer))
         if self._keep and self._data.size(modality, "learned") <= IN_MEMORY:

@@ -13,13 +13,15 @@ classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from amber.config import Divergence, Weighting
+from amber.config import Divergence, Objective, Weighting
+
+from .targets import distribution, make_targets
 
 Coefficient = Literal["rater_weight", "modality_weight", "experts_weight", "temperature", "concentration"]
 
@@ -92,7 +94,7 @@ DIVERGENCES: dict[Divergence, Callable[[Tensor, Tensor], Tensor]] = {
 def expert_weights(
     weighting: Weighting, divergence: Divergence, y: Tensor, experts: Tensor, temperature: Tensor
 ) -> Tensor:
-    """Return how far each expert is trusted with each utterance.
+    """Return the weight of each expert on each utterance.
 
     Parameters
     ----------
@@ -105,7 +107,7 @@ def expert_weights(
     experts
         Log-probabilities of M experts (M, ..., C).
     temperature
-        Broadcast against (...); small values trust the best expert alone.
+        Broadcast against (...); small values rely on the best expert alone.
 
     Returns
     -------
@@ -121,6 +123,49 @@ def expert_weights(
     else:
         penalty = DIVERGENCES[divergence](y.expand_as(experts), experts)
     return torch.softmax(-penalty / temperature, dim=0)
+
+
+class GroupLoss:
+    """The objective of R members of a group, which share its structure and differ in its coefficients.
+
+    Parameters
+    ----------
+    objectives
+        One per member.
+    counts
+        Votes (m, C) of the part that it is computed on, whose mean number scales a likelihood of votes.
+    smoothing
+        Of targets.
+
+    """
+
+    def __init__(self, objectives: Sequence[Objective], counts: Tensor, smoothing: float = 0.0) -> None:
+        self._objective, self._smoothing = objectives[0], smoothing
+        self._votes_each = float(counts.sum(dim=1).mean())
+        values = {name: [[getattr(one, name)] for one in objectives] for name in get_args(Coefficient)}
+        # Whether any member is guided is decided once: reading it off a tensor would make every step wait for a GPU.
+        if not any(value for (value,) in values["modality_weight"]):
+            del values["modality_weight"]
+        self._weights = {name: torch.tensor(of, device=counts.device) for name, of in values.items()}  # (R, 1) each
+
+    def __call__(self, log_p: Mapping[str, Tensor], counts: Tensor, pseudo: Tensor | None = None) -> Tensor:
+        """Return the objective (R, B) of log-probabilities (R, B, C) by head, given votes (R, B, C).
+
+        `pseudo` (R, B, C) are votes that stand beside the raters' in what the student learns.
+        """
+        objective = self._objective
+        y, votes = make_targets(counts, objective.target, self._smoothing)
+        return loss(
+            log_p,
+            y,
+            student=objective.student,
+            divergence=objective.divergence,
+            weighting=objective.weighting,
+            weights=self._weights,
+            votes=votes,
+            votes_each=self._votes_each,
+            of_student=distribution(counts + pseudo) if pseudo is not None else None,
+        )
 
 
 def loss(
@@ -175,8 +220,8 @@ def loss(
         q = log_p[student]
         total = weights["rater_weight"] * (from_raters(q) if of_student is None else distance(of_student, q))
         if experts is not None and "modality_weight" in weights:
-            trust = expert_weights(weighting, divergence, y, experts, weights["temperature"])  # (M, R, B)
-            guidance = (trust * distance(experts.detach().exp(), q.expand_as(experts))).sum(dim=0)
+            weight = expert_weights(weighting, divergence, y, experts, weights["temperature"])  # (M, R, B)
+            guidance = (weight * distance(experts.detach().exp(), q.expand_as(experts))).sum(dim=0)
             total = total + weights["modality_weight"] * guidance
     if experts is not None:
         total = total + weights["experts_weight"] * from_raters(experts).mean(dim=0)
