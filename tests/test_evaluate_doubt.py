@@ -202,14 +202,14 @@ def experiment(change_high: float, seeds: int = 3, noise: float = 0.0) -> Experi
         # Another model that is as good everywhere else: its differences have no direction.
         other = 0.3 * y + 0.7 * rng.dirichlet(np.ones(4), size=(seeds, n))
         better[:, ~high] = other[:, ~high]
-    shared = {"dataset": {"name": "made-up", "release": "", "synthetic": True}, "labels": {}, "splits": {}}
+    shared = {"dataset": {"name": "synthetic", "release": "", "synthetic": True}, "labels": {}, "splits": {}}
     runs = [
         FinishedRun(Path("nowhere"), "key", {**shared, "variant": v, "fold": 1, "seed": s}, v)
         for v in ("ce", "soft")
         for s in range(seeds)
     ]
     return Experiment(
-        name="made-up",
+        name="synthetic",
         runs=runs,
         classes=CLASSES,
         ids=np.array([f"u{i:04d}" for i in range(n)], dtype=object),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 # Streams of a run's seed; its heads start from 0, 1 and 2, by their place in `HEADS`.
-POOLING = 10  # the start of the pooling of frames, one stream a modality
+POOLING = 10  # the start of the pooling of frames, one stream per modality
 ORDER = 100  # the order of utterances
 DROPOUT = 200  # dropout masks, one stream a head
 RATERS = 300  # dropped votes
