@@ -31,6 +31,13 @@ def score(y: Any, p: Any) -> dict[str, float]:
     UserError
         If the shapes differ, a row of y has no votes, or a row of p is no distribution.
 
+    Examples
+    --------
+    >>> import amber
+    >>> found = amber.score([[2, 1, 0], [0, 3, 0]], [[0.6, 0.3, 0.1], [0.1, 0.8, 0.1]])
+    >>> round(found["bc"], 3), found["accuracy"]
+    (0.922, 1.0)
+
     """
     counts, predicted = (np.asarray(values, dtype=np.float64) for values in (y, p))
     if counts.ndim != 2 or counts.shape != predicted.shape or not counts.size:
