@@ -22,6 +22,7 @@ from .statistics import sums
 from .statistics.comparisons import compare, conclude
 from .statistics.estimates import Estimates, Subset, estimate, over_seeds
 from .statistics.references import reference_scores
+from .statistics.series import series
 from .strata import Levels
 
 ONE_HOT = 1 - 1e-9
@@ -63,6 +64,7 @@ def analyse(
         strata=divided,
         versus=results.Versus(comparisons=conclude(comparisons)),
         calibration=_calibration(experiment, by_subset[0], everything),
+        series=series(experiment, levels),
     )
 
 

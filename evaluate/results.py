@@ -137,6 +137,53 @@ class Calibration(Model):
     bins: list[Bin]
 
 
+class ConflictSeries(Model):
+    """Mean error, 1 - BC, of variants on groups of `size` utterances in the order of their mean conflict."""
+
+    size: int
+    conflict: list[float]
+    error: dict[str, list[float]]
+
+
+class EntropyLevel(Model):
+    """The mean entropies of raters and predictions on one level of ambiguity."""
+
+    n: int
+    raters: float
+    predicted: float
+
+
+class EntropySeries(Model):
+    """How many utterances have which normalised rater entropy (rows) and predicted entropy (columns), from 0 to 1."""
+
+    table: list[list[int]]
+    levels: dict[str, EntropyLevel]
+
+
+class LearningCurve(Model):
+    """The NLL of a dev vote by step, averaged over runs; a run that has stopped keeps its last value."""
+
+    runs: int
+    steps: list[float]
+    nll: list[float]
+
+
+class Series(Model):
+    """What charts draw beside estimates.
+
+    `shown` is the variant that the report looks into, whose `entropy` and `confusion` (rows: the raters' class) these
+    are. `expert_weights` are by variant, expert and ambiguity, `layer_weights` by variant, modality and layer.
+    """
+
+    shown: str
+    conflict: ConflictSeries | None
+    entropy: EntropySeries
+    learning: dict[str, LearningCurve]
+    expert_weights: dict[str, dict[str, dict[str, float]]]
+    layer_weights: dict[str, dict[str, dict[str, float]]]
+    confusion: list[list[int]]
+
+
 class MetricFacts(Model):
     """What a reader must know of a metric."""
 
@@ -198,6 +245,7 @@ class Results(ReferenceScores):
     conflict_from: str | None
     versus: Versus
     calibration: dict[str, Calibration]
+    series: Series
     runs: list[Run]
 
 

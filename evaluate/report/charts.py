@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 from markupsafe import Markup
 
-from .. import strata
-from ..experiment import Experiment
-from ..metrics.distribution import bc, normalised_entropy
 from ..results import Comparison, Results
-from ..strata import SMALL, Levels
+from ..strata import SMALL
 from . import svg
 from .tables import interval
-
-CELLS = 12  # a side of the entropy chart
-GROUPS = 10  # of about equal size, along the conflict
 
 
 @dataclass(frozen=True)
@@ -35,22 +28,18 @@ class Chart:
     rows: tuple[tuple[str, ...], ...] = ()
 
 
-def charts(experiment: Experiment, levels: Mapping[str, Levels], results: Results, shown: str) -> list[Chart]:
-    """Draw every chart for which there is something to show.
-
-    `levels` are those of `strata.divide`; `shown` is the variant that the report looks into.
-    """
-    colour = {name: i for i, name in enumerate(experiment.variants)}
-    drawn = [
+def charts(results: Results) -> list[Chart]:
+    """Draw every chart for which there is something to show."""
+    colour = {name: i for i, name in enumerate(results.summary)}
+    return [
         *_gain(results, colour),
-        *_conflict(experiment, colour),
+        *_conflict(results, colour),
         _reliability(results, colour),
-        _entropy(experiment, levels["ambiguity"], shown),
-        *_learning(experiment, colour),
-        *_weights(experiment, levels["ambiguity"]),
-        *_layers(experiment),
+        _entropy(results),
+        *_learning(results, colour),
+        *_weights(results),
+        *_layers(results),
     ]
-    return [chart for chart in drawn if chart]
 
 
 def _gain(results: Results, colour: dict[str, int]) -> Iterator[Chart]:
@@ -82,22 +71,19 @@ def _n(here: dict[tuple[str, str], Comparison], level: str) -> int:
     return next(c.n for (_, lv), c in here.items() if lv == level)
 
 
-def _conflict(experiment: Experiment, colour: dict[str, int]) -> Iterator[Chart]:
-    experts, divergence = experiment.experts(), experiment.conflict
-    if experts is None or divergence is None:
+def _conflict(results: Results, colour: dict[str, int]) -> Iterator[Chart]:
+    found = results.series.conflict
+    if found is None:
         return
-    groups = [g for g in np.array_split(np.argsort(divergence, kind="stable"), GROUPS) if len(g)]
-    middle = [float(divergence[g].mean()) for g in groups]
-    error = {v: np.mean([1 - bc(experiment.y, p) for p in experiment.students(v)], axis=0) for v in experiment.variants}
-    series = {v: list(zip(middle, [float(e[g].mean()) for g in groups], strict=True)) for v, e in error.items()}
+    series = {v: list(zip(found.conflict, error, strict=True)) for v, error in found.error.items()}
     yield Chart(
         "conflict",
         "Conflict of voice and words against error",
-        f"Mean error (1 − BC) over {len(groups)} groups of about {len(groups[0])} utterances, ordered by the "
-        f"divergence between the speech and the text expert (of {experts[0]}).",
+        f"Mean error (1 − BC) over {len(found.conflict)} groups of about {found.size} utterances, ordered by the "
+        f"divergence between the speech and the text expert (of {results.conflict_from}).",
         svg.lines(series, "JSD of speech and text expert", "1 − BC", "Conflict against error", colour),
         colour,
-        ("conflict", *(f"{m:.3f}" for m in middle)),
+        ("conflict", *(f"{m:.3f}" for m in found.conflict)),
         tuple((v, *(f"{y:.3f}" for _, y in line)) for v, line in series.items()),
     )
 
@@ -127,14 +113,15 @@ def _reliability(results: Results, colour: dict[str, int]) -> Chart:
     )
 
 
-def _entropy(experiment: Experiment, ambiguity: Levels, shown: str) -> Chart:
-    of_raters, predicted = experiment.entropy, normalised_entropy(experiment.mean(shown))
-    table = np.histogram2d(of_raters, predicted, bins=CELLS, range=((0, 1 + 1e-9), (0, 1 + 1e-9)))[0]
+def _entropy(results: Results) -> Chart:
+    shown, found = results.series.shown, results.series.entropy
+    cells, most = len(found.table), max(map(max, found.table))
     axes = svg.Axes((0.0, 1.0), (0.0, 1.0), "entropy of the raters", "predicted entropy")
-    for i, j in np.argwhere(table > 0):
-        strength = 0.12 + 0.88 * float(np.sqrt(table[i, j] / table.max()))
-        cell = ((i / CELLS, (i + 1) / CELLS), (j / CELLS, (j + 1) / CELLS))
-        axes.cell(*cell, strength, f"{int(table[i, j])} utterances")
+    for i, row in enumerate(found.table):
+        for j, n in enumerate(row):
+            if n:
+                cell = ((i / cells, (i + 1) / cells), (j / cells, (j + 1) / cells))
+                axes.cell(*cell, 0.12 + 0.88 * math.sqrt(n / most), f"{n} utterances")
     axes.rule((0, 0), (1, 1))
     return Chart(
         "entropy",
@@ -144,29 +131,15 @@ def _entropy(experiment: Experiment, ambiguity: Levels, shown: str) -> Chart:
         axes.svg("Predicted against rater entropy"),
         {},
         ("ambiguity", "n", "mean entropy of the raters", "mean predicted entropy"),
-        tuple(
-            (level, str(int(here.sum())), f"{of_raters[here].mean():.3f}", f"{predicted[here].mean():.3f}")
-            for level in _occurring(ambiguity)
-            if (here := ambiguity == level).any()
-        ),
+        tuple((level, str(of.n), f"{of.raters:.3f}", f"{of.predicted:.3f}") for level, of in found.levels.items()),
     )
 
 
-def _learning(experiment: Experiment, colour: dict[str, int]) -> Iterator[Chart]:
-    curves: dict[str, list[list[tuple[float, float]]]] = defaultdict(list)
-    for run in experiment.runs:
-        leading = run.leading_candidate().get("number")
-        curve = [(of["step"], of["dev_nll"]) for of in run.checks() if "step" in of and of["candidate"] == leading]
-        if curve:
-            curves[run.variant].append(curve)
+def _learning(results: Results, colour: dict[str, int]) -> Iterator[Chart]:
+    curves = results.series.learning
     if not curves:
         return
-    series = {}
-    for variant, of_runs in curves.items():
-        steps = max(([step for step, _ in curve] for curve in of_runs), key=len)
-        # A mean over the runs that still train would jump wherever a good or a bad one stops.
-        held = [[nll for _, nll in curve] + [curve[-1][1]] * (len(steps) - len(curve)) for curve in of_runs]
-        series[variant] = list(zip(steps, np.mean(held, axis=0).tolist(), strict=True))
+    series = {variant: list(zip(of.steps, of.nll, strict=True)) for variant, of in curves.items()}
     lowest = {variant: min(line, key=lambda point: point[1]) for variant, line in series.items()}
     yield Chart(
         "learning",
@@ -177,23 +150,19 @@ def _learning(experiment: Experiment, colour: dict[str, int]) -> Iterator[Chart]
         {v: colour[v] for v in series},
         ("variant", "runs", "steps", "lowest mean NLL on dev", "at step"),
         tuple(
-            (v, str(len(curves[v])), f"{line[-1][0]:.0f}", f"{lowest[v][1]:.3f}", f"{lowest[v][0]:.0f}")
+            (v, str(curves[v].runs), f"{line[-1][0]:.0f}", f"{lowest[v][1]:.3f}", f"{lowest[v][0]:.0f}")
             for v, line in series.items()
         ),
     )
 
 
-def _weights(experiment: Experiment, ambiguity: Levels) -> Iterator[Chart]:
-    there = _occurring(ambiguity)
-    for variant, weights in experiment.weights.items():
-        if not weights:
-            continue
+def _weights(results: Results) -> Iterator[Chart]:
+    for variant, weights in results.series.expert_weights.items():
         names = {name: i for i, name in enumerate(weights)}
-        over_seeds = {name: w.mean(axis=0) for name, w in weights.items()}
-        means = {name: [float(w[ambiguity == level].mean()) for level in there] for name, w in over_seeds.items()}
+        there = list(next(iter(weights.values())))
         axes = svg.Axes((-0.5, len(there) - 0.5), (0.0, 1.0), "ambiguity", "mean weight", there)
-        for name, row in means.items():
-            axes.line(list(enumerate(row)), names[name], name)
+        for name, by_level in weights.items():
+            axes.line(list(enumerate(by_level.values())), names[name], name)
         yield Chart(
             f"trust-{variant}",
             f"Expert weights, {variant}",
@@ -202,12 +171,12 @@ def _weights(experiment: Experiment, ambiguity: Levels) -> Iterator[Chart]:
             axes.svg(f"Expert weights of {variant}"),
             names,
             ("expert", *there),
-            tuple((name, *(f"{w:.3f}" for w in row)) for name, row in means.items()),
+            tuple((name, *(f"{w:.3f}" for w in by_level.values())) for name, by_level in weights.items()),
         )
 
 
-def _layers(experiment: Experiment) -> Iterator[Chart]:
-    for variant, modalities in _layer_weights(experiment).items():
+def _layers(results: Results) -> Iterator[Chart]:
+    for variant, modalities in results.series.layer_weights.items():
         names = {modality: i for i, modality in enumerate(modalities)}
         series = {
             modality: sorted((float(layer), weight) for layer, weight in layers.items())
@@ -222,27 +191,3 @@ def _layers(experiment: Experiment) -> Iterator[Chart]:
             ("modality", "layer: weight"),
             tuple((m, ", ".join(f"{layer:g}: {w:.3f}" for layer, w in line)) for m, line in series.items()),
         )
-
-
-def _layer_weights(experiment: Experiment) -> dict[str, dict[str, dict[str, float]]]:
-    """Return learned layer weights averaged over runs, where there are: variant -> modality -> layer -> weight.
-
-    Of a run, those of the candidate that weighs most in its student.
-    """
-    runs: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    for run in experiment.runs:
-        for modality, weights in (run.leading_candidate().get("layer_weights") or {}).items():
-            for layer, weight in weights.items():
-                runs[run.variant][modality][str(layer)].append(float(weight))
-    return {
-        variant: {
-            modality: {layer: float(np.mean(values)) for layer, values in layers.items()}
-            for modality, layers in modalities.items()
-        }
-        for variant, modalities in runs.items()
-    }
-
-
-def _occurring(ambiguity: Levels) -> list[str]:
-    """Return the levels of ambiguity that occur, in order."""
-    return [level for level in strata.TERCILES if (ambiguity == level).any()]

@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jinja2
-import numpy as np
 from markupsafe import Markup
 
 from amber import __version__
-from amber.arrays import Floats
 
 from .. import strata
-from ..experiment import Experiment, base
-from ..metrics.classification import confusion
+from ..experiment import Experiment
 from ..results import Results
 from ..strata import Levels
 from . import tables, text
@@ -32,7 +29,7 @@ def render(experiment: Experiment, levels: Mapping[str, Levels], results: Result
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shown = _shown(experiment)
+    shown = results.series.shown
     listed = utterances(experiment, levels, shown, folder)
     return environment.get_template("page.html").render(
         m=results,
@@ -52,9 +49,9 @@ def render(experiment: Experiment, levels: Mapping[str, Levels], results: Result
         strata={name: tables.strata(results, name, of) for name, of in results.strata.items()},
         meaning={kind.name: kind.meaning for kind in strata.STRATA},
         comparisons=_comparisons(results),
-        charts=charts(experiment, levels, results, shown),
+        charts=charts(results),
         shown=shown,
-        confusion=_shares(confusion(experiment.y, experiment.mean(shown))),
+        confusion=_shares(results.series.confusion),
         listed=listed,
         # Our own files and JSON that was escaped for a script element.
         data=Markup(as_script(listed)),  # noqa: S704
@@ -63,16 +60,9 @@ def render(experiment: Experiment, levels: Mapping[str, Levels], results: Result
     )
 
 
-def _shown(experiment: Experiment) -> str:
-    """Return the variant whose heads are shown: amber2, else one with experts, else the last."""
-    with_experts = [v for v in experiment.variants if {"speech", "text", "fusion"} & set(experiment.heads[v])]
-    named = [v for v in with_experts if base(v) == "amber2"]
-    return (named[:1] or with_experts[-1:] or experiment.variants[-1:])[0]
-
-
-def _shares(table: Floats) -> list[list[float]]:
+def _shares(table: list[list[int]]) -> list[list[float]]:
     """Return each row of a confusion matrix as shares of its class."""
-    return (table / np.maximum(table.sum(axis=1, keepdims=True), 1)).tolist()  # type: ignore[no-any-return]
+    return [[n / max(sum(row), 1) for n in row] for row in table]
 
 
 def _comparisons(results: Results) -> list[list[str]]:
