@@ -7,7 +7,6 @@ adds up over folds and can be resampled.
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
 
 from amber.arrays import Floats, Integers, Mask
 
@@ -82,7 +81,7 @@ def entropy_spearman(y: Floats, p: Floats) -> float | None:
     a, b = normalised_entropy(y).round(12), normalised_entropy(p).round(12)
     if len(a) < 2 or not np.ptp(a) or not np.ptp(b):
         return None
-    return float(np.corrcoef(stats.rankdata(a), stats.rankdata(b))[0, 1])  # without the p-value, whose cost adds up
+    return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])  # without the p-value, whose cost adds up
 
 
 def no_majority(y: Floats) -> Mask:
@@ -99,8 +98,17 @@ def auroc_no_majority(y: Floats, p: Floats) -> float | None:
     positive = no_majority(y)
     if positive.all() or not positive.any():
         return None
-    n, ranks = int(positive.sum()), stats.rankdata(normalised_entropy(p).round(12))
+    n, ranks = int(positive.sum()), _ranks(normalised_entropy(p).round(12))
     return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(y) - n)))
+
+
+def _ranks(values: Floats) -> Floats:
+    """Return the ranks of values (N,), from 1; equal ones share their mean rank.
+
+    As `scipy.stats.rankdata`, whose import alone takes a fifth of an evaluation of the demo.
+    """
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[group])
 
 
 def _errors(sums: Sums) -> Floats:
