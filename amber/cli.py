@@ -16,7 +16,9 @@ import typer
 
 from amber import __version__, cli_config
 from amber.cli_cache import app as cache_app
+from amber.cli_config import load_given as _load
 from amber.cli_corpus import app as corpus_app
+from amber.cli_transcribe import transcribe
 from amber.console import Console, print_result
 from amber.errors import RunFailure, UserError
 from amber.machine import set_thread_defaults
@@ -41,6 +43,7 @@ app.add_typer(corpus_app, name="corpus")
 app.add_typer(cache_app, name="cache")
 app.command("config")(cli_config.config)
 app.command("variants")(cli_config.variants)
+app.command()(transcribe)
 
 
 @dataclass
@@ -258,19 +261,6 @@ def _fail(message: str, code: int, debug: bool = False) -> int:
 def _command(error: Exception) -> str:
     context = getattr(error, "ctx", None)
     return context.command_path if context else "amber"
-
-
-def _load(path: Path | None, overrides: Sequence[str] | None, **sections: dict[str, Any]) -> Config:
-    """Read the configuration; options that were given (are not None) come before `--set`, which has the last word."""
-    from amber import config
-
-    given = [
-        f"{section}.{key}={json.dumps(value)}"
-        for section, values in sections.items()
-        for key, value in values.items()
-        if value is not None
-    ]
-    return config.load(path, [*given, *(overrides or ())])
 
 
 def _listed(text: str | None) -> list[Any] | None:
