@@ -81,7 +81,7 @@ class TranscribeOptions(Section):
 
     model: str | None = None
     """The recogniser, Whisper or a CTC model: a local folder or a model's name on the hub. When its transcripts are
-    read (`corpus.transcripts`), its name, `name@revision` or the key of its table say which of several."""
+    read (`corpus.transcripts`), its name, `name@revision` or the name of the table says which of several."""
     language: str | None = None
     """The language that a multilingual Whisper model is told to expect, such as `de`; null: it decides."""
 

@@ -92,9 +92,9 @@ def _find(folder: Path, corpus: Corpus, config: Config) -> tuple[TranscriptSpec,
             f"run `amber transcribe --model {wanted or 'MODEL'}` with the same corpus options first"
         )
     if len(there) > 1:
-        listed = abbreviate((f"{spec.origin} ({spec.key})" for spec, _ in there), 5)
+        listed = abbreviate((spec.name for spec, _ in there), 5)
         raise UserError(
-            f"{asked}: {folder} holds several: {listed}\nsay which with --set transcribe.model={there[0][0].key}"
+            f"{asked}: {folder} holds several: {listed}\nsay which with --set transcribe.model={there[0][0].name}"
         )
     return there[0]
 
@@ -102,7 +102,7 @@ def _find(folder: Path, corpus: Corpus, config: Config) -> tuple[TranscriptSpec,
 def _is_meant(spec: TranscriptSpec, config: Config) -> bool:
     """Return whether a configuration means these transcripts."""
     model, language = config.transcribe.model, config.transcribe.language
-    names = {spec.model, f"{spec.model}@{spec.revision}", spec.key}
+    names = {spec.model, f"{spec.model}@{spec.revision}", spec.name}
     return (model is None or model in names or Path(model).resolve().name == spec.model) and language in (
         None,
         spec.language,

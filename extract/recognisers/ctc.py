@@ -69,6 +69,7 @@ class CTC:
                 use_products(base)
             hide_padding(base, self._lengths)
         self._model = to_device(model, device)
+        self._blank = found.config.pad_token_id
         self._adapted = _adapted(found.config)
         self._device, self._framing, self._window, self._budget = device, frames, window, budget
 
@@ -85,14 +86,22 @@ class CTC:
         return [joined(words) for words in texts]
 
     def _decode(self, waveforms: list[Signal]) -> list[str]:
-        """Return the text of pieces (T,): the likeliest token of every frame, without repeats and blanks."""
+        """Return the text of pieces (T,): the likeliest token of every frame, without repeats, then without blanks."""
         waveforms = [at_least(waveform, self._framing.least) for waveform in waveforms]
         self._lengths.set([len(waveform) for waveform in waveforms])
         logits: Any = outputs(self._model, self._inputs(waveforms), self._device).logits  # (B, T, tokens)
         best: torch.Tensor = logits.argmax(dim=-1).cpu()
         counts = [best.shape[1] if self._adapted else self._framing.count(len(w)) for w in waveforms]
-        rows = [row[:count].tolist() for row, count in zip(best, counts, strict=True)]
-        return [self._tokenizer.decode(row, skip_special_tokens=True) for row in rows]
+        return [self._text(row[:count]) for row, count in zip(best, counts, strict=True)]
+
+    def _text(self, tokens: torch.Tensor) -> str:
+        """Return the text of the tokens of a piece's frames, (T,)."""
+        # The tokenizer's own grouping drops special tokens first, so that `ll` around one becomes `l`.
+        kept = [
+            token for token in torch.unique_consecutive(tokens).tolist() if token != self._model.config.pad_token_id
+        ]
+        text: str = self._tokenizer.decode(kept, skip_special_tokens=True, group_tokens=False)
+        return text
 
 
 def _adapted(config: Any) -> bool:
