@@ -97,9 +97,7 @@ class CTC:
     def _text(self, tokens: torch.Tensor) -> str:
         """Return the text of the tokens of a piece's frames, (T,)."""
         # The tokenizer's own grouping drops special tokens first, so that `ll` around one becomes `l`.
-        kept = [
-            token for token in torch.unique_consecutive(tokens).tolist() if token != self._model.config.pad_token_id
-        ]
+        kept = [token for token in torch.unique_consecutive(tokens).tolist() if token != self._blank]
         text: str = self._tokenizer.decode(kept, skip_special_tokens=True, group_tokens=False)
         return text
 

@@ -84,9 +84,9 @@ class Whisper:
         return [self._words(row) for row in tokens.tolist()]
 
     def _words(self, tokens: list[int]) -> Words:
-        """Return the words of a piece's tokens, padded with the end of text."""
-        text = self._tokenizer.decode(tokens, skip_special_tokens=True)
-        return Words(text, truncated=sum(token not in self._ends for token in tokens) >= self._most)
+        """Return the words of a piece's tokens, which may end in the end of text and padding."""
+        length = max((place for place, token in enumerate(tokens, 1) if token not in self._ends), default=0)
+        return Words(self._tokenizer.decode(tokens, skip_special_tokens=True), truncated=length >= self._most)
 
 
 def _language(name: str, generation: object, language: str | None) -> dict[str, str]:
