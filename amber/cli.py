@@ -16,7 +16,9 @@ import typer
 
 from amber import __version__, cli_config, cli_predict
 from amber.cli_cache import app as cache_app
+from amber.cli_config import load_given as _load
 from amber.cli_corpus import app as corpus_app
+from amber.cli_transcribe import transcribe
 from amber.console import Console, print_result
 from amber.errors import RunFailure, UserError
 from amber.machine import set_thread_defaults
@@ -43,6 +45,7 @@ app.command("config")(cli_config.config)
 app.command("variants")(cli_config.variants)
 app.command("predict")(cli_predict.predict)
 app.command("export")(cli_predict.export)
+app.command()(transcribe)
 
 
 @dataclass
@@ -260,19 +263,6 @@ def _fail(message: str, code: int, debug: bool = False) -> int:
 def _command(error: Exception) -> str:
     context = getattr(error, "ctx", None)
     return context.command_path if context else "amber"
-
-
-def _load(path: Path | None, overrides: Sequence[str] | None, **sections: dict[str, Any]) -> Config:
-    """Read the configuration; options that were given (are not None) come before `--set`, which has the last word."""
-    from amber import config
-
-    given = [
-        f"{section}.{key}={json.dumps(value)}"
-        for section, values in sections.items()
-        for key, value in values.items()
-        if value is not None
-    ]
-    return config.load(path, [*given, *(overrides or ())])
 
 
 def _listed(text: str | None) -> list[Any] | None:

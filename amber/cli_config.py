@@ -59,6 +59,19 @@ def variants(config_file: ConfigFile = None, overrides: Set = None) -> None:
     print_result("\n".join(f"{name.ljust(width)}  {definition}".rstrip() for name, definition in rows))
 
 
+def load_given(path: Path | None, overrides: Sequence[str] | None, **sections: dict[str, Any]) -> Config:
+    """Read the configuration; options that were given (are not None) come before `--set`, which has the last word."""
+    from amber import config
+
+    given = [
+        f"{section}.{key}={json.dumps(value)}"
+        for section, values in sections.items()
+        for key, value in values.items()
+        if value is not None
+    ]
+    return config.load(path, [*given, *(overrides or ())])
+
+
 def _described(key: Key) -> str:
     return f"{key.name} = {key.default}\n    {key.meaning}\n    allowed: {key.allowed}; read by: {key.stage}"
 

@@ -71,6 +71,19 @@ class CorpusOptions(Section):
     """The corpus's folder, or a table's file."""
     options: dict[str, Any] = {}
     """Options of one corpus, such as `condition: voice` (CREMA-D) or `test: test2` (MSP-Podcast)."""
+    transcripts: Literal["human", "asr", "fill"] = "human"
+    """Whose words are the text: the corpus's own; for every utterance those of a machine, by `amber transcribe`; or
+    the machine's where the corpus has none."""
+
+
+class TranscribeOptions(Section):
+    """Which speech recogniser transcribes the corpus."""
+
+    model: str | None = None
+    """The recogniser, Whisper or a CTC model: a local folder or a model's name on the hub. When its transcripts are
+    read (`corpus.transcripts`), its name, `name@revision` or the name of the table says which of several."""
+    language: str | None = None
+    """The language that a multilingual Whisper model is told to expect, such as `de`; null: it decides."""
 
 
 class FeatureOptions(Section):
@@ -263,6 +276,7 @@ class Config(Section):
     experiment: FolderName | None = None
     """The experiment's name, a folder below `train.runs`; the dataset's name where absent."""
     corpus: CorpusOptions = CorpusOptions()
+    transcribe: TranscribeOptions = TranscribeOptions()
     features: FeatureOptions = FeatureOptions()
     labels: LabelOptions = LabelOptions()
     splits: SplitOptions = SplitOptions()

@@ -7,7 +7,7 @@ and evaluation read it. Votes are kept as the raters gave them; `amber.labels` d
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -27,6 +27,8 @@ __all__ = [
     "FILE",
     "LEDGER",
     "MODALITIES",
+    "TEXT_HUMAN",
+    "TEXT_ORIGIN",
     "Corpus",
     "Ledger",
     "Modality",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 FILE, LEDGER = "utterances.parquet", "ledger.json"
+TEXT_ORIGIN, TEXT_HUMAN = "text_origin", "text_human"  # columns of corpora with machine words
 SCHEMA_VERSION = 2  # from 2 on the file carries its digest
 Modality = Literal["speech", "text"]
 MODALITIES: tuple[Modality, Modality] = ("speech", "text")
@@ -158,6 +161,13 @@ class Corpus:
         """Return the corpus of the given rows (n,), in their order."""
         return Corpus(self.table.take(pa.array(rows)), **self._about())
 
+    def with_strings(self, columns: Mapping[str, Sequence[str | None]]) -> Corpus:
+        """Return the corpus with string columns (N,) of these names, new ones or in place of those there."""
+        added = {name: pa.array(values, pa.string()) for name, values in columns.items()}
+        every = {**dict(zip(self.table.column_names, self.table.columns, strict=True)), **added}
+        further = sorted(every.keys() - set(corpus_table.COLUMNS))
+        return Corpus(pa.table({name: every[name] for name in (*corpus_table.COLUMNS, *further)}), **self._about())
+
     def is_at(self, path: Path, former: Corpus | None) -> bool:
         """Return whether the file from which `former` was read holds this corpus, with its digest."""
         return former is not None and former.same_as(self) and bool(seal.is_whole(path.read_bytes()))
@@ -194,7 +204,8 @@ class Corpus:
     def label_hash(self) -> str:
         """Return a hash of everything but audio and text, on which training depends besides the features."""
         about = {name: value for name, value in self._about().items() if name != "root"}
-        names = [name for name in self.columns() if name not in {"audio", "start", "end", "text", "votes"}]
+        inputs = {"audio", "start", "end", "text", TEXT_ORIGIN, TEXT_HUMAN}
+        names = [name for name in self.columns() if name not in {*inputs, "votes"}]
         votes = self.votes()
         columns = (votes.utterance, votes.rater.tolist(), votes.is_self, votes.names)
         labels = (votes.labels, votes.label_vote, votes.secondary, votes.secondary_vote)

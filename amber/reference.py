@@ -9,7 +9,13 @@ from typing import Any
 
 from amber.config import Config
 
-STAGES = {"corpus": "extract", "features": "extract, train", "evaluate": "evaluate", "experiment": "train, evaluate"}
+STAGES = {
+    "corpus": "extract",
+    "transcribe": "transcribe, extract",
+    "features": "extract, train",
+    "evaluate": "evaluate",
+    "experiment": "train, evaluate",
+}
 _HEADER = """# Configuration
 
 Every key, its type, default and meaning, and the stage that reads it; made from `amber/config.py` by

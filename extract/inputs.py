@@ -53,6 +53,11 @@ def inputs(corpus: Corpus, info: EncoderInfo) -> Sequence[Input | None]:
     """Return the input of each utterance, in corpus order; None where the corpus has none."""
     if info.modality == "text":
         return [Transcript(text) if text is not None else None for text in corpus.column("text")]
-    root, rate = Path(corpus.root), info.sample_rate or 0
-    spans = zip(corpus.column("audio"), corpus.column("start"), corpus.column("end"), strict=True)
-    return [Recording(root / path, rate, start, end) if path else None for path, start, end in spans]
+    return spans(corpus, info.sample_rate or 0)
+
+
+def spans(corpus: Corpus, rate: int) -> list[Recording | None]:
+    """Return the recording of each utterance at `rate` Hz, in corpus order; None where the corpus has none."""
+    root = Path(corpus.root)
+    rows = zip(corpus.column("audio"), corpus.column("start"), corpus.column("end"), strict=True)
+    return [Recording(root / path, rate, start, end) if path else None for path, start, end in rows]

@@ -26,7 +26,7 @@ from amber.location import locate, reaching
 from amber.machine import Device, choose
 from amber.names import is_folder_name
 
-from . import audio, corpora, engine, replaced
+from . import audio, corpora, engine, replaced, words
 from .encoders import EncoderInfo
 from .engine import EncoderReference
 from .inputs import Input, inputs
@@ -77,7 +77,13 @@ class Cluster:
 
 
 def load_corpus(config: Config) -> corpora.Loaded:
-    """Read the corpus that a configuration names."""
+    """Read the corpus that a configuration names, with the words that it asks for."""
+    loaded = read_corpus(config)
+    return words.chosen(loaded, config, locate(config.features.cache) / loaded.corpus.name)
+
+
+def read_corpus(config: Config) -> corpora.Loaded:
+    """Read the corpus that a configuration names, with its own words."""
     options = config.corpus
     name = options.name or options.dataset
     if not is_folder_name(name):

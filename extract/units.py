@@ -66,7 +66,7 @@ class UnitBuilder:
             try:
                 lengths[i] = item.length()
             except AudioError as error:
-                self.fail(i, _named(item, error))
+                self.fail(i, named(item, error))
         there = np.array(list(lengths), dtype=np.int64)
         return [there[batch] for batch in batches(list(lengths.values()), budget, padding)]
 
@@ -84,7 +84,7 @@ class UnitBuilder:
 
         def submit() -> None:
             for batch in rest:
-                waiting.append([readers.submit(_read, self._inputs[i]) for i in batch])
+                waiting.append([readers.submit(read_input, self._inputs[i]) for i in batch])
                 return
 
         for _ in range(AHEAD):
@@ -116,7 +116,7 @@ class UnitBuilder:
         if not read:
             return
         call = encoder.pooled if self._spec.level == "pooled" else encoder.frames
-        found = _each(call, [items[place] for place in read])
+        found = each(call, [items[place] for place in read])
         if len(found) > 1 and all(isinstance(one, Failure) for one in found):
             raise RunFailure(f"{self._spec.encoder}: {found[0].reason}, for every utterance of a batch")
         truncated = encoder.truncated([items[place] for place in read])
@@ -148,27 +148,29 @@ class UnitBuilder:
         return Unit(np.concatenate(frames), self._status, self._errors, lengths, stamps)
 
 
-def _read(item: Input) -> Any:
+def read_input(item: Input) -> Any:
+    """Return an input's signal or text, or a `Failure` if it can't be read."""
     try:
         return item.read()
     except AudioError as error:
-        return _named(item, error)
+        return named(item, error)
 
 
-def _named(item: Input, error: AudioError) -> Failure:
+def named(item: Input, error: AudioError) -> Failure:
+    """Return the failure of an input, with the name of its file."""
     path = getattr(item, "path", None)
     return Failure(f"{path.name}: {error}" if path else str(error))
 
 
-def _each(call: Callable[[Sequence[Any]], Any], items: Sequence[Any]) -> list[Any]:
-    """Encode items together, or one by one if that raises; return features or a `Failure` for each."""
+def each(call: Callable[[Sequence[Any]], Any], items: Sequence[Any], model: str = "the encoder") -> list[Any]:
+    """Give items to a model together, or one by one if that raises; return what it makes or a `Failure` for each."""
     try:
         return list(call(items))
     except _ENCODER_ERRORS as error:
         if len(items) == 1:
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            return [Failure(f"the encoder failed: {first[:200]}")]
-    return [_each(call, [item])[0] for item in items]
+            return [Failure(f"{model} failed: {first[:200]}")]
+    return [each(call, [item], model)[0] for item in items]
 
 
 def _storable(features: Floats32, dtype: str) -> NDArray[Any] | Failure:

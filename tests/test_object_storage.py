@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ONE, contents, environment
+from tiny_recognisers import save as save_recogniser
 
 pytest.importorskip("moto", reason="the S3 server of the extra `dev` is not installed")
 SIZE = "corpus.options.size=120"
@@ -123,3 +124,20 @@ def test_storage_that_can_t_be_reached_is_said_in_a_line(
     said = amber({**bucket, "AWS_MAX_ATTEMPTS": "1", **changed}, "-q", "cache", "ls", "--features", cache, code=2)
     assert f"{cache}: {says}" in said
     assert len(said.splitlines()) <= 3
+
+
+def test_transcripts_on_a_bucket(bucket: dict[str, str], tmp_path: Path) -> None:
+    model = save_recogniser("wav2vec2", tmp_path / "tiny-ctc")
+    corpus = ("--dataset", "demo", "--name", "heard", "--set", "corpus.options.size=70")
+    for where in ("s3://features/transcribed", str(tmp_path / "cache")):
+        said = amber(bucket, "-q", "transcribe", *corpus, "--model", model, "--features", where)
+        assert "70 ok (2 of 2 units done now)" in said
+        assert "(0 of 2 units done now)" in amber(
+            bucket, "-q", "transcribe", *corpus, "--model", model, "--features", where
+        )
+    listed = script(bucket, "import s3fs; print(s3fs.S3FileSystem().ls('features/transcribed/heard'))")
+    assert "transcripts-tiny-ctc-" in listed
+    assert ".parts" not in listed
+    asked = ("--set", "corpus.transcripts=asr", "--speech", "logmel", "--text", "minilm", "--json")
+    found = json.loads(amber(bucket, "-q", "extract", *corpus, *asked, "--features", "s3://features/transcribed"))
+    assert [one["counts"]["ok"] for one in found] == [70, 70]

@@ -120,12 +120,12 @@ def save(name: str, folder: Path) -> Path:
     else:
         model = TEXT[name]()
         _tokenizer().save_pretrained(folder)
-    _enliven(model)
+    enliven(model)
     model.save_pretrained(folder)
     return folder
 
 
-def _enliven(model: Any) -> None:
+def enliven(model: Any) -> None:
     """Give a model weights and biases as large as trained ones: what padding does must not drown in rounding."""
     with torch.no_grad():
         for name, weight in model.named_parameters():

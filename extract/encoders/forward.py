@@ -12,7 +12,7 @@ from amber.machine import Device
 
 # The whole model computes in this type: on processors that have bfloat16, autocast took 1.3 times as long for
 # wav2vec2-base, 2.6 times for BERT and 6 times for WavLM, and came no closer to float32.
-_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def to_device(model: Any, device: Device) -> Any:
@@ -21,7 +21,7 @@ def to_device(model: Any, device: Device) -> Any:
         # Weights computed from others (weight normalisation) are computed once, in float32, not in every pass.
         for name in list(module.parametrizations) if is_parametrized(module) else ():
             remove_parametrizations(module, name)
-    return model.to(device.name, _TYPES[device.precision])
+    return model.to(device.name, TYPES[device.precision])
 
 
 def hidden_states(model: Any, inputs: dict[str, torch.Tensor], device: Device) -> tuple[torch.Tensor, ...]:
@@ -31,11 +31,16 @@ def hidden_states(model: Any, inputs: dict[str, torch.Tensor], device: Device) -
 
     The last is the model's own output, after the final normalisation where there is one.
     """
-    dtype = _TYPES[device.precision]
+    output = outputs(model, inputs, device, output_hidden_states=True)
+    # Versions of transformers differ in whether `hidden_states` ends before or after that normalisation.
+    return (*output.hidden_states[:-1], output.last_hidden_state)
+
+
+def outputs(model: Any, inputs: dict[str, torch.Tensor], device: Device, **options: bool) -> Any:
+    """Return what a model makes of its inputs (see `hidden_states`), with options of its own."""
+    dtype = TYPES[device.precision]
     moved = {name: x.to(device.name, dtype if x.is_floating_point() else x.dtype) for name, x in inputs.items()}
     with torch.inference_mode(), warnings.catch_warnings():
         # WavLM adds a mask to a bias of another type, which torch supports but warns of as deprecated.
         warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask and attn_mask")
-        output = model(**moved, output_hidden_states=True)
-    # Versions of transformers differ in whether `hidden_states` ends before or after that normalisation.
-    return (*output.hidden_states[:-1], output.last_hidden_state)
+        return model(**moved, **options)

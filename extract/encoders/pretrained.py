@@ -50,8 +50,8 @@ class PretrainedModel:
         """Load the tokenizer of a text model; UserError if that fails."""
         return self._load(partial(_tokenizer, vocabulary=self.config.vocab_size))
 
-    def model(self) -> Any:
-        """Load the model, for inference, in float32.
+    def model(self, kind: str = "AutoModel") -> Any:
+        """Load the model, for inference, in float32; `kind` is the class of transformers' that loads it.
 
         Raises
         ------
@@ -59,7 +59,7 @@ class PretrainedModel:
             If its weights can't be loaded, or some are missing.
 
         """
-        load = _transformers().AutoModel.from_pretrained
+        load = getattr(_transformers(), kind).from_pretrained
         model, report = self._load(load, config=self.config, output_loading_info=True)
         missing = sorted(key for key in report["missing_keys"] if not key.startswith(HEADS))
         if missing:

@@ -50,7 +50,7 @@ class SpeechTransformer:
             )
         model = pretrained.model()
         self._lengths = TrueLengths()
-        self._normalised, self._inputs = _preprocessors(pretrained.config.model_type, extractor, framing)
+        self._normalised, self._inputs = preprocessors(pretrained.config.model_type, extractor, framing)
         if pretrained.config.model_type == "whisper":
             model = model.get_encoder()  # the decoder is not needed
         elif pretrained.config.model_type != "wav2vec2-bert":
@@ -78,7 +78,7 @@ class SpeechTransformer:
 
     def _spans(self, batch: Sequence[Signal]) -> Iterator[FrameSpan]:
         """Yield the frames of every layer of signals (T,), window by window."""
-        signals = [_at_least(self._normalised(signal), self._framing.least) for signal in batch]
+        signals = [at_least(self._normalised(signal), self._framing.least) for signal in batch]
         cut = [
             (item, window)
             for item, signal in enumerate(signals)
@@ -107,7 +107,7 @@ class SpeechTransformer:
         return (window.first - window.start) // stride, last
 
 
-def _preprocessors(
+def preprocessors(
     kind: str, extractor: Any, framing: Framing
 ) -> tuple[Callable[[Signal], Signal], Callable[..., Inputs]]:
     """Return a model family's two preprocessors.
@@ -167,7 +167,7 @@ def _padded(name: str, items: list[Floats32]) -> Inputs:
     return {name: torch.from_numpy(values), "attention_mask": torch.from_numpy(mask)}
 
 
-def _at_least(signal: Signal, samples: int) -> Signal:
+def at_least(signal: Signal, samples: int) -> Signal:
     """Pad a signal (T,) with silence to at least `samples`."""
     return signal if len(signal) >= samples else np.pad(signal, (0, samples - len(signal)))
 
