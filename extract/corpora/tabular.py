@@ -229,11 +229,8 @@ def _text(path: Path, told: str | None = None, newline: str | None = None) -> It
     try:
         with path.open("rb") as raw:
             head = raw.read(4096)
-        usual = told if told and told != "utf-8" else "utf-8-sig"
-        if head.startswith(codecs.BOM_UTF8):
-            usual = "utf-8-sig"
-        encoding = next((name for mark, name in _MARKS if head.startswith(mark)), usual)
-        if encoding not in ("utf-16", "utf-32") and b"\0" in head:
+        encoding = _encoding(head, told)
+        if not encoding.startswith(("utf-16", "utf-32")) and b"\0" in head:
             raise UserError(
                 f"{path}: not UTF-8 text, but binary, or UTF-16 without its byte-order mark; save it as UTF-8\n"
                 "if it is UTF-16: --set corpus.options.encoding=utf-16"
@@ -249,6 +246,14 @@ def _text(path: Path, told: str | None = None, newline: str | None = None) -> It
         ) from None
     except OSError as error:
         raise UserError(f"{path}: can't be read: {error.strerror}") from None
+
+
+def _encoding(head: bytes, told: str | None) -> str:
+    """Return the encoding of a text that begins with `head`: a byte-order mark's, else the one told, else UTF-8."""
+    if head.startswith(codecs.BOM_UTF8) or told is None:
+        return next((name for mark, name in _MARKS if head.startswith(mark)), "utf-8-sig")
+    usual = {"utf-8": "utf-8-sig", "utf-16": "utf-16-be" if head[:1] == b"\0" else "utf-16-le"}
+    return next((name for mark, name in _MARKS if head.startswith(mark)), usual.get(told, told))
 
 
 def _undecodable(path: Path) -> str:
