@@ -26,6 +26,7 @@ from amber.config import LabelOptions
 from amber.corpus import Corpus, Votes
 from amber.errors import UserError, abbreviate, nearest
 from amber.names import fold, spellings
+from amber.outside import Outside
 
 Y = TypeVar("Y", bound=Any)  # an array or a tensor: torch is not imported here
 
@@ -87,13 +88,15 @@ class Counts:
 class Labelled:
     """The utterances of an experiment: their rows in the corpus (n,), counts (n, C), and how many are left out and why.
 
-    `truth` (n, C) is the generating distribution over the classes, where it is known.
+    `truth` (n, C) is the generating distribution over the classes, where it is known. `outside` counts over the whole
+    corpus, as votes outside the classes may be all that an utterance has.
     """
 
     rows: NDArray[np.int64]
     counts: Floats
     truth: Floats | None
     left_out: dict[str, int]
+    outside: Outside
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,20 @@ class LabelSpace:
                 f"the votes say: {found or 'nothing'}; set labels.classes or labels.subset"
             )
         rows = np.flatnonzero(keep)
-        return Labelled(rows, counts.inside[rows], self._truth(corpus, rows), left_out)
+        return Labelled(rows, counts.inside[rows], self._truth(corpus, rows), left_out, self._outside(votes, counts))
+
+    def _outside(self, votes: Votes, counts: Counts) -> Outside:
+        """Count the votes of no class. Weights that are shares add up to shares of votes."""
+        label = self._weighted_labels(votes)[1]
+        outside = label[self._class_of(votes.names)[label] == len(self.classes)]
+        often: dict[str, int] = {}
+        for code, n in zip(*np.unique(outside, return_counts=True), strict=True):
+            name = fold(votes.names[code])
+            often[name] = often.get(name, 0) + int(n)
+        labels = dict(sorted(often.items(), key=lambda item: (-item[1], item[0])))
+        total = round(float(counts.outside.sum()), 2)
+        every = round(float(counts.inside.sum() + counts.outside.sum()), 2)
+        return Outside(total, every, int(np.sum(counts.outside > 0)), labels)
 
     def _weighted_labels(self, votes: Votes) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
         """Return (vote, label, weight) of all labels that count, one row per distinct label of a vote."""

@@ -57,6 +57,7 @@ class Fold:
     train: Rows
     dev: Rows
     test: Rows
+    column: str = ""  # whose values are the parts, in a partition
 
     def parts(self) -> dict[str, Rows]:
         """Return the rows by the part's name."""
@@ -144,6 +145,25 @@ def leaks(fold: Fold, corpus: Corpus) -> Leaks:
     return Leaks(len(shared), dict(by_scenario), unknown)
 
 
+def unused(folds: Sequence[Fold], corpus: Corpus) -> list[str]:
+    """Return a line for each reason why utterances are in no part of any fold, which names them; [] if there are none.
+
+    Only a partition leaves utterances out: they have no part, or one that is neither trained on nor tested.
+    """
+    used = {row for fold in folds for rows in fold.parts().values() for row in rows.tolist()}
+    column = next(fold.column for fold in folds)
+    written: Keys = corpus.column(column) if column else [None] * len(corpus)
+    by_reason: dict[str, list[str]] = {}
+    for row, (uid, value) in enumerate(zip(corpus.ids, written, strict=True)):
+        if row not in used:
+            why = f"column {column!r} says {value!r}, which is not used" if value else f"column {column!r} is empty"
+            by_reason.setdefault(why, []).append(uid)
+    return [
+        f"{len(ids)} utterances are in no part of any fold, as {why}: {abbreviate(ids)}"
+        for why, ids in by_reason.items()
+    ]
+
+
 def part_of(written: str) -> str | None:
     """Return the part that a name stands for, such as `dev` for Validation; None for an unknown name."""
     return _PART_OF.get(_key(written))
@@ -210,7 +230,7 @@ def _official(split: Keys, test: str) -> Fold:
     if not any(keys):
         raise UserError("splits.scheme: official, but the corpus has no partition of its own; choose another scheme")
     named = _named_parts(keys, "split")
-    return Fold(1, test, _rows(named, {"train"}), _rows(named, {"dev"}), _rows(named, parts[test]))
+    return Fold(1, test, _rows(named, {"train"}), _rows(named, {"dev"}), _rows(named, parts[test]), "split")
 
 
 def _by_speaker(speakers: Keys, sessions: Keys) -> list[Fold]:
@@ -254,7 +274,8 @@ def _by_column(corpus: Corpus, column: str) -> list[Fold]:
     if not any(part_of(v) or _key(v) in EITHER for v in values if v):
         return _rotate(values, column)
     named = _named_parts(values, column)
-    return [Fold(1, "test", _rows(named, {"train"}), _rows(named, {"dev"}), _rows(named, {"test1", "test2", "test3"}))]
+    test = _rows(named, {"test1", "test2", "test3"})
+    return [Fold(1, "test", _rows(named, {"train"}), _rows(named, {"dev"}), test, column)]
 
 
 def _check_speakers(fold: Fold, speakers: Sequence[str | None], refuse_unknown: bool) -> None:

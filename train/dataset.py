@@ -17,6 +17,7 @@ from amber.features.store import FeatureStore
 from amber.features.unit import USABLE
 from amber.labels import LabelSpace, distribution
 from amber.location import locate
+from amber.outside import Outside
 
 from .scaling import reduced_width
 
@@ -33,6 +34,7 @@ class TrainingData:
     rows: Mapping[Modality, NDArray[np.int64]]  # (n,) into the store
     stored_lengths: Mapping[Modality, NDArray[np.int64]]  # (N,) frames, of modalities that are frames
     left_out: Mapping[str, int]
+    outside: Outside | None = None  # votes of no class
 
     @property
     def y(self) -> NDArray[np.float64]:
@@ -174,4 +176,5 @@ def join(corpus: Corpus, space: LabelSpace, stores: Mapping[Modality, FeatureSto
         rows={modality: where[chosen] for modality, where in rows.items()},
         stored_lengths=stored_lengths,
         left_out=left_out,
+        outside=labelled.outside,
     )

@@ -198,13 +198,13 @@ def describe(experiment: TrainingPlan) -> Iterator[str]:
     left_out = ", ".join(f"{n} {why}" for why, n in data.left_out.items() if n)
     if left_out:
         yield f"{experiment.name}: left out: {left_out}"
+    if data.outside and data.outside.votes:
+        yield f"{experiment.name}: {data.outside}"
     yield from (f"{experiment.name}: {line}" for line in experiment.said)
     for modality in filter(data.is_frames, data.stores):
         how = "read again every epoch: more than train.memory" if experiment.tight else "in memory"
         yield f"{experiment.name}: {modality}: {int(data.lengths(modality).sum())} frames, {how}"
-    used = {row for fold in experiment.folds.values() for rows in fold.parts().values() for row in rows.tolist()}
-    if len(used) < len(data.corpus):
-        yield f"{experiment.name}: {len(data.corpus) - len(used)} utterances are in no part of any fold"
+    yield from (f"{experiment.name}: {line}" for line in splits.unused(list(experiment.folds.values()), data.corpus))
     found = [splits.leaks(fold, data.corpus) for fold in experiment.folds.values()]
     shared = sum(leak.transcripts for leak in found)
     if shared:

@@ -21,6 +21,8 @@ from amber.errors import nearest
 MOST_VOTES = 10_000  # on one utterance
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
+_THOUSANDS = re.compile(r"\s*[1-9][0-9]{0,2},[0-9]{3}\s*")  # such as 1,000: one vote or a thousand?
 _COUNTED = re.compile(r".*\S\s*[:=]\s*[0-9.]+")  # such as `anger:3`
 _KEYS = {"rater", "labels", "secondary", "is_self"}  # of a vote
 _VOTES = 'a list of labels, or of {"rater": …, "labels": […]}, or counts such as {"anger": 3}'
@@ -70,8 +72,8 @@ def further(value: Any, column: str) -> str | None:
     return text(value, column)
 
 
-def number(value: Any, column: str) -> float | None:
-    """Return a cell as a finite number; None where it is empty.
+def number(value: Any, column: str, comma: bool = False) -> float | None:
+    """Return a cell as a finite number; None where it is empty. With `comma`, decimals may have a comma, as in 1,5.
 
     Raises
     ------
@@ -86,7 +88,8 @@ def number(value: Any, column: str) -> float | None:
         value = value.strip()
         if not value:
             return None
-        found = float(value) if _NUMBER.fullmatch(value) and len(value) < 400 else None
+        pointed = value.replace(",", ".") if comma and _DECIMAL_COMMA.fullmatch(value) else value
+        found = float(pointed) if _NUMBER.fullmatch(pointed) and len(value) < 400 else None
         if found is None and value.lower().lstrip("+-") in ("nan", "inf", "infinity"):
             raise CellError(f"{column} must be a finite number, found {value!r}")
     elif isinstance(value, int | float | Decimal) and not isinstance(value, bool):
@@ -95,14 +98,15 @@ def number(value: Any, column: str) -> float | None:
         except OverflowError:
             found = math.inf
     if found is None:
-        comma = "; write decimals with a point" if isinstance(value, str) and re.fullmatch(r"\d+,\d+", value) else ""
-        raise CellError(f"{column} must be a number, found {_shown(value)}{comma}")
+        has_comma = isinstance(value, str) and re.fullmatch(r"\d+,\d+", value)
+        hint = "; write decimals with a point" if has_comma else ""
+        raise CellError(f"{column} must be a number, found {_shown(value)}{hint}")
     if not math.isfinite(found):
         raise CellError(f"{column} must be a finite number, found {_shown(value)}")
     return found
 
 
-def count(value: Any, column: str) -> int:
+def count(value: Any, column: str, comma: bool = False) -> int:
     """Return a cell as a number of votes; 0 where it is empty.
 
     Raises
@@ -111,7 +115,11 @@ def count(value: Any, column: str) -> int:
         If it is no whole number, or more than `MOST_VOTES`.
 
     """
-    found = number(value, column) or 0.0
+    if comma and isinstance(value, str) and _THOUSANDS.fullmatch(value):
+        raise CellError(
+            f"{column}: {value.strip()!r} may be a decimal or thousands; write whole numbers without a comma"
+        )
+    found = number(value, column, comma) or 0.0
     if found < 0 or found != int(found):
         raise CellError(f"{column} must be a whole number of votes, found {found:g}")
     if found > MOST_VOTES:
@@ -166,6 +174,13 @@ def votes(cell: Any) -> tuple[Vote, ...]:
         twice = next(rater for rater, is_self in named if named.count((rater, is_self)) > 1)
         raise CellError(f"votes: rater {twice!r} votes more than once; keep one of the votes")
     return found
+
+
+def of_raters(cells: Iterable[tuple[str, Any]]) -> tuple[Vote, ...]:
+    """Return the votes in raters' cells, given with the raters' names: a label each, or several as `happy;sad`."""
+    given = ((rater, text(cell, rater)) for rater, cell in cells)
+    named = ((rater, [piece for piece in map(str.strip, cell.split(";")) if piece]) for rater, cell in given if cell)
+    return tuple(Vote(rater=rater, labels=tuple(labels)) for rater, labels in named if labels)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

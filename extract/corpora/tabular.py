@@ -1,7 +1,7 @@
-"""Tables in files: CSV, TSV, JSON Lines and Parquet as columns and rows, one row at a time.
+"""Tables in files: CSV, TSV, Excel, JSON Lines and Parquet as columns and rows, one row at a time.
 
-Anything ambiguous is refused, with its line: text that is not UTF-8 (or UTF-16 with a byte-order mark), a stray
-quotation mark, a line that is no JSON object. Rows are numbered from 1, the header of a CSV included.
+Anything ambiguous is refused, with its line: text in no encoding that is known or told, a stray quotation mark, a line
+that is no JSON object. Rows are numbered from 1, the header of a CSV included.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import codecs
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,9 +20,11 @@ from amber import parquet
 from amber.errors import UserError, abbreviate
 from amber.names import fold
 
+from . import workbook
 from .cells import CellError, decoder
 
-SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
+SUFFIXES = (".csv", ".tsv", ".xlsx", ".parquet", ".jsonl", ".ndjson")
+ENCODINGS = ("utf-8", "latin-1", "cp1252", "utf-16")
 MOST_LINE = 1 << 24  # characters
 MOST_CELL = 131_072  # characters of a cell in CSV: what Python's reader takes
 BATCH = 5_000  # rows of Parquet that are Python's at a time
@@ -48,6 +50,13 @@ class Table:
     remark: str = ""
     separator: str = ","
     skipped: int = 0  # lines before the header
+    encoding: str | None = None  # as told; None: of the byte-order mark, UTF-8 without one
+    sheet: str | None = None  # of a workbook
+
+    @property
+    def has_decimal_commas(self) -> bool:
+        """Return whether a comma in a number can only be a decimal comma: where cells are not separated by commas."""
+        return self.path.suffix.lower() in (".csv", ".tsv") and self.separator in (";", "\t")
 
     def rows(self) -> Rows:
         """Yield where each row is, and the row.
@@ -61,10 +70,12 @@ class Table:
         suffix = self.path.suffix.lower()
         if suffix == ".parquet":
             return _parquet_rows(self.path)
-        return _json_rows(self.path) if suffix in (".jsonl", ".ndjson") else self._csv_rows()
+        if suffix == ".xlsx":
+            return workbook.rows(self.path, self.sheet)
+        return _json_rows(self.path, self.encoding) if suffix in (".jsonl", ".ndjson") else self._csv_rows()
 
     def _csv_rows(self) -> Rows:
-        with _text(self.path) as file:
+        with _text(self.path, self.encoding) as file:
             records = _records(file, self)
             next(records)
             for number, (line, cells) in enumerate(records, 2):
@@ -77,8 +88,21 @@ class Table:
                 yield where, dict(zip(self.header, cells, strict=True))
 
 
-def open_table(path: Path) -> Table:
+def open_table(
+    path: Path, ids: Collection[str] = ("id",), encoding: str | None = None, sheet: str | None = None
+) -> Table:
     """Find a table's columns.
+
+    Parameters
+    ----------
+    path
+        The file.
+    ids
+        Names of columns, one of which the separator of a CSV must bring out.
+    encoding
+        Of text without a byte-order mark, one of `ENCODINGS`; UTF-8 where absent.
+    sheet
+        Which sheet of a workbook; where absent, the only one that holds anything.
 
     Raises
     ------
@@ -90,32 +114,38 @@ def open_table(path: Path) -> Table:
     if suffix == ".parquet":
         with parquet.opened(path) as file:
             table = Table(path, list(file.schema_arrow.names))
+    elif suffix == ".xlsx":
+        table = Table(path, workbook.header(path, sheet), sheet=sheet)
     elif suffix in (".jsonl", ".ndjson"):
-        table = Table(path, list(dict.fromkeys(name for _, row in _json_rows(path, json.loads) for name in row)))
+        rows = _json_rows(path, encoding, json.loads)
+        table = Table(path, list(dict.fromkeys(name for _, row in rows for name in row)), encoding=encoding)
     else:
-        table = _csv_table(path)
+        table = _csv_table(path, ids, encoding)
     if len(set(table.header)) < len(table.header):
         raise UserError(f"{path}: a column name occurs twice: {abbreviate(table.header, 12)}")
     return table
 
 
-def _csv_table(path: Path) -> Table:
-    with _text(path) as file:
+def _csv_table(path: Path, ids: Collection[str], encoding: str | None) -> Table:
+    with _text(path, encoding) as file:
         usual, first, skipped = "\t" if path.suffix.lower() == ".tsv" else ",", _line(file, path), 0
         declared = re.fullmatch(r"sep=(.)\s*", first)  # as Excel writes it
         if declared:
             first, skipped = _line(file, path), 1
-    separator = declared[1] if declared else next((s for s in (usual, *_SEPARATORS) if _has_id(first, s)), usual)
+    separator = declared[1] if declared else _separator(first, usual, ids)
     said = f"read as separated by {_NAMED.get(separator, separator)}" if separator != usual else ""
-    table = Table(path, [], said, separator, skipped)
-    with _text(path) as file:
+    table = Table(path, [], said, separator, skipped, encoding)
+    with _text(path, encoding) as file:
         _, header = next(_records(file, table), (1, []))
-    return Table(path, [name.strip() for name in header], said, separator, skipped)
+    return replace(table, header=[name.strip() for name in header])
 
 
-def _has_id(line: str, separator: str) -> bool:
-    names = next(csv.reader([line], delimiter=separator), [])
-    return len(names) > 1 and any(fold(name) == "id" for name in names)
+def _separator(line: str, usual: str, ids: Collection[str]) -> str:
+    """Return the separator that makes an id a column of the header, else the one that makes the most columns."""
+    known = {fold(name) for name in ids}
+    names = {s: next(csv.reader([line], delimiter=s), []) for s in (usual, *_SEPARATORS)}
+    with_id = (s for s, found in names.items() if len(found) > 1 and any(fold(name) in known for name in found))
+    return next(with_id, None) or max(names, key=lambda s: len(names[s]))
 
 
 def _records(file: TextIO, table: Table) -> Iterator[tuple[int, list[str]]]:
@@ -164,8 +194,8 @@ def _quoting(reason: str) -> str:
     return f"not valid CSV: {reason}"
 
 
-def _json_rows(path: Path, decode: Callable[[str], Any] = decoder.decode) -> Rows:
-    with _text(path, newline="\n") as file:
+def _json_rows(path: Path, encoding: str | None = None, decode: Callable[[str], Any] = decoder.decode) -> Rows:
+    with _text(path, encoding, newline="\n") as file:
         number = 0
         while line := _line(file, path):
             number += 1
@@ -194,25 +224,36 @@ def _parquet_rows(path: Path) -> Rows:
 
 
 @contextmanager
-def _text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
-    """Open a text file in the encoding of its byte-order mark, UTF-8 without one."""
+def _text(path: Path, told: str | None = None, newline: str | None = None) -> Iterator[TextIO]:
+    """Open a text file in the encoding of its byte-order mark; without one, as told, UTF-8 by default."""
     try:
         with path.open("rb") as raw:
             head = raw.read(4096)
-        encoding = next((name for mark, name in _MARKS if head.startswith(mark)), "utf-8-sig")
-        if encoding == "utf-8-sig" and b"\0" in head:
+        encoding = _encoding(head, told)
+        if not encoding.startswith(("utf-16", "utf-32")) and b"\0" in head:
             raise UserError(
-                f"{path}: not UTF-8 text, but binary, or UTF-16 without its byte-order mark; save it as UTF-8"
+                f"{path}: not UTF-8 text, but binary, or UTF-16 without its byte-order mark; save it as UTF-8\n"
+                "if it is UTF-16: --set corpus.options.encoding=utf-16"
             )
         with path.open(encoding=encoding, newline=newline) as file:
             yield file
     except UnicodeError:
         line = _undecodable(path) if encoding == "utf-8-sig" else ""
+        hint = "\nor name its encoding: --set corpus.options.encoding=latin-1 (or cp1252)" if line else ""
         raise UserError(
-            f"{path}{line}: not {encoding.removesuffix('-sig').upper()} text; save it as UTF-8 (in Excel: CSV UTF-8)"
+            f"{path}{line}: not {encoding.removesuffix('-sig').upper()} text; "
+            f"save it as UTF-8 (in Excel: CSV UTF-8){hint}"
         ) from None
     except OSError as error:
         raise UserError(f"{path}: can't be read: {error.strerror}") from None
+
+
+def _encoding(head: bytes, told: str | None) -> str:
+    """Return the encoding of a text that begins with `head`: a byte-order mark's, else the one told, else UTF-8."""
+    if head.startswith(codecs.BOM_UTF8) or told is None:
+        return next((name for mark, name in _MARKS if head.startswith(mark)), "utf-8-sig")
+    usual = {"utf-8": "utf-8-sig", "utf-16": "utf-16-be" if head[:1] == b"\0" else "utf-16-le"}
+    return next((name for mark, name in _MARKS if head.startswith(mark)), usual.get(told, told))
 
 
 def _undecodable(path: Path) -> str:

@@ -1,0 +1,238 @@
+"""Ugly tables: each is read as its owner means it, or refused with the line that fixes it, which is then tried."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+from conftest import ONE, Amber
+
+from amber.config import LabelOptions, SplitOptions
+from amber.errors import UserError
+from amber.extract.corpora import Loaded, Source, load
+from amber.labels import LabelSpace
+from amber.splits import make_folds, resolve
+
+IDS = [f"u{number}" for number in range(1, 7)]
+ANGRY = [[2, 0], [1, 1], [0, 2], [2, 0], [1, 1], [0, 2]]  # votes for anger and joy, of every table here
+RATED = [["anger"] * a + ["joy"] * j for a, j in ANGRY]
+
+
+def table(separator: str = ",", head: str = "id,text,speaker,votes", **columns: list[Any]) -> str:
+    """Return a table of six utterances; `columns` replaces the cells of a column or adds one."""
+    usual = {
+        "id": IDS,
+        "text": [f"words {uid}" for uid in IDS],
+        "speaker": [f"s{number // 2}" for number in range(6)],
+        "votes": [" ; ".join(labels) if separator != ";" else f'"{";".join(labels)}"' for labels in RATED],
+    }
+    cells = list((usual | columns).values())
+    names = [*head.split(","), *list(columns)[len(set(columns) & usual.keys()) :]]
+    return "\n".join(separator.join(str(cell) for cell in row) for row in [names, *zip(*cells, strict=True)]) + "\n"
+
+
+def rated(separator: str = ",", names: tuple[str, ...] = ("Emotion1", "Emotion2")) -> str:
+    """Return a table with a column per rater and names of its own."""
+    rows = [("Clip", "Sentence", "Actor", *names)]
+    rows += [(uid, f"words {uid}", f"s{i // 2}", *RATED[i]) for i, uid in enumerate(IDS)]
+    return "\n".join(separator.join(row) for row in rows) + "\n"
+
+
+def workbook(rows: list[list[Any]], *further: str) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        import openpyxl
+
+        book = openpyxl.Workbook()
+        for row in rows:
+            book.active.append(row)
+        for name in further:
+            book.create_sheet(name).append(["id", "notes"])
+        book.save(path)
+
+    return write
+
+
+EXCEL: list[list[Any]] = [["id", "text", "speaker", "votes"]]
+EXCEL += [[uid, f"words {uid}", 7, ";".join(labels)] for uid, labels in zip(IDS, RATED, strict=True)]
+COLUMNS = {"id": "Clip", "text": "Sentence", "speaker": "Actor"}
+RATERS = {**COLUMNS, "votes": ["Emotion1", "Emotion2"]}
+SPLITS = ["Training", "TRAIN", "Valid", "devel", "Eval", "evaluation"]
+SPEAKERS = ["a", "a", "b", "b", "c", "c"]
+
+
+@dataclass(frozen=True)
+class Ugly:
+    """A table, the options that its owner gives, and what a refusal says where it is refused at first."""
+
+    content: str | bytes | Callable[[Path], None]
+    name: str = "t.csv"
+    options: dict[str, Any] = field(default_factory=dict)
+    refused: str = ""
+    notes: str = ""
+    column: tuple[str, list[Any]] | None = None
+
+
+COUNTS = {"vote_anger": [f"{a},0" for a, _ in ANGRY], "vote_joy": [j for _, j in ANGRY]}
+WRITTEN = ["ANGER;Anger", "anger ;JOY", "joy;joy", "Anger;Anger", "anger;Joy", "JOY;JOY"]
+
+UGLY = {
+    "semicolons": Ugly(table(";"), notes="semicolons"),
+    "tabs in a csv": Ugly(table("\t"), notes="tabs"),
+    "a line that declares the separator": Ugly("sep=|\n" + table("|"), notes="bars"),
+    "a byte-order mark": Ugly(table().encode("utf-8-sig")),
+    "utf-16": Ugly(table("\t").encode("utf-16"), name="t.tsv"),
+    "utf-16 without its mark": Ugly(table().encode("utf-16-le"), refused="encoding=utf-16"),
+    "latin-1": Ugly(
+        table(speaker=["Müller"] * 6).encode("latin-1"), refused="encoding=latin-1", column=("speaker", ["Müller"] * 6)
+    ),
+    "cp1252, told": Ugly(
+        table(text=["“Ja”"] * 6).encode("cp1252"), options={"encoding": "cp1252"}, column=("text", ["“Ja”"] * 6)
+    ),
+    "mapped columns": Ugly(rated(), options={"columns": RATERS}),
+    "mapped columns after semicolons": Ugly(rated(";"), options={"columns": RATERS}, notes="semicolons"),
+    "mapped columns in other case": Ugly(rated(), options={"columns": {**RATERS, "id": "clip"}}),
+    "counts by label": Ugly(
+        table(votes=[a for a, _ in ANGRY], JOY=[j for _, j in ANGRY], head="id,text,speaker,ANG"),
+        options={"columns": {"votes": {"anger": "ANG", "joy": "JOY"}}},
+    ),
+    "unknown names and a column per rater": Ugly(rated(), refused="votes: [Emotion1, Emotion2]"),
+    "raters' columns beside good names": Ugly(
+        rated(names=("rater_a", "rater_b")).replace("Clip,Sentence,Actor", "id,text,speaker"),
+        refused="--set 'corpus.options.columns={votes: [rater_a, rater_b]}'",
+    ),
+    "a column that is not there": Ugly(
+        rated(names=("Emotion1", "Emotion2")), options={"columns": RATERS | {"id": "Clipp"}}, refused="did you mean"
+    ),
+    "labels in every case": Ugly(table(votes=WRITTEN), notes="labels that differ in spelling only"),
+    "decimal commas": Ugly(
+        table(";", head="id,text,speaker,start", votes=["0,5"] * 6, **COUNTS),
+        column=("start", [0.5] * 6),
+    ),
+    "names of parts": Ugly(table(speaker=SPEAKERS, split=SPLITS), column=("split", SPLITS)),
+    "excel": Ugly(workbook(EXCEL), name="t.xlsx", column=("speaker", ["7"] * 6)),
+    "excel with two sheets": Ugly(workbook(EXCEL, "Notes"), name="t.xlsx", refused="corpus.options.sheet=Sheet"),
+    "windows paths": Ugly(
+        table(head="id,audio,speaker,votes", text=[f"clips\\{uid}.wav" for uid in IDS]),
+        notes="backslashes",
+        column=("audio", [f"clips/{uid}.wav" for uid in IDS]),
+    ),
+}
+
+
+def put(folder: Path, ugly: Ugly) -> Path:
+    path = folder / ugly.name
+    if callable(ugly.content):
+        ugly.content(path)
+    else:
+        path.write_bytes(ugly.content.encode() if isinstance(ugly.content, str) else ugly.content)
+    (folder / "clips").mkdir()
+    for uid in IDS:
+        soundfile.write(folder / "clips" / f"{uid}.wav", np.zeros(800), 16_000)
+    return path
+
+
+def read(path: Path, options: dict[str, Any]) -> Loaded:
+    return load(Source("table", "mine", path.parent / "cache", path, options))
+
+
+def fix(message: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with the one that a refusal says to add."""
+    if nearest := re.search(r"did you mean '(\w+)'", message):
+        return {**options, "columns": {**options["columns"], "id": nearest[1]}}
+    found = re.search(r"--set ('[^']+'|\S+)", message)
+    assert found, message
+    name, _, value = shlex.split(found[1])[0].removeprefix("corpus.options.").partition("=")
+    return {**options, name: yaml.safe_load(value)}
+
+
+@pytest.mark.parametrize("ugly", UGLY.values(), ids=UGLY)
+def test_read_as_meant_or_refused_with_the_line_that_fixes_it(tmp_path: Path, ugly: Ugly) -> None:
+    path, options = put(tmp_path, ugly), ugly.options
+    if ugly.refused:
+        with pytest.raises(UserError) as error:
+            read(path, options)
+        assert ugly.refused in str(error.value)
+        assert len(str(error.value).splitlines()) <= 3
+        options = fix(str(error.value), options)
+    loaded = read(path, options)
+    assert list(loaded.corpus.ids) == IDS
+    assert ugly.notes in "\n".join(loaded.ledger.lines())
+    space = LabelSpace.resolve(LabelOptions(subset="any"), loaded.corpus)
+    assert space.classes == ("anger", "joy")
+    assert space.count(loaded.corpus.votes()).inside.tolist() == ANGRY
+    if ugly.column:
+        name, cells = ugly.column
+        assert loaded.corpus.column(name) == cells
+
+
+def test_names_of_parts_make_a_fold_and_an_unknown_one_is_named(tmp_path: Path) -> None:
+    def folds(splits: list[str]) -> list[list[int]]:
+        path = tmp_path / "s.csv"
+        path.write_text(table(speaker=SPEAKERS, split=splits))
+        corpus = read(path, {}).corpus
+        (fold,) = make_folds(resolve(SplitOptions(scheme="official"), corpus), corpus)
+        return [rows.tolist() for rows in fold.parts().values()]
+
+    assert folds(SPLITS) == [[0, 1], [2, 3], [4, 5]]
+    with pytest.raises(UserError, match="'holdout'"):
+        folds([*SPLITS[:5], "holdout"])
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (table(";", head="id,text,speaker,vote_joy", votes=["1,000"] * 6), "may be a decimal or thousands"),
+        (table(head="id,text,speaker,vote_joy", votes=['"1,0"'] * 6), "write decimals with a point"),
+        (table(";", head="id,text,speaker,vote_joy", votes=["1,5"] * 6), "whole number"),
+    ],
+)
+def test_a_comma_that_can_be_mistaken_is_refused(tmp_path: Path, content: str, says: str) -> None:
+    (tmp_path / "t.csv").write_text(content)
+    with pytest.raises(UserError, match=f"row 2: .*{says}"):
+        read(tmp_path / "t.csv", {})
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        (["Clip"], "must be a mapping"),
+        ({"speeker": "Actor"}, "did you mean 'speaker'"),
+        ({"id": ["Clip"]}, "given by name"),
+        ({"votes": ["Emotion1", "Emotion1"]}, "named twice"),
+    ],
+)
+def test_a_mapping_that_is_none_is_refused(tmp_path: Path, columns: Any, says: str) -> None:
+    (tmp_path / "t.csv").write_text(rated())
+    with pytest.raises(UserError, match=says):
+        read(tmp_path / "t.csv", {"columns": columns})
+
+
+def test_trained_from_the_refusal_to_the_model_and_what_is_dropped_is_said(tmp_path: Path, amber: Amber) -> None:
+    rows = ["Clip;Sentence;Actor;Part;Emotion1;Emotion2"]
+    for n in range(24):
+        part = ("Training", "Valid", "eval", "")[n % 8 // 2] if n >= 8 else "train"
+        second = "other thing" if n % 6 == 0 else ("ANGER ", "joy")[n % 2]
+        rows.append(f"c{n};words {n % 5};s{part}{n % 2};{part};{('Anger', 'Joy')[n % 3 % 2]};{second}")
+    (tmp_path / "t.csv").write_bytes("\n".join(rows).encode("utf-16"))
+    arguments = ["--dataset", "table", "--root", tmp_path / "t.csv", "--features", tmp_path / "cache"]
+    refused = amber("extract", *arguments, "--text", "minilm", code=2)
+    found = re.search(r"--set '([^']+)'", refused.stderr)
+    assert found, refused.stderr
+    assert "votes: [Emotion1, Emotion2]" in found[1]
+    amber("extract", *arguments, "--set", found[1], "--text", "minilm")
+    settings = ["splits.scheme=column", "splits.column=Part", f"train.runs={tmp_path / 'runs'}"]
+    sets = [word for setting in settings for word in ("--set", setting)]
+    features = ["--dataset", "table", "--features", tmp_path / "cache", *sets]
+    said = amber("train", *features, "--variants", "text", "--set", ONE)
+    said_all = said.stdout + said.stderr
+    assert "4 of 48 votes, on 4 utterances, are outside the classes: other thing (4)" in said_all
+    assert "labels.other=keep" in said_all
+    assert re.search(r"4 utterances are in no part of any fold, as column 'Part' is empty: c14, c15", said_all)
