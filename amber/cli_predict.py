@@ -12,7 +12,10 @@ import typer
 from amber.console import print_result
 from amber.errors import UserError
 
-Model = Annotated[Path, typer.Option("--model", help="A bundle, a run's folder or an experiment's, such as runs/demo.")]
+Model = Annotated[
+    str,
+    typer.Option("--model", help="A bundle, a run's folder or an experiment's, such as runs/demo; or hf://OWNER/NAME."),
+]
 Variant = Annotated[str | None, typer.Option("--variant", help="Which variant of an experiment (default: amber2).")]
 
 
@@ -85,6 +88,10 @@ def export(
     runs: Annotated[Path, typer.Option("--runs", help="An experiment's folder, such as runs/demo.")],
     to: Annotated[Path, typer.Option("--to", help="The bundle's folder, which must not be there yet.")],
     variant: Variant = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Also as `heads.onnx`, for use without amber.")] = False,
+    push: Annotated[
+        str | None, typer.Option("--push", help="Also upload it: OWNER/NAME on the hub, private if it is new.")
+    ] = None,
 ) -> None:
     """Make a bundle of a trained variant: one folder to use with `amber predict`, to hand on and to publish.
 
@@ -93,6 +100,12 @@ def export(
     Example: `amber export --runs runs/demo --variant amber2 --to demo-amber2`.
     """
     from amber.predict import export as exporting
+    from amber.predict import hub
 
-    context.obj.console.say(exporting.run(runs, variant, to))
+    if push:
+        hub.check(push)  # a mistake is found before anything is written
+    context.obj.console.say(exporting.run(runs, variant, to, onnx))
+    if push:
+        hub.push(to, push)
+        context.obj.console.say(f"uploaded; to be used as --model {hub.SCHEME}{push}")
     print_result(str(to))

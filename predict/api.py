@@ -90,7 +90,7 @@ def load(
     ----------
     path
         A bundle that `amber export` wrote, a run's folder, or an experiment's, whose runs of a variant then answer
-        together: the mean of their distributions.
+        together: the mean of their distributions; or `hf://OWNER/NAME[@REVISION]`, a bundle on the hub.
     variant
         Which variant of an experiment; None for `amber2`, or the only one.
     speech, text
@@ -107,7 +107,7 @@ def load(
     set_thread_defaults()
     given: dict[Modality, str | None] = {"speech": speech, "text": text}
     encoders = {modality: where for modality, where in given.items() if where}
-    return Predictor(model.load(Path(path), variant), stage.Options(encoders, device))
+    return Predictor(model.load(path, variant), stage.Options(encoders, device))
 
 
 def _paired(audio: Any, text: Any) -> tuple[list[Any], list[Any]]:

@@ -1,8 +1,9 @@
 """Bundles: a trained variant as one folder to use, to hand on and to publish.
 
 A bundle holds the models of a variant's runs (`members/<run>/`: `heads.safetensors`, `config.json`), a model card
-(`README.md`) and `bundle.json`: schema version, classes, the encoders with their revisions, the members, and the digest
-of every file. It is read without pickle; a changed file or an unknown schema version is refused.
+(`README.md`), the ensemble as `heads.onnx` where asked for, and `bundle.json`: schema version, classes, the encoders
+with their revisions, the members, and the digest of every file. It is read without pickle; a changed file or an unknown
+schema version is refused.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,13 @@ class Bundle:
     about: Mapping[str, Any]
 
 
-def write(to: Path, models: Mapping[str, Path], card: str, about: Mapping[str, Any]) -> None:
+def write(
+    to: Path,
+    models: Mapping[str, Path],
+    card: str,
+    about: Mapping[str, Any],
+    more: Mapping[str, Callable[[Path], None]] | None = None,
+) -> None:
     """Write a bundle; the folder appears whole.
 
     Parameters
@@ -44,6 +51,8 @@ def write(to: Path, models: Mapping[str, Path], card: str, about: Mapping[str, A
         The model card, Markdown.
     about
         What else `bundle.json` says.
+    more
+        Further files by name, as functions that write them.
 
     Raises
     ------
@@ -58,6 +67,8 @@ def write(to: Path, models: Mapping[str, Path], card: str, about: Mapping[str, A
         for name, folder in models.items():
             shutil.copytree(folder, partial / "members" / name)
         (partial / CARD).write_text(card, encoding="utf-8")
+        for name, written in (more or {}).items():
+            written(partial / name)
         files = {
             path.relative_to(partial).as_posix(): seal.of_file(path)
             for path in sorted(partial.rglob("*"))

@@ -11,16 +11,17 @@ import yaml
 from amber import seal
 from amber.errors import UserError
 
-from . import bundle, model
+from . import bundle, model, onnx
 
 
-def run(experiment: Path, variant: str | None, to: Path) -> str:
-    """Write a bundle of an experiment's variant; return what was written, in one line.
+def run(experiment: Path, variant: str | None, to: Path, with_onnx: bool = False) -> str:
+    """Write a bundle of an experiment's variant, perhaps with an ONNX file; return what was written, in one line.
 
     Raises
     ------
     UserError
-        If the experiment has no such runs, a file of them is not as it was written, or the bundle exists.
+        If the experiment has no such runs, a file of them is not as it was written, the bundle exists, or
+        the model has no ONNX form.
 
     """
     if not experiment.is_dir():
@@ -41,7 +42,8 @@ def run(experiment: Path, variant: str | None, to: Path) -> str:
     card = bundle.card_of(
         to.name, name, loaded.classes, encoders, {**shared, "members": len(runs)}, _figures(experiment, name)
     )
-    bundle.write(to, {run.name: run / model.MODEL for run in runs}, card, about)
+    more = {onnx.FILE: lambda path: onnx.write(path, loaded.members)} if with_onnx else {}
+    bundle.write(to, {run.name: run / model.MODEL for run in runs}, card, about, more)
     return f"{to}: {name} of {experiment}, {len(runs)} models that answer together"
 
 

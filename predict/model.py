@@ -15,7 +15,7 @@ from amber.errors import UserError, abbreviate, nearest
 from amber.features.spec import FeatureSpec
 from amber.train.saved import Features, SavedModel
 
-from . import bundle
+from . import bundle, hub
 
 MODEL = "model"  # a run's folder with its model
 
@@ -63,13 +63,13 @@ class Model:
         return {head: np.mean([one[head] for one in found], axis=0) for head in found[0]}
 
 
-def load(path: Path, variant: str | None = None) -> Model:
+def load(where: str | Path, variant: str | None = None) -> Model:
     """Load a model from a bundle, a run's folder, or an experiment's folder.
 
     Parameters
     ----------
-    path
-        The folder.
+    where
+        The folder, or `hf://OWNER/NAME[@REVISION]`: a bundle on the hub.
     variant
         Which variant of an experiment; where absent, `amber2` if it is there, else the only one.
 
@@ -79,10 +79,13 @@ def load(path: Path, variant: str | None = None) -> Model:
         If there is no model there, the variant is not known, or a file is not as it was written.
 
     """
+    if hub.named(str(where)):
+        return _of_bundle(str(where), hub.fetch(str(where)))
+    path = Path(where)
     if not path.is_dir():
         raise UserError(f"--model {path}: no such folder")
     if (path / bundle.FILE).is_file():
-        return _of(path.name, [path / name for name in bundle.read(path).members])
+        return _of_bundle(path.name, path)
     if (path / done.FILE).is_file():
         return _of(f"{path.parent.name}/{path.name}", _whole([path]))
     return _of_experiment(path, variant)
@@ -108,6 +111,10 @@ def runs_of(experiment: Path, variant: str | None) -> list[Path]:
             f"--variant {chosen}: not in {experiment}{nearest(chosen, found)}; there are {abbreviate(found, 20)}"
         )
     return sorted(path.parent for path in experiment.glob(f"{chosen}/fold*-seed*/{done.FILE}"))
+
+
+def _of_bundle(name: str, path: Path) -> Model:
+    return _of(name, [path / member for member in bundle.read(path).members])
 
 
 def _of_experiment(path: Path, variant: str | None) -> Model:
