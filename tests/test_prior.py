@@ -11,7 +11,7 @@ from scipy.stats import dirichlet_multinomial
 
 from amber.config import Objective
 from amber.train.candidate_pool import fit_weights, pool
-from amber.train.fit import _loss
+from amber.train.objective import GroupLoss
 from amber.train.prior import FOLDS, WORTH, fit_prior, speaker_folds, worth
 from amber.train.targets import Pseudo
 
@@ -109,15 +109,16 @@ COUNTS = torch.tensor([[3.0, 0.0, 0.0], [9.0, 0.0, 0.0], [1.0, 1.0, 1.0]], dtype
 EXPERTS = np.array([[0.2, 0.5, 0.3], [0.2, 0.5, 0.3], [0.7, 0.2, 0.1]])
 
 
+def loss_of(counts: torch.Tensor) -> GroupLoss:
+    """Return the objective of R members without guidance, for votes (R, B, C)."""
+    return GroupLoss([Objective(modality_weight=0.0)] * len(counts), counts.flatten(0, 1))
+
+
 def target(counts: torch.Tensor, pseudo: torch.Tensor | None) -> np.ndarray:
     """Return what a student of the given votes (R, B, C) learns: what its gradient draws it to."""
     logits = torch.zeros_like(counts, requires_grad=True)
-    weights = {
-        name: torch.tensor([[value]] * len(counts))
-        for name, value in (("rater_weight", 1.0), ("experts_weight", 1.0), ("temperature", 0.5))
-    }
     log_p = {"fusion": logits.log_softmax(dim=-1)}
-    _loss(log_p, counts, Objective(), weights, 1.0, pseudo=pseudo).sum().backward()  # type: ignore[arg-type]
+    loss_of(counts)(log_p, counts, pseudo).sum().backward()
     assert logits.grad is not None
     return np.asarray(1 / counts.shape[-1] - logits.grad)  # of a cross-entropy: softmax - target
 
@@ -150,9 +151,8 @@ def test_three_raters_lean_on_the_prior_more_than_nine() -> None:
 def test_experts_and_dev_learn_and_see_the_votes_alone() -> None:
     """The prior is in the student's target, not in its experts'."""
     logits = torch.zeros(1, 3, 3, dtype=torch.float64, requires_grad=True)
-    weights = {name: torch.ones(1, 1) for name in ("rater_weight", "experts_weight", "temperature")}
     log_p = {"speech": logits.log_softmax(dim=-1), "fusion": torch.zeros(1, 3, 3).double().log_softmax(dim=-1)}
     pseudo = torch.from_numpy(3.0 * EXPERTS)[None]
-    _loss(log_p, COUNTS[None], Objective(), weights, 1.0, pseudo=pseudo).sum().backward()  # type: ignore[arg-type]
+    loss_of(COUNTS[None])(log_p, COUNTS[None], pseudo).sum().backward()
     assert logits.grad is not None
     np.testing.assert_allclose(1 / 3 - logits.grad[0], COUNTS / COUNTS.sum(dim=1, keepdim=True), atol=1e-6)
