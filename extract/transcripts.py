@@ -6,8 +6,6 @@ they become the table, and the folder goes. Every file carries its own digest (`
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,7 @@ from pydantic import ValidationError
 from amber import parquet, seal
 from amber.config import Section
 from amber.errors import UserError
-from amber.features.spec import slug
+from amber.features.spec import short_hash, slug
 from amber.location import remove_folder, write_whole
 
 UNIT = 64  # utterances
@@ -57,8 +55,7 @@ class TranscriptSpec(Section):
     @property
     def key(self) -> str:
         """Return the short hash of the spec."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:8]
+        return short_hash(self)
 
     @property
     def name(self) -> str:

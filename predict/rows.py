@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from scipy.special import rel_entr, xlogy
 
 from amber.arrays import Floats
 from amber.corpus import MODALITIES
 from amber.errors import UserError
+from amber.evaluate.metrics.distribution import jsd, normalised_entropy
 from amber.location import write_whole
 
 FORMATS = {".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".parquet": "parquet"}
@@ -58,17 +58,14 @@ class Prediction:
         """Return the entropy of the distribution over log C: 0 if all raters would agree, 1 if none would."""
         if not self.distribution:
             return None
-        p = np.array(list(self.distribution.values()))
-        return float(-xlogy(p, p).sum() / np.log(len(p)))
+        return float(normalised_entropy(_row(self.distribution))[0])
 
     @property
     def conflict(self) -> float | None:
         """Return the Jensen-Shannon divergence in bits between the speech and the text expert; None without both."""
         if not set(MODALITIES) <= self.experts.keys():
             return None
-        p, q = (np.array(list(self.experts[modality].values())) for modality in MODALITIES)
-        m = (p + q) / 2
-        return float((rel_entr(p, m) + rel_entr(q, m)).sum() / (2 * np.log(2)))
+        return float(jsd(*(_row(self.experts[modality]) for modality in MODALITIES))[0])
 
     def as_json(self) -> dict[str, Any]:
         """Return the prediction as plain data."""
@@ -111,6 +108,11 @@ def of_arrays(
         single = answers.get(there[0], {}) if len(there) == 1 else {}
         found.append(Prediction(uid, student or single, answers, there, error))
     return found
+
+
+def _row(distribution: Mapping[str, float]) -> Floats:
+    """Return a distribution as an array (1, C)."""
+    return np.array([list(distribution.values())])
 
 
 def _named(classes: Sequence[str], p: Floats) -> dict[str, float]:

@@ -43,8 +43,7 @@ class FeatureSpec(Section):
     @property
     def key(self) -> str:
         """Return the short hash of the spec."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:8]
+        return short_hash(self)
 
     @property
     def name(self) -> str:
@@ -79,6 +78,12 @@ class FeatureSpec(Section):
     def unit_room(self) -> int:
         """Return the number of frames, in whole chunks, for which a unit of level *frames* has room."""
         return ROOM_CHUNKS * self.chunk_frames
+
+
+def short_hash(spec: Section) -> str:
+    """Return eight hex digits that stand for everything in a spec: two specs with the same values have the same."""
+    canonical = json.dumps(spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 
 def slug(name: str) -> str:

@@ -7,6 +7,7 @@ function of all utterances at once; it has no interval.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -67,19 +68,19 @@ class Metric:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summable(Metric):
+class Summable(Metric, ABC):
     """A metric that is a function of sums over utterances. `effect` names the term whose differences have an effect."""
 
     effect: str | None = None
 
     @property
+    @abstractmethod
     def terms(self) -> TermFunction:
         """The function that returns what is summed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def value(self, sums: Sums) -> Floats:
         """Return the metric of sums (...), NaN where it is not defined."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
