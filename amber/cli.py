@@ -282,9 +282,9 @@ def _dataset(config: Config, dataset: str | None) -> str | None:
 
 def _check_matrix(config: Config) -> None:
     """Refuse mistakes in the variants before hours of extraction."""
-    from amber.train import matrix
+    from amber.train import matrix, utterances
 
-    matrix.variants(config)
+    utterances.refuse_unread(config.features, matrix.variants(config))
 
 
 def _plan(config: Config, dataset: str) -> list[str]:

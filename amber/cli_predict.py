@@ -76,6 +76,7 @@ def predict(
             print_result(rows.rendered(found, loaded.classes, loaded.experts, "jsonl").decode())
     if out and not features:
         stage.remove(cache)
+    context.obj.console.say(rows.answered(found))
     failed = [one for one in found if one.error]
     if failed:
         context.obj.console.warn(

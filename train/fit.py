@@ -15,12 +15,15 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from amber.corpus import Modality
+
 from .batches import Batch, FoldSplit
+from .head_names import INPUTS
 from .heads import Heads, of_runs
 from .member import Member, MemberState, State, TrainedMember
 from .objective import GroupLoss, bhattacharyya_coefficient
 from .schedule import Schedule
-from .streams import dropout_mask
+from .streams import MODALITIES, dropout_mask, generator, present_modalities
 from .targets import Pseudo, distribution, drop_raters
 
 AVERAGED = 4  # steps of which one is taken into the average: it costs as much as the step's own update
@@ -74,7 +77,8 @@ def fit(
     active = states
     step, since = 0, 0
     total = torch.zeros(len(active), device=train.rows.device)  # of the losses since the last evaluation
-    stepper = _Stepper(heads, train, active, list(streams.values()), smoothing, prior)
+    losing = [generator(stream, MODALITIES, str(device)) for stream in streams]  # which modality is dropped
+    stepper = _Stepper(heads, train, active, list(streams.values()), losing, smoothing, prior)
     while active:
         step, since = step + 1, since + 1
         optimizer.param_groups[0]["lr"] = training.lr * schedule.rate(step)
@@ -94,11 +98,13 @@ def fit(
         if len(staying) < len(active):
             active = [active[place] for place in staying]
             before, streams = streams, _streams(train, active)
-            sampler.keep([place for place, stream in enumerate(before) if stream in streams])
+            kept = [place for place, stream in enumerate(before) if stream in streams]
+            sampler.keep(kept)
+            losing = [losing[place] for place in kept]
             means = [mean[staying] for mean in means]
             _keep(heads, optimizer, staying)
             if active:
-                stepper = _Stepper(heads, train, active, list(streams.values()), smoothing, prior)
+                stepper = _Stepper(heads, train, active, list(streams.values()), losing, smoothing, prior)
         total, since = torch.zeros(len(active), device=train.rows.device), 0
     return [state.trained() for state in sorted(states, key=lambda state: state.place)]
 
@@ -135,12 +141,13 @@ class _Stepper:
         train: FoldSplit,
         states: Sequence[MemberState],
         streams: Sequence[int],
+        losing: Sequence[torch.Generator],
         smoothing: float,
         prior: Pseudo | None,
     ) -> None:
         device = train.rows.device
         self.heads, self.train, self.states = heads, train, states
-        self.streams = streams  # how many members learn from each stream
+        self.streams, self.losing = streams, losing  # how many members learn from each stream; its random generator
         objectives = [state.member.run.variant.objective for state in states]
         self.loss = GroupLoss(objectives, train.counts, smoothing)
         self.rates = [objective.rater_dropout for objective in objectives]
@@ -156,7 +163,8 @@ class _Stepper:
         counts = self.train.counts[places]  # (R, B, C)
         if any(self.rates):
             counts = drop_raters(counts, self.rates, [state.raters for state in self.states])
-        log_p = self.heads(batch, self.streams, self._dropout(places.shape[1]))
+        rows = places.shape[1]
+        log_p = self.heads(batch, self.streams, self._dropout(rows), self._present(rows))
         each = self.loss(log_p, counts, self.prior.at(places) if self.prior else None)  # (R, B)
         if self.subset is None:
             mean = each.mean(dim=1)
@@ -173,6 +181,12 @@ class _Stepper:
                     weight.grad.addcmul_(weight, self.penalty, value=factor)
         optimizer.step()
         return mean.detach()
+
+    def _present(self, rows: int) -> dict[Modality, Tensor] | None:
+        """Return which modalities each utterance keeps, (S, rows); None where none is dropped."""
+        rate = self.states[0].member.run.variant.training.modality_dropout
+        both = next((INPUTS[name] for name in self.heads.names if len(INPUTS[name]) > 1), None)
+        return present_modalities(rate, rows, both, self.losing) if rate and both else None
 
     def _dropout(self, rows: int) -> dict[str, Tensor] | None:
         """Return the dropout masks (R, rows, H) of a step by head; None where nothing is dropped."""

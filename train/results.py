@@ -224,6 +224,7 @@ def _write_model(folder: Path, trained: TrainedRun, data: TrainingData, metadata
         "model": variant.model,
         "heads": list(variant.heads),
         "student": variant.objective.student,
+        "modality_dropout": variant.training.modality_dropout,
         "candidates": written,
         "pooling": {
             m: ATTENTIVE if spec["level"] == "frames" else spec["pooling"] for m, spec in metadata.features.items()
