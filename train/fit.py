@@ -33,7 +33,7 @@ EVALUATION_ROWS = 8192  # utterances times members that are scored at once, to b
 def fit(
     group: Sequence[Member],
     train: FoldSplit,
-    dev: FoldSplit,
+    dev: FoldSplit | None,
     on_evaluation: Callable[[], None],
     smoothing: float = 0.0,
     prior: Pseudo | None = None,
@@ -45,7 +45,7 @@ def fit(
     group
         The members.
     train, dev
-        Their scaled inputs and the raters' votes.
+        Their scaled inputs and the raters' votes. Without a dev part every member trains its own `steps`.
     on_evaluation
         Called after every evaluation on dev.
     smoothing
@@ -65,7 +65,8 @@ def fit(
 
     """
     training, device = group[0].run.variant.training, train.rows.device
-    schedule = Schedule.of(training, len(train), len(dev))
+    schedule = Schedule.of(training, len(train), len(dev) if dev is not None else 0)
+    ends = {member.steps for member in group}
     by_stream = sorted(range(len(group)), key=lambda place: train.stream(group[place].seed))
     states = [MemberState(place, group[place], str(device)) for place in by_stream]
     heads = _new_heads([state.member for state in states], train).to(device)
@@ -85,16 +86,18 @@ def fit(
         total += stepper.step(optimizer, *sampler.draw())
         if step % AVERAGED == 1:
             schedule.average(means, heads.parameters(), 1 + step // AVERAGED)
-        if not schedule.evaluates(step):
+        if not (schedule.evaluates(step) if dev is not None else step in ends):
             continue
         _swap(heads, means)
-        scores = {"train_loss": (total / since).tolist(), **_scores(heads, dev, active)}
+        scores = {"train_loss": (total / since).tolist()}
+        scores |= _scores(heads, dev, active) if dev is not None else {}
         for place, state in enumerate(active):
             if state.improves({"step": step, **{name: score[place] for name, score in scores.items()}}):
                 state.weights = _weights_of(heads, place)
         _swap(heads, means)
         on_evaluation()
-        staying = [place for place, state in enumerate(active) if not state.finished and step < schedule.steps]
+        going = dev is None or step < schedule.steps
+        staying = [place for place, state in enumerate(active) if not state.finished and going]
         if len(staying) < len(active):
             active = [active[place] for place in staying]
             before, streams = streams, _streams(train, active)

@@ -35,6 +35,7 @@ from .parallel import for_each, workers_for
 from .results import RunMetadata, fault, remove_partial, write_run
 from .utterances import Utterances, divide, refuse_unread, used
 
+SECTIONS = ("dataset", "features", "labels", "splits", "divided")  # of a run's `config.yaml`, on which it depends
 SCHEMA_VERSION = 6  # of what a run's result depends on beside its configuration
 
 
@@ -151,17 +152,22 @@ def _part(
     specs = {modality: store.spec.model_dump(mode="json") for modality, store in data.stores.items()}
     features = {modality: store.spec.name for modality, store in data.stores.items()}
     sections = {"dataset": shared["dataset"], "features": features, **shared}
-    context = {"schema": SCHEMA_VERSION, "corpus": corpus.label_hash(), **sections, **_content(data)}
     if data.corpus.ids != of.corpus.ids:
-        context["divided"] = _hash(of.corpus.ids)
+        sections["divided"] = _hash(of.corpus.ids)  # the folds are of these
+    context = context_of(corpus, sections, data)
     metadata = RunMetadata(name, {**sections, "utterances": utterances.described(require)}, specs, about)
     return Part(utterances, metadata, context)
 
 
-def _content(data: TrainingData) -> dict[str, Any]:
-    """Return what the numbers of every run come from: what the feature sets hold, and which utterances are used."""
+def context_of(corpus: Corpus, sections: Mapping[str, Any], data: TrainingData) -> dict[str, Any]:
+    """Return what runs depend on beside their own configuration: votes, sections, what feature sets hold, and ids.
+
+    `sections` may hold more than counts.
+    """
+    counted = {key: sections[key] for key in SECTIONS if key in sections}
     content = {modality: store.content() for modality, store in data.stores.items()}
-    return {"content": content, "ids": _hash(data.corpus.ids)}
+    about = {"schema": SCHEMA_VERSION, "corpus": corpus.label_hash()}
+    return {**about, **counted, "content": content, "ids": _hash(data.corpus.ids)}
 
 
 def _hash(ids: Sequence[str]) -> str:
