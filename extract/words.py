@@ -50,6 +50,20 @@ def chosen(loaded: Loaded, config: Config, folder: Path) -> Loaded:
     return replace(loaded, corpus=_with_words(corpus, spec, rows, wanted))
 
 
+def wanting(corpus: Corpus, config: Config, folder: Path) -> bool:
+    """Return whether a configuration asks for machine words by a recogniser, and they are not there in full.
+
+    They are not if there is no finished table of them, it is damaged, or recordings were replaced since.
+    """
+    if config.corpus.transcripts == HUMAN or not config.transcribe.model:
+        return False
+    try:
+        _, rows = _find(folder, corpus, config)
+    except UserError:
+        return True
+    return bool(_changed(corpus, rows))
+
+
 def _with_words(corpus: Corpus, spec: TranscriptSpec, rows: Sequence[Transcript], wanted: str) -> Corpus:
     """Return the corpus with its text chosen, and the two columns that say whose it is and keep the human one."""
     human = corpus.column("text")

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from conftest import SHARED, Amber, contents, flip
+from conftest import ONE, SHARED, Amber, contents, flip
 from tiny_recognisers import save
 
 from amber.config import Config, load
@@ -202,6 +202,32 @@ def test_whose_words_the_text_is(corpus: Path, cache: Path) -> None:
     assert fill.corpus.column("text_human") == own
     # What training depends on besides the features is the same.
     assert human.label_hash() == asr.corpus.label_hash() == fill.corpus.label_hash()
+
+
+def test_run_transcribes_what_the_pipeline_asks_for(here: Amber, own: Path, whole: Path, tmp_path: Path) -> None:
+    rows = UNIT + 2
+    (own / "table.csv").write_text("\n".join((own / "table.csv").read_text().splitlines()[: rows + 1]) + "\n")
+    cache, runs, pipeline = tmp_path / "cache", tmp_path / "runs", tmp_path / "p.yaml"
+    pipeline.write_text(
+        f"corpus: {{dataset: table, root: {own}, transcripts: fill}}\ntranscribe: {{model: {own / NAME}}}\n"
+        f"features: {{cache: {cache}, speech: none}}\nsplits: {{k: 3}}\n"
+        f"labels: {{classes: {{joy: [joy], other: [grief]}}, subset: any}}\n"
+        f"train: {{runs: {runs}, variants: [text, prior], seeds: [0], epochs: 1}}\n"
+    )
+    planned = here("run", pipeline, "--dry-run").stdout
+    assert "0 of 2 units done" in planned
+    assert "extract table: transcripts come first" in planned
+    assert not cache.exists()
+    assert "table: note: text: gaps filled by" in here("run", pipeline, "--set", ONE).stderr
+    heard = [one.text for one in read(table(cache))[2]]
+    assert heard == [one.text for one in read(table(whole))[2]][:rows]
+    again = here("run", pipeline, "--set", ONE).stderr
+    assert "transcripts-" not in again
+    assert "all 6 runs are done" in again
+    table(cache).unlink()  # it alone is done again: what follows from it is current
+    last = here("run", pipeline, "--set", ONE).stderr
+    assert "(2 of 2 units done now)" in last
+    assert "all 6 runs are done" in last
 
 
 def test_what_can_t_be_decided_is_refused(amber: Amber, corpus: Path, own: Path, cache: Path) -> None:
