@@ -19,6 +19,7 @@ from amber.features import recordings
 
 from . import transcripts
 from .corpora import Loaded
+from .transcript_tables import texts
 from .transcripts import Transcript, TranscriptSpec
 
 HUMAN = "human"
@@ -66,14 +67,13 @@ def wanting(corpus: Corpus, config: Config, folder: Path) -> bool:
 
 def _with_words(corpus: Corpus, spec: TranscriptSpec, rows: Sequence[Transcript], wanted: str) -> Corpus:
     """Return the corpus with its text chosen, and the two columns that say whose it is and keep the human one."""
-    human = corpus.column("text")
-    texts, origins = [], []
-    for own, machine in zip(human, rows, strict=True):
-        keep = wanted == "fill" and own is not None
-        text = own if keep else machine.text
-        texts.append(text)
-        origins.append(None if text is None else HUMAN if keep else spec.origin)
-    return corpus.with_strings({"text": texts, TEXT_ORIGIN: origins, TEXT_HUMAN: human})
+    fill, human = wanted == "fill", corpus.column("text")
+    chosen = texts(corpus, rows, fill)
+    origins = [
+        None if text is None else HUMAN if fill and own is not None else spec.origin
+        for text, own in zip(chosen, human, strict=True)
+    ]
+    return corpus.with_strings({"text": chosen, TEXT_ORIGIN: origins, TEXT_HUMAN: human})
 
 
 def _account(loaded: Loaded, spec: TranscriptSpec, rows: Sequence[Transcript], wanted: str) -> None:
