@@ -45,6 +45,8 @@ Scheme = Literal[
 ]
 
 
+NONE = "none"  # the encoder of a modality that an experiment has none of
+
 # Keys of the objective in earlier versions, for the hint at today's.
 _RENAMED = {
     **{name: f"{name}_weight" for name in ("rater", "modality", "experts")},
@@ -92,9 +94,12 @@ class FeatureOptions(Section):
     cache: str = "cache/"
     """The feature cache: a folder, or a bucket such as `s3://bucket/cache`."""
     speech: str = "logmel"
-    """The speech encoder: `logmel`, `egemaps`, a local folder or a model's name on the hub."""
+    """The speech encoder: `logmel`, `egemaps`, a local folder or a model's name on the hub; `none`: no speech."""
     text: str = "minilm"
-    """The text encoder: `minilm`, a local folder or a model's name on the hub."""
+    """The text encoder: `minilm`, a local folder or a model's name on the hub; `none`: no text."""
+    require: Literal["all", "read"] = "all"
+    """Which utterances are used: those with `all` modalities that any of the experiment's variants reads, the same
+    for every variant; or, for each variant by itself, those with what it `read`s."""
     level: Literal["pooled", "frames"] = "pooled"
     """One vector per utterance and layer, or one per frame."""
     layers: str = "all"
@@ -210,6 +215,9 @@ class Training(Section):
     """Dropout of all candidates, in place of their own."""
     weight_decay: NotNegative | None = None
     """L2 penalty of all candidates, in place of their own."""
+    modality_dropout: Rate = 0.0
+    """The share of utterances of which, in a step, the fusion head sees one modality alone. Above 0, a model answers
+    for utterances that have only one."""
     stop: Literal["nll", "bc", "accuracy", "loss"] = "nll"
     """The score on dev that decides which step is best."""
     calibrate: bool = True

@@ -120,6 +120,20 @@ def test_members_that_differ_in_their_penalty_learn_what_each_learns_alone(candi
     assert float(first[1]) < 0.8 * float(first[0])
 
 
+@every_kind
+def test_as_many_steps_without_a_dev_part_give_what_was_best_with_one(candidate: Candidate) -> None:
+    """`amber export --final` trains so; members of one group end at different steps."""
+    group = [Member(run(s), replace(candidate, weight_decay=w)) for s, w in enumerate((0.0, 3.0, 0.1, 0.01))]
+    known = fitted(*group)
+    steps = [int(one.records[one.best - 1]["step"]) for one in known]
+    assert len(set(steps)) > 1
+    again = [replace(member, steps=n) for member, n in zip(group, steps, strict=True)]
+    for one, other, n in zip(known, fit(again, TRAIN, None, lambda: None), steps, strict=True):
+        assert other.records[-1]["step"] == n
+        for name, value in one.state.items():
+            torch.testing.assert_close(other.state[name], value, atol=1e-5, rtol=1e-5)
+
+
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others() -> None:
     first, again, other = fitted(run(1))[0], fitted(run(1))[0], fitted(run(2))[0]
     assert first.records == again.records

@@ -48,7 +48,7 @@ def runs(demo_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_graph_gives_what_torch_gives(runs: Path, demo_cache: Path, tmp_path: Path, variant: str) -> None:
     target = tmp_path / "bundle"
     experiment = runs / ("heads" if variant in TRAINED else "rivals")
-    exporting.run(experiment, variant, target, with_onnx=True)
+    exporting.run(experiment, variant, target, exporting.Options(onnx=True), QUIET)
     loaded = model.load(target)
     session = onnxruntime.InferenceSession(target / "heads.onnx", providers=["CPUExecutionProvider"])
     stored = {
@@ -70,7 +70,7 @@ def test_the_graph_gives_what_torch_gives(runs: Path, demo_cache: Path, tmp_path
 
 def test_what_has_no_graph_is_refused_and_a_changed_one_too(runs: Path, amber: Amber, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="prior has no ONNX graph"):
-        exporting.run(runs / "rivals", "prior", tmp_path / "bundle", with_onnx=True)
+        exporting.run(runs / "rivals", "prior", tmp_path / "bundle", exporting.Options(onnx=True), QUIET)
     assert not list(tmp_path.iterdir())
     target = tmp_path / "bundle"
     amber("export", "--runs", runs / "heads", "--variant", "ce", "--to", target, "--onnx")

@@ -16,7 +16,7 @@ from .attention import ATTENTION
 from .batches import FoldSplit
 from .candidates import Candidate, Layers, candidates
 from .dataset import TrainingData
-from .head_names import inputs_of, read_by
+from .head_names import read_by
 from .inputs import Inputs, split
 from .matrix import Run
 from .member import Member
@@ -71,7 +71,7 @@ class FoldContext:
 
 def candidates_of(run: Run, data: TrainingData) -> list[Candidate]:
     """Return the candidates of a run on the features of an experiment."""
-    held = {modality: data.held(modality) for modality in inputs_of(run.variant.heads)}
+    held = {modality: data.held(modality) for modality in run.variant.reads}
     return candidates(run.variant.training, held, [modality for modality in held if data.is_frames(modality)])
 
 
