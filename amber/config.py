@@ -190,17 +190,20 @@ class CandidateOptions(Section):
     """L2 penalty, part of what is minimised."""
     mixture: bool = False
     """Whether a head that reads both modalities is a gated mixture of one head per modality."""
+    reads: Literal["speech", "text"] | None = None
+    """The only modality that a head reads that would read both."""
 
 
 LINEAR = CandidateOptions()
 MIXTURE = CandidateOptions(layer="all", weight_decay=[0.03, 0.1], mixture=True)
 PERCEPTRON = CandidateOptions(layer="all", hidden=128, weight_decay=0.03)
+ALONE = [CandidateOptions(layer="all", reads="speech"), CandidateOptions(layer="all", reads="text")]
 
 
 class Training(Section):
     """How one run trains. Every key here can differ between variants."""
 
-    candidates: Annotated[list[CandidateOptions], Field(min_length=1)] = [LINEAR, MIXTURE, PERCEPTRON]
+    candidates: Annotated[list[CandidateOptions], Field(min_length=1)] = [LINEAR, MIXTURE, PERCEPTRON, *ALONE]
     """The kinds of head that a run trains."""
     select: Literal["pool", "best"] = "pool"
     """What becomes of a run's candidates: pooled with weights from dev, or the best on dev alone."""

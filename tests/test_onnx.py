@@ -19,10 +19,12 @@ from amber.train import stage as training
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
 
 QUIET = Console(quiet=True)
-# Every kind of candidate: linear and not, one layer, their mean, side by side, learned, and a gated mixture.
+# Every kind of candidate: linear and not, one layer, their mean, side by side, learned, a gated mixture, and one
+# that reads one modality.
 CANDIDATES = """train.candidates=[
     {layer: last, hidden: 0, weight_decay: 0.01}, {layer: mean, hidden: 8, weight_decay: 0.01},
-    {layer: all, mixture: true, weight_decay: 0.01}, {layer: learned, hidden: 4, mixture: true, weight_decay: 0.01}]"""
+    {layer: all, mixture: true, weight_decay: 0.01}, {layer: learned, hidden: 4, mixture: true, weight_decay: 0.01},
+    {layer: last, weight_decay: 0.01, reads: text}]"""
 
 
 RIVALS = "train.candidates=[{layer: all, mixture: true}]"  # what is no head can't learn layers

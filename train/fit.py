@@ -211,7 +211,7 @@ def _new_heads(group: Sequence[Member], part: FoldSplit) -> Heads:
     layers = {modality: shape[0] for modality, shape in shapes.items() if len(shape) == 2}
     seeds, classes = [member.seed for member in group], part.counts.shape[1]
     return Heads(run.variant.heads, dims, candidate.hidden, classes, seeds, layers, part.frame_dims,
-                 candidate.mixture)  # fmt: skip
+                 candidate.mixture, candidate.reads)  # fmt: skip
 
 
 def _scores(heads: Heads, dev: FoldSplit, states: Sequence[MemberState]) -> dict[str, list[float]]:

@@ -186,8 +186,12 @@ def _cross_fit(group: Sequence[Run], context: FoldContext) -> list[Prior]:
 
 
 def _experts(found: Sequence[Candidate]) -> list[Candidate]:
-    """Return the candidates that experts are fitted with: linear ones where there are any, as each is fitted often."""
-    return [candidate for candidate in found if not candidate.hidden] or list(found)
+    """Return the candidates that experts are fitted with, as each is fitted often: linear ones where there are any.
+
+    Experts on one modality are heads of their own, so that what reads one of two is left out where there is another.
+    """
+    whole = [candidate for candidate in found if not candidate.reads] or list(found)
+    return [candidate for candidate in whole if not candidate.hidden] or whole
 
 
 def _training_folds(data: TrainingData, fold: Fold) -> tuple[NDArray[np.int64], list[int]]:
@@ -229,7 +233,7 @@ def _rivals(group: Sequence[Run], context: FoldContext) -> list[TrainedRun]:
 
 def structures(found: Sequence[Candidate]) -> list[list[Candidate]]:
     """Group candidates that train in one step, those of one layer choice after another."""
-    ordered = sorted(found, key=lambda one: (str(one.layers), one.mixture, one.hidden, one.dropout))
+    ordered = sorted(found, key=lambda one: (str(one.layers), one.mixture, str(one.reads), one.hidden, one.dropout))
     return [list(same) for _, same in itertools.groupby(ordered, key=lambda one: one.structure)]
 
 

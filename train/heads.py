@@ -24,7 +24,7 @@ from amber.corpus import MODALITIES, Modality
 
 from .attention import AttentivePooling, Padded
 from .batches import Batch
-from .head_names import HEADS, INPUTS
+from .head_names import HEADS, INPUTS, read_by
 from .streams import POOLING, generator, start
 
 GATE_PENALTY = 10.0  # of a mixture's gate: it has few utterances in doubt to learn from (docs/LOG.md)
@@ -150,6 +150,8 @@ class Heads(nn.Module):
         its heads; `dims` is 2 D there.
     mixture
         Whether heads that read two modalities are mixtures.
+    reads
+        The only modality of heads that would read two.
 
     """
 
@@ -163,6 +165,7 @@ class Heads(nn.Module):
         layers: Mapping[Modality, int] | None = None,
         frames: Mapping[Modality, int] | None = None,
         mixture: bool = False,
+        reads: Modality | None = None,
     ) -> None:
         super().__init__()
         self.names = tuple(names)
@@ -175,8 +178,9 @@ class Heads(nn.Module):
         self.heads = nn.ModuleDict()
         for name in names:
             generators = [generator(seed, HEADS.index(name)) for seed in seeds]
-            kind = Mixture if mixture and len(INPUTS[name]) > 1 else Head
-            self.heads[name] = kind({m: dims[m] for m in INPUTS[name]}, hidden, classes, generators)
+            inputs = {modality: dims[modality] for modality in read_by(name, reads)}
+            kind = Mixture if mixture and len(inputs) > 1 else Head
+            self.heads[name] = kind(inputs, hidden, classes, generators)
 
     @property
     def penalised(self) -> list[tuple[nn.Parameter, float]]:

@@ -44,6 +44,7 @@ class SavedCandidate:
     weights: Mapping[str, Any]
     hidden: int
     mixture: bool
+    reads: Modality | None
     state: Mapping[str, Tensor]
 
     def inputs(self, modality: Modality, features: Features, spec: FeatureSpec) -> Tensor | Padded:
@@ -84,7 +85,7 @@ class SavedCandidate:
         dims = {m: 2 * x.frames.shape[-1] if isinstance(x, Padded) else x.shape[-1] for m, x in read.items()}
         layers = {m: x.shape[1] for m, x in read.items() if isinstance(x, Tensor) and x.dim() == 3}
         frames = {m: x.frames.shape[-1] for m, x in read.items() if isinstance(x, Padded)}
-        heads = Heads(names, dims, self.hidden, classes, [0], layers, frames, self.mixture)
+        heads = Heads(names, dims, self.hidden, classes, [0], layers, frames, self.mixture, self.reads)
         heads.load_state_dict({name: self.state[name][None] for name in heads.state_dict()})
         batch = {m: x if isinstance(x, Padded) else x[None] for m, x in read.items()}  # one stream
         with torch.no_grad():
@@ -193,6 +194,7 @@ def _candidate(one: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> SavedCa
         weights=one["weights"],
         hidden=one["hidden"],
         mixture=one["mixture"],
+        reads=one["reads"],
         state={name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)},
     )
 
