@@ -225,8 +225,8 @@ def test_the_paper_s_figures_stand_beside_ours_on_its_corpora_and_never_beside_s
         ours = results.model_copy(update={"dataset": Dataset(name="iemocap", release="", synthetic=synthetic)})
         said = text.caption(ours)
         table, latex = tables.markdown(ours, said), tables.latex(ours, said)
-        assert ("| AmbER2 (paper) | 0.830 | 0.670 |  |  |  | 0.683 | 0.675 |  |  |" in table) is not synthetic
-        assert ("AmbER2 (paper) & 0.830 & 0.670" in latex) is not synthetic
+        assert ("| AmbER2 (abstract) | 0.830 | 0.670 |  |  |  | 0.683 | 0.675 |  |  |" in table) is not synthetic
+        assert ("AmbER2 (abstract) & 0.830 & 0.670" in latex) is not synthetic
         assert any("The paper's class set" in line for line in said) is not synthetic
         assert any("say nothing about real speech" in line for line in said) is synthetic
     assert not set(latex) & set("↑↓±−²%_") - {"%", "_"}
