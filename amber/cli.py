@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from amber import __version__, cli_config, cli_predict
+from amber.cli_ask import ask
 from amber.cli_cache import app as cache_app
 from amber.cli_config import load_given as _load
 from amber.cli_corpus import app as corpus_app
@@ -46,6 +47,7 @@ app.command("variants")(cli_config.variants)
 app.command("predict")(cli_predict.predict)
 app.command("export")(cli_predict.export)
 app.command()(transcribe)
+app.command()(ask)
 
 
 @dataclass
