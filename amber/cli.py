@@ -216,18 +216,26 @@ def evaluate(
         typer.Option("--runs", help="An experiment's folder, such as runs/demo; several: side by side."),
     ] = None,
     more: Annotated[list[Path] | None, typer.Argument(metavar="[RUNS]...", help="As --runs: `--runs a b c`.")] = None,
+    imports: Annotated[
+        list[Path] | None, typer.Option("--import", help="A table of another system's predictions; several: again.")
+    ] = None,
+    names: Annotated[list[str] | None, typer.Option("--name", help="What to call it; once for each --import.")] = None,
     overrides: Set = None,
     config_file: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """Turn the predictions of an experiment, or of several side by side, into metrics, tables and a report."""
+    """Turn the predictions of an experiment, or of several side by side, into metrics, tables and a report.
+
+    Other systems' predictions stand in the same table: `amber evaluate --runs runs/demo --import gemini.csv`.
+    """
     folders = [*(runs or []), *(more or [])]
     if not folders:
         raise UserError("amber evaluate: say which experiment with --runs, such as --runs runs/demo")
     config = _load(config_file, overrides)
-    from amber.evaluate import stage
+    from amber.evaluate import imported, stage
 
-    result = stage.run(folders, config.evaluate, context.obj.console)
+    tables = imported.sources(imports or [], names or [])
+    result = stage.run(folders, config.evaluate, context.obj.console, tables)
     print_result(json.dumps(result.metrics, indent=1) if as_json else result.text())
 
 

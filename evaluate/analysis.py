@@ -107,6 +107,7 @@ def _protocol(experiment: Experiment) -> dict[str, Any]:
             one_seed=[variant for variant, seeds in experiment.seeds.items() if len(seeds) < 2],
         ),
         "corrected": results.Counted(n=int(counted.sum()), left_out=int((~counted).sum())),
+        **({"imports": experiment.imports} if experiment.imports else {}),
         "conflict_from": experts[0] if experts else None,
         "runs": [
             results.Run(variant=r.variant, fold=r.fold, seed=r.seed, key=r.key, folder=r.folder.name)

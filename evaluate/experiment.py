@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from amber.labels import distribution
 from amber.predictions import STUDENT
 
 from .metrics.distribution import jsd, normalised_entropy
+from .results import Import
 
 SHARED = ("dataset", "labels", "splits")  # what runs must have in common to be put into one table
 CALIBRATED = "student-calibrated"  # a temperature-scaled copy of the student, where training wrote one
@@ -85,6 +86,11 @@ class UtteranceInfo:
     span: list[tuple[float | None, float | None]]
     seconds: Floats
 
+    def take(self, rows: Integers) -> UtteranceInfo:
+        """Return the information on the utterances of the given rows (n,)."""
+        text, audio, span = ([of[row] for row in rows] for of in (self.text, self.audio, self.span))
+        return UtteranceInfo(text, audio, span, self.seconds[rows])
+
     @classmethod
     def unknown(cls, n: int) -> UtteranceInfo:
         """Return the information on n utterances of which nothing is known."""
@@ -115,6 +121,23 @@ class Experiment:
     weights: dict[str, dict[str, Floats]]
     info: UtteranceInfo
     left_out: list[str] = field(default_factory=list)  # heads that only some runs of a variant have
+    imports: list[Import] = field(default_factory=list)  # variants that were read from tables
+
+    def take(self, rows: Integers) -> Experiment:
+        """Return the experiment on the utterances of the given rows (n,), in their order."""
+        if np.array_equal(rows, np.arange(len(self.ids))):
+            return self
+        return replace(
+            self,
+            ids=self.ids[rows],
+            speakers=self.speakers[rows],
+            counts=self.counts[rows],
+            folds=self.folds[rows],
+            truth=self.truth[rows] if self.truth is not None else None,
+            heads={variant: {name: p[:, rows] for name, p in of.items()} for variant, of in self.heads.items()},
+            weights={variant: {name: w[:, rows] for name, w in of.items()} for variant, of in self.weights.items()},
+            info=self.info.take(rows),
+        )
 
     @cached_property
     def y(self) -> Floats:

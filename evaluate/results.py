@@ -221,6 +221,17 @@ class Run(Model):
     folder: str
 
 
+class Import(Model):
+    """Predictions read from a table: its file and seeds, the test ids that it lacks, and its ids of no utterance."""
+
+    name: str
+    file: str
+    sha256: str
+    seeds: list[int]
+    missing: list[str]
+    unknown: list[str]
+
+
 class Results(ReferenceScores):
     """The student on test; `labels` and `splits` are the runs' own configuration."""
 
@@ -247,6 +258,7 @@ class Results(ReferenceScores):
     calibration: dict[str, Calibration]
     series: Series
     runs: list[Run]
+    imports: list[Import] = []
 
 
 class MetricsFile(Results):
