@@ -26,10 +26,10 @@ from amber.tables.cells import CellError
 from amber.tables.tabular import Row, Table, open_table
 
 from . import results
-from .experiment import Experiment
+from .experiment import OF_VARIANTS, Experiment
 from .loading import TOLERANCE
 
-RESERVED = ("uniform", "prior", "majority", "oracle", "best answer", "raters against raters", "ensemble of variants")
+RESERVED = ("uniform", "prior", "majority", "oracle", "best answer", "raters against raters", OF_VARIANTS)
 _P, _VOTE, _OBJECT, _VOTES = "p_", "vote_", "distribution", "votes"
 Answers = dict[int, dict[str, Floats]]  # by seed and id, a distribution (C,)
 

@@ -17,12 +17,13 @@ from amber.corpus import Corpus
 from amber.errors import UserError, abbreviate
 from amber.predictions import STUDENT, Predictions
 
+from .ensemble import of_variants
 from .experiment import CALIBRATED, TEMPERATURE, Experiment, FinishedRun, base
 from .utterance_info import utterance_info
 
 TOLERANCE = 1e-3  # by which a distribution's sum may differ from 1
 IDENTITY = ("dataset", "variant", "fold", "seed")
-Read = list[tuple[FinishedRun, Predictions]]  # the test rows of every run
+Read = list[tuple[FinishedRun, Predictions]]  # rows of every run
 
 
 def load(name: str, runs: list[FinishedRun], corpus: Corpus | None, advance: Advance) -> Experiment:
@@ -36,10 +37,12 @@ def load(name: str, runs: list[FinishedRun], corpus: Corpus | None, advance: Adv
 
     """
     read: Read = []
+    dev: Read = []
     for run in runs:
         found = contract.read(run.folder / contract.FILE)
         _check_predictions(run, found)
         read.append((run, found.of(part="test")))
+        dev.append((run, found.of(part="dev", head=STUDENT)))
         advance(1, run.variant)
     classes = read[0][1].classes
     for run, found in read:
@@ -53,6 +56,8 @@ def load(name: str, runs: list[FinishedRun], corpus: Corpus | None, advance: Adv
     heads, weights, left_out = _heads(read, rows, len(ids))
     speakers, folds, counts, truth = _facts(read, rows, ids)
     seeds = {variant: list(dict.fromkeys(run.seed for run in runs if run.variant == variant)) for variant in heads}
+    means = {variant: of[STUDENT].mean(axis=0) for variant, of in heads.items()}
+    ensemble, why_not = of_variants(dev, means, folds)
     experiment = Experiment(
         name=name,
         runs=runs,
@@ -67,7 +72,8 @@ def load(name: str, runs: list[FinishedRun], corpus: Corpus | None, advance: Adv
         heads=heads,
         weights=weights,
         info=utterance_info(ids, corpus),
-        left_out=left_out,
+        left_out=left_out + ([why_not] if why_not else []),
+        of_variants=ensemble,
     )
     return with_temperature(experiment)
 

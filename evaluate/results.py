@@ -259,6 +259,7 @@ class Results(ReferenceScores):
     series: Series
     runs: list[Run]
     imports: list[Import] = []
+    ensemble_weights: dict[str, float] = {}
 
 
 class MetricsFile(Results):

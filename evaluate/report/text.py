@@ -36,6 +36,10 @@ def caption(results: Results) -> list[str]:
         lines.append("There is no R² over two classes: it would be 1 for any prediction.")
     if results.ensembles:
         lines.append("An ensemble is the mean of a variant's predictions over seeds: one model, which is not tested.")
+    if results.ensemble_weights:
+        largest = sorted(results.ensemble_weights.items(), key=lambda of: -of[1])[:MOST]
+        said = ", ".join(f"{variant} {weight:.2f}" for variant, weight in largest)
+        lines.append(f"The ensemble of variants pools all of them with weights from dev (means over folds: {said}).")
     lines += [_imported(results, one) for one in results.imports]
     if dataset.synthetic:
         lines.append("Synthetic data, made by amber: the figures say nothing about real speech.")
