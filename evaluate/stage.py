@@ -20,12 +20,13 @@ from . import imported, strata
 from .analysis import analyse
 from .experiment import FinishedRun
 from .loading import load
+from .metrics import METRICS
 from .report import page, tables, text
 from .results import SCHEMA_VERSION, MetricsFile, Results
 from .runs import differences, find_runs, side_by_side
 from .utterance_info import digest, find_corpus
 
-METRICS = "metrics.json"
+FILE = "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,11 @@ def _write(folder: Path, key: str, results: Results, contents: dict[str, bytes])
     files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     head = {"schema": SCHEMA_VERSION, "key": key, "amber": __version__}
     # Last, and sealed: it vouches for the other files.
-    contents[METRICS] = seal.dump({**head, **_as_json(results), "files": files})
+    contents[FILE] = seal.dump({**head, **_as_json(results), "files": files})
     folder.mkdir(exist_ok=True)
     for name, content in contents.items():
         write_whole(folder / name, content)
-    return MetricsFile.model_validate_json(contents[METRICS])
+    return MetricsFile.model_validate_json(contents[FILE])
 
 
 def _as_json(results: Results) -> dict[str, Any]:
@@ -153,14 +154,15 @@ def _key(
     runs: Sequence[FinishedRun], options: EvaluateOptions, corpus: Corpus | None, imports: Sequence[imported.Source]
 ) -> str:
     of_runs = [(str(r.folder), r.variant, r.key, r.digest) for r in runs]
-    parts = [SCHEMA_VERSION, __version__, options.model_dump(), of_runs, digest(corpus)]
+    measured = [metric.key for metric in METRICS]
+    parts = [SCHEMA_VERSION, __version__, measured, options.model_dump(), of_runs, digest(corpus)]
     parts += [[(source.name, source.path.name, source.digest()) for source in imports]] if imports else []
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def _former(folder: Path, key: str, console: Console) -> MetricsFile | None:
     """Return the results on disk if they are of the same runs and options, and everything is as it was written."""
-    path = folder / METRICS
+    path = folder / FILE
     if not path.is_file():
         return None
     content = path.read_bytes()
