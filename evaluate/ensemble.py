@@ -25,10 +25,10 @@ Dev = Sequence[tuple[FinishedRun, Predictions]]  # the student's dev rows of eve
 
 @dataclass(frozen=True)
 class _Fold:
-    """What a fold's dev part says: votes (m, C) and, for each variant, predictions averaged over seeds, (m, C)."""
+    """A fold's dev part: votes (m, C) and the predictions of K variants averaged over seeds, (K, m, C)."""
 
     counts: Floats
-    p: list[Floats]
+    p: Floats
 
 
 def of_variants(dev: Dev, students: Mapping[str, Floats], folds: Integers) -> tuple[OfVariants | None, str]:
@@ -55,7 +55,7 @@ def of_variants(dev: Dev, students: Mapping[str, Floats], folds: Integers) -> tu
     for fold in np.unique(folds):
         found = _fold(dev, variants, int(fold))
         if found is None:
-            return None, f"ensemble of variants: the dev part of fold {fold} is not the same in all runs"
+            return None, f"ensemble of variants: the dev parts of fold {fold} have no utterance in common"
         of_fold = fit_weights(np.log(np.maximum(found.p, _FLOOR)), found.counts)
         here = folds == fold
         p[here] = np.exp(pool(log_p[:, here], of_fold))
@@ -65,17 +65,17 @@ def of_variants(dev: Dev, students: Mapping[str, Floats], folds: Integers) -> tu
 
 
 def _fold(dev: Dev, variants: Sequence[str], fold: int) -> _Fold | None:
-    """Return a fold's dev part; None where the runs' dev parts differ or are empty."""
-    by_variant: dict[str, list[Floats]] = {variant: [] for variant in variants}
-    first: Predictions | None = None
-    for run, rows in dev:
-        if run.fold != fold or run.variant not in by_variant:
-            continue
-        found = rows.where(np.argsort(rows.keys["id"]))
-        first = first or found
-        if not len(found) or not np.array_equal(found.keys["id"], first.keys["id"]):
-            return None
-        by_variant[run.variant].append(found.p)
-    if first is None or not all(by_variant.values()):
+    """Return a fold's dev part, of the utterances that all runs have there; None where there are none."""
+    runs = [(run.variant, rows) for run, rows in dev if run.fold == fold]
+    ids = sorted(set.intersection(*(set(rows.keys["id"].tolist()) for _, rows in runs))) if runs else []
+    if not ids:
         return None
-    return _Fold(first.counts, [np.mean(of, axis=0) for of in by_variant.values()])
+    alike = [(variant, rows.where(_places(rows, ids))) for variant, rows in runs]
+    by_variant = [np.mean([rows.p for name, rows in alike if name == variant], axis=0) for variant in variants]
+    return _Fold(alike[0][1].counts, np.stack(by_variant))
+
+
+def _places(rows: Predictions, ids: Sequence[str]) -> Integers:
+    """Return where the rows of some ids are, (m,)."""
+    place = {uid: row for row, uid in enumerate(rows.keys["id"].tolist())}
+    return np.array([place[uid] for uid in ids], dtype=np.int64)

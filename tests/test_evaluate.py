@@ -240,11 +240,10 @@ def test_the_ensemble_of_variants_is_weighted_on_each_fold_s_dev_part(copy: Path
     assert "The ensemble of variants pools all of them" in (copy / "table.md").read_text()
 
 
-def test_there_is_no_ensemble_of_variants_whose_dev_parts_differ(copy: Path) -> None:
+def test_there_is_no_ensemble_of_variants_without_dev_utterances_in_common(copy: Path) -> None:
     for path in copy.glob(f"soft/fold2-*/{predictions.FILE}"):
         found = predictions.read(path)
-        first = found.keys["id"][found.keys["part"] == "dev"][0]
-        predictions.write(path, found.where((found.keys["part"] != "dev") | (found.keys["id"] != first)))
+        predictions.write(path, found.where(found.keys["part"] != "dev"))
     vouch(copy)
     metrics = stage.run([copy], OPTIONS, QUIET).metrics
     assert OF_VARIANTS not in metrics["ensembles"]
