@@ -122,7 +122,7 @@ class LabelOptions(Section):
     """How votes become label distributions; `amber.labels` gives each option its meaning."""
 
     preset: str | None = None
-    """A named set of classes: `iemocap-4`, `-5` or `-9`, `msp-4`, `-8` or `-9`, `crema-4` or `-6`."""
+    """A named set of classes: `iemocap-4`, `-5`, `-9` or `-aer`, `msp-4`, `-8` or `-9`, `crema-4` or `-6`."""
     classes: dict[str, list[str]] | None = None
     """The classes by name, each with the corpus's labels that belong to it; instead of a preset."""
     other: Literal["drop", "keep"] | None = None
@@ -135,8 +135,8 @@ class LabelOptions(Section):
     """The weight of a secondary label."""
     min_votes: Annotated[int, Field(ge=0)] = 1
     """The fewest raters in the classes that an utterance must have."""
-    subset: Literal["consensus", "any", "majority"] | None = None
-    """Which utterances are used: the corpus's own label is in a class, any vote is, or half of the votes are."""
+    subset: Literal["consensus", "any", "majority", "complete"] | None = None
+    """Which utterances are used: the corpus's own label is in a class, any vote is, half of the votes are, or all."""
     smoothing: Share = 0.0
     """The share of a training target that is spread over the other classes."""
 

@@ -18,10 +18,10 @@ from scipy.special import erf, log_softmax, softmax
 from amber import predictions
 from amber.config import Config
 from amber.console import Console
+from amber.opinion_pool import best, fit_weights, pool
 from amber.train import context as context_module
 from amber.train import group as module
 from amber.train import stage
-from amber.train.candidate_pool import best, fit_weights, pool
 from amber.train.context import FoldContext
 from amber.train.dataset import TrainingData
 from amber.train.group import TrainedRun, train
