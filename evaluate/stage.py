@@ -13,7 +13,7 @@ from amber import __version__, seal
 from amber.config import EvaluateOptions
 from amber.console import Console
 from amber.corpus import Corpus
-from amber.errors import UserError
+from amber.errors import UserError, count
 from amber.location import write_whole
 
 from . import strata
@@ -84,8 +84,8 @@ def _evaluate(
     unvouched = [run for run in runs if not run.vouched]
     if unvouched:
         console.warn(
-            f"{folder}: {len(unvouched)} runs were trained by an earlier version, which kept no digests: whether they "
-            "are as they were finished is not known"
+            f"{folder}: {count(len(unvouched), 'run')} trained by an earlier version, which kept no digests: whether "
+            "all is as it was finished is not known"
         )
     corpus = find_corpus(runs)
     key = _key(runs, options, corpus)
@@ -93,7 +93,7 @@ def _evaluate(
     if former:
         console.say(f"{folder}: evaluated before, nothing changed")
         return Evaluation(folder, former)
-    console.say(f"{folder}: evaluating {len(runs)} runs")
+    console.say(f"{folder}: evaluating {count(len(runs), 'run')}")
     with console.progress("read predictions", len(runs)) as advance:
         experiment = load(name, runs, corpus, advance)
     for line in experiment.left_out:

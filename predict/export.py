@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from amber import seal
-from amber.errors import UserError
+from amber.errors import UserError, count
 
 from . import bundle, model, onnx
 
@@ -44,7 +44,7 @@ def run(experiment: Path, variant: str | None, to: Path, with_onnx: bool = False
     )
     more = {onnx.FILE: lambda path: onnx.write(path, loaded.members)} if with_onnx else {}
     bundle.write(to, {run.name: run / model.MODEL for run in runs}, card, about, more)
-    return f"{to}: {name} of {experiment}, {len(runs)} models that answer together"
+    return f"{to}: {name} of {experiment}, {count(len(runs), 'model')}, which answer together"
 
 
 def _shared(run: Path) -> dict[str, Any]:
