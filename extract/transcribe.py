@@ -141,9 +141,10 @@ def plan(config: Config) -> list[str]:
     store = TranscriptStore(locate(config.features.cache) / corpus.name, work.spec, corpus.ids)
     done = work.spec.units - len(store.missing())
     there = sum(path is not None for path in corpus.column("audio"))
+    of, units = count(len(corpus), "utterance"), count(work.spec.units, "unit")
     return [
-        f"transcribe {corpus.name}: {count(there, 'recording')} of {count(len(corpus), 'utterance')} by {work.spec.origin}",
-        f"  {work.device.precision} on {work.device.name}: {done} of {count(work.spec.units, 'unit')} done, to {store.location}",
+        f"transcribe {corpus.name}: {count(there, 'recording')} of {of} by {work.spec.origin}",
+        f"  {work.device.precision} on {work.device.name}: {done} of {units} done, to {store.location}",
     ]
 
 
