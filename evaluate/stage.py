@@ -20,7 +20,7 @@ from . import strata
 from .analysis import analyse
 from .experiment import FinishedRun
 from .loading import load
-from .report import page, tables, text
+from .report import latex, page, tables, text
 from .results import SCHEMA_VERSION, MetricsFile, Results
 from .runs import differences, find_runs, side_by_side
 from .utterance_info import digest, find_corpus
@@ -103,7 +103,7 @@ def _evaluate(
     caption = text.caption(results)
     written = {
         "table.md": tables.markdown(results, caption),
-        "table.tex": tables.latex(results, caption),
+        "table.tex": latex.latex(results, caption),
         "report.html": page.render(experiment, levels, results, folder),
     }
     return Evaluation(folder, _write(folder, key, results, {name: of.encode() for name, of in written.items()}))
