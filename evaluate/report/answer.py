@@ -33,6 +33,7 @@ def question(results: Results) -> str:
     """Say what was asked: whether the variants are better than those they are compared with."""
     pairs = results.versus.comparisons
     references = list(dict.fromkeys(c.reference for c in pairs))
+    references = [name for name in references if "," not in name] or references  # not the points of a grid
     every = [name for name in dict.fromkeys(c.variant for c in pairs) if not is_constant(name)]
     asked = [name for name in every if name not in references] or [name for name in every if name != references[0]]
     if not pairs or not asked:

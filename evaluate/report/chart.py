@@ -66,13 +66,14 @@ class Palette:
         return [name for name in every if name in first]
 
     def legend(self, names: Iterable[str]) -> tuple[Key, ...]:
-        """Return the legend of a chart of variants; what is no variant, such as a calibrated copy, comes after them."""
+        """Return the legend of a chart of variants; what is shown stands first."""
         every = list(names)
         shown, numbers = self.shown(every), self.numbers(every)
-        return tuple(Key(name, numbers[name], name in shown) for name in every)
+        keys = [Key(name, numbers[name], name in shown) for name in every]
+        return tuple(sorted(keys, key=lambda key: not key.shown))
 
     def numbers(self, names: Iterable[str]) -> dict[str, int]:
-        """Return the number of each series."""
+        """Return the number of each series; what is no variant, such as a calibrated copy, comes after them."""
         return {name: self.number.get(name, len(self.number) + i) for i, name in enumerate(names)}
 
 

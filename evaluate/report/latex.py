@@ -16,7 +16,7 @@ def latex(results: Results, caption: Sequence[str]) -> str:
         r" & ".join(_marked(value, of.get(row[0])) for value, of in zip(row, ranked, strict=True)) + r" \\"
         for row in rows(results)
     ]
-    below = [r" & ".join(map(_tex, row)) + r" \\" for row in references(results, columns(results))]
+    below = [r" & ".join(map(_tex, row)) + r" \\" for row in references(results)]
     return "\n".join(
         [
             r"\begin{table}",

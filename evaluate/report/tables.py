@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ..results import Estimate, Estimates, Interval, MetricFacts, Results, Simulated, Stratum
 from . import text
@@ -38,8 +38,12 @@ def by_variant(table: Table) -> Table:
     return header, [[who.rpartition(": ")[0], *cells] for who, *cells in columns]
 
 
-def references(results: Results, columns: Iterable[str]) -> list[list[str]]:
-    """Return the rows of reference scores in some metrics: baselines, raters, the oracle, the paper's own figures."""
+def references(results: Results, keys: Sequence[str] = ()) -> list[list[str]]:
+    """Return the rows of reference scores: baselines, raters, the oracle, the paper's own figures.
+
+    In the metrics of some `keys`, or else of the table's columns.
+    """
+    keys = keys or list(columns(results))
     figures: dict[str, Mapping[str, Estimate | Simulated]] = {
         **{name: of for name, of in results.baselines.items() if name not in results.summary},
         RATERS: results.raters.figures,
@@ -48,9 +52,7 @@ def references(results: Results, columns: Iterable[str]) -> list[list[str]]:
         **paper(results),
     }
     return [
-        [name, *(number(row[key].mean) if key in row else "" for key in columns)]
-        for name, row in figures.items()
-        if row
+        [name, *(number(row[key].mean) if key in row else "" for key in keys)] for name, row in figures.items() if row
     ]
 
 
@@ -91,7 +93,7 @@ def interval(ci: Interval | None) -> str:
 
 def plain(results: Results) -> str:
     """Return the table in aligned columns."""
-    cells = [header(results), *rows(results), *references(results, columns(results))]
+    cells = [header(results), *rows(results), *references(results)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells)
 
@@ -99,7 +101,7 @@ def plain(results: Results) -> str:
 def markdown(results: Results, caption: Sequence[str]) -> str:
     """Return the table in Markdown; its caption, the intervals, the strata and what is supported below."""
     parts = [
-        _markdown(header(results), [*rows(results), *references(results, columns(results))]),
+        _markdown(header(results), [*rows(results), *references(results)]),
         "\n".join(caption),
         text.intervals(results),
         _markdown(header(results), intervals(results)),
