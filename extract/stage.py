@@ -17,7 +17,7 @@ from amber import corpus as contract
 from amber.config import NONE, Config
 from amber.console import Advance, Console
 from amber.corpus import MODALITIES, Corpus, Modality
-from amber.errors import RunFailure, UserError, abbreviate
+from amber.errors import RunFailure, UserError, abbreviate, count
 from amber.features import recordings
 from amber.features.fill import fill
 from amber.features.spec import FeatureSpec
@@ -50,7 +50,7 @@ class Outcome:
     def line(self) -> str:
         """Return the outcome in one line."""
         counts = ", ".join(f"{n} {what}" for what, n in self.counts.items() if n)
-        return f"{self.location}: {counts} ({self.units_done_now} of {self.units} units done now)"
+        return f"{self.location}: {counts} ({self.units_done_now} of {count(self.units, 'unit')} done now)"
 
 
 @dataclass(frozen=True)
@@ -174,14 +174,14 @@ def plan(config: Config) -> list[str]:
     corpus, folder = loaded.corpus, locate(config.features.cache) / loaded.corpus.name
     duration = audio.hours(corpus.root, [path for path in corpus.column("audio") if path])
     hours = f"about {duration:.2f} h of audio" if duration is not None else "audio not there yet"
-    lines = [f"extract {corpus.name}: {len(corpus)} utterances, {hours}"]
+    lines = [f"extract {corpus.name}: {count(len(corpus), 'utterance')}, {hours}"]
     for part in survey(config, corpus):
         size = f"{len(corpus) * part.spec.vector_bytes / 1e6:.1f} MB"
         if part.spec.level == "frames":
             size = f"{part.spec.vector_bytes / 1e3:.1f} kB per frame"
         done = _committed(folder / part.spec.name)
         lines.append(
-            f"  {part.info.modality}: {part.info.name}, {len(part.info.layers)} layers, {size}, "
+            f"  {part.info.modality}: {part.info.name}, {count(len(part.info.layers), 'layer')}, {size}, "
             f"{part.device.precision} on {part.device.name}: {done} of {part.spec.units} units cached"
         )
     return lines
