@@ -45,6 +45,13 @@ class Encoder(Protocol):
         """Return which items are longer than the encoder can take and are truncated, (B,)."""
 
 
+class TokenEncoder(Encoder, Protocol):
+    """An encoder of texts (str or `Passage`) token by token."""
+
+    def last(self, batch: Sequence[Any]) -> Floats32:
+        """Return each text's last token, (B, L, D)."""
+
+
 @dataclass(frozen=True)
 class EncoderInfo:
     """What is known of an encoder before its weights are loaded.
@@ -71,6 +78,8 @@ class EncoderInfo:
         False if an utterance is one vector.
     hop
         Samples from one frame to the next.
+    has_tokens
+        True of text models that take an instruction and earlier turns (`Passage`) and have `last`.
 
     """
 
@@ -86,6 +95,7 @@ class EncoderInfo:
     padding: float = 0.05
     has_frames: bool = True
     hop: int | None = None
+    has_tokens: bool = False
 
     def budget_on(self, device: Device) -> int:
         """Return the budget of a batch on a device; half precision takes half the memory."""
