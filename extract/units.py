@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from amber.features.spec import FeatureSpec
 from amber.features.unit import Status, Unit
 
 from .batching import batches
-from .encoders import Encoder
+from .encoders import Encoder, TokenEncoder
 from .inputs import Input, Recording
 
 AHEAD = 2  # batches that are read while one is encoded
@@ -115,7 +115,7 @@ class UnitBuilder:
         read = [place for place, item in enumerate(items) if not isinstance(item, Failure)]
         if not read:
             return
-        call = encoder.pooled if self._spec.level == "pooled" else encoder.frames
+        call = self._call(encoder)
         found = each(call, [items[place] for place in read])
         if len(found) > 1 and all(isinstance(one, Failure) for one in found):
             raise RunFailure(f"{self._spec.encoder}: {found[0].reason}, for every utterance of a batch")
@@ -127,6 +127,12 @@ class UnitBuilder:
             else:
                 self._features[i] = outcome
                 self._status[i] = Status.TRUNCATED if is_truncated else Status.OK
+
+    def _call(self, encoder: Encoder) -> Callable[[Sequence[Any]], Any]:
+        """Return what makes an encoder's features of the set's level and pooling."""
+        if self._spec.level == "frames":
+            return encoder.frames
+        return cast(TokenEncoder, encoder).last if self._spec.pooling == "last" else encoder.pooled
 
     def fail(self, i: int, failure: Failure) -> None:
         """Record that utterance `i` failed."""

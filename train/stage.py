@@ -96,6 +96,8 @@ def prepare(config: Config, dataset: str | None) -> TrainingPlan:
     split = splits.resolve(config.splits, data.corpus)
     test = config.corpus.options.get("test", "test1")
     folds = {fold.number: fold for fold in splits.make_folds(split, data.corpus, test)}
+    if any(store.spec.text_context for store in stores.values()):
+        splits.check_dialogues(list(folds.values()), data.corpus)
     numbers = chosen_folds(config, folds)
     needed, tight = _memory(data, all_variants, config.train.memory)
     specs = {modality: store.spec.model_dump(mode="json") for modality, store in stores.items()}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from amber.config import Section
-from amber.corpus import Modality
+from amber.corpus import Corpus, Modality
 
 SCHEMA_VERSION = 1
 UNIT_BYTES = 2 << 20  # of a unit's features, one chunk: large enough to read fast, small enough to do again
@@ -21,6 +21,8 @@ ROOM_CHUNKS = 1 << 16  # chunks of frames that a unit has room for: 128 GiB, of 
 
 class FeatureSpec(Section):
     """Everything that a feature set depends on. Two sets with one spec are the same set."""
+
+    LATER: ClassVar = ("text_instruction", "text_context")
 
     corpus: str
     release: str
@@ -38,6 +40,8 @@ class FeatureSpec(Section):
     dtype: Literal["float16", "float32"]
     precision: str
     hop: int | None = None  # samples from frame to frame, of level *frames* and speech
+    text_instruction: str = ""  # read before every text
+    text_context: int = 0  # earlier turns of the dialogue that are read before a text, at most
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -49,6 +53,10 @@ class FeatureSpec(Section):
     def name(self) -> str:
         """Return the set's folder name, such as `speech-wav2vec2-base-1a2b3c4d.zarr`."""
         return f"{self.modality}-{slug(self.encoder)}-{self.key}.zarr"
+
+    def is_of(self, corpus: Corpus) -> bool:
+        """Return whether the set is of a corpus's utterances as they are now."""
+        return self.inputs == corpus.input_hash(self.modality, in_dialogue=self.text_context > 0)
 
     @property
     def unit_rows(self) -> int:
@@ -81,8 +89,15 @@ class FeatureSpec(Section):
 
 
 def short_hash(spec: Section) -> str:
-    """Return eight hex digits that stand for everything in a spec: two specs with the same values have the same."""
-    canonical = json.dumps(spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    """Return eight hex digits that stand for everything in a spec: two specs with the same values have the same.
+
+    Fields that a spec calls `LATER` came after sets were on disk: at their defaults they don't change the digits.
+    """
+    values, fields = spec.model_dump(mode="json"), type(spec).model_fields
+    for name in getattr(spec, "LATER", ()):
+        if values[name] == fields[name].default:
+            del values[name]
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 
