@@ -115,6 +115,10 @@ class FeatureOptions(Section):
     """Where the encoder runs: `auto`, `cpu`, `cuda`, `cuda:1`, …"""
     max_seconds: Annotated[float, Field(ge=1.0)] = 30.0
     """The longest window of audio that is encoded at once; longer recordings are cut into overlapping windows."""
+    context: Literal["full", "trimmed"] = "full"
+    """What a Whisper model hears: a recording with silence up to 30 s, as in its training, or with `margin`."""
+    margin: NotNegative = 1.0
+    """Seconds of silence that a Whisper model hears after a recording, where `context` is `trimmed`."""
     max_failures: Share = 0.01
     """The share of utterances that may fail before extraction gives up."""
 

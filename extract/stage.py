@@ -110,7 +110,9 @@ def survey(config: Config, corpus: Corpus, modalities: Sequence[Modality] = MODA
             continue
         name = config.features.speech if modality == "speech" else config.features.text
         device = choose(config.features.device, config.features.precision)
-        reference = EncoderReference(name, modality, config.features.layers, config.features.max_seconds, device)
+        options = config.features
+        margin = options.margin if options.context == "trimmed" else None
+        reference = EncoderReference(name, modality, options.layers, options.max_seconds, margin, device)
         info = reference.find()
         if config.features.level == "frames" and not info.has_frames:
             raise UserError(f"--level frames: {name} has one vector per utterance, no frames; choose another encoder")
@@ -224,6 +226,7 @@ def _spec(config: Config, corpus: Corpus, info: EncoderInfo, device: Device) -> 
         hop=info.hop if config.features.level == "frames" else None,
         text_instruction=config.features.text_instruction if is_text else "",
         text_context=config.features.text_context if is_text else 0,
+        margin=info.margin,
     )
 
 

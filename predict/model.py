@@ -147,5 +147,5 @@ def _read_alike(member: SavedModel) -> list[tuple[object, ...]]:
 
 
 def _encoding(spec: FeatureSpec) -> tuple[object, ...]:
-    text = (spec.pooling, spec.text_instruction, spec.text_context)
-    return (spec.encoder, spec.revision, spec.layers, spec.level, spec.max_seconds, spec.dtype, spec.precision, *text)
+    which = (spec.encoder, spec.revision, spec.layers, spec.level, spec.pooling)
+    return (*which, spec.max_seconds, spec.margin, spec.text_instruction, spec.text_context, spec.dtype, spec.precision)

@@ -98,6 +98,7 @@ def _extracted(
         **({"pooling": "last"} if spec.pooling == "last" else {}),
         "text_instruction": spec.text_instruction,
         "text_context": spec.text_context,
+        **({"context": "full"} if spec.margin is None else {"context": "trimmed", "margin": spec.margin}),
     }
     config = validated(Config, {"features": features}, "--model")
     (work,) = extraction.survey(config, corpus, [modality])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from amber.config import Section
 from amber.corpus import Corpus, Modality
@@ -16,13 +17,13 @@ SCHEMA_VERSION = 1
 UNIT_BYTES = 2 << 20  # of a unit's features, one chunk: large enough to read fast, small enough to do again
 UNIT_ROWS = (64, 1024)  # least and most utterances in a unit
 UNITS_WANTED = 16  # at least, of a small corpus, so that a killed run keeps most of its work
+# Keys that earlier versions lacked: at their defaults they are left out, so that hashes stay.
+LATER = ("margin", "text_instruction", "text_context")
 ROOM_CHUNKS = 1 << 16  # chunks of frames that a unit has room for: 128 GiB, of which only the written take space
 
 
 class FeatureSpec(Section):
     """Everything that a feature set depends on. Two sets with one spec are the same set."""
-
-    LATER: ClassVar = ("text_instruction", "text_context")
 
     corpus: str
     release: str
@@ -42,7 +43,13 @@ class FeatureSpec(Section):
     hop: int | None = None  # samples from frame to frame, of level *frames* and speech
     text_instruction: str = ""  # read before every text
     text_context: int = 0  # earlier turns of the dialogue that are read before a text, at most
+    margin: float | None = None  # seconds of silence that a Whisper model hears after a recording; None: up to 30 s
     schema_version: int = SCHEMA_VERSION
+
+    @model_serializer(mode="wrap")
+    def _without_later(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        unset = {key for key in LATER if getattr(self, key) == type(self).model_fields[key].default}
+        return {key: value for key, value in serialise(self).items() if key not in unset}
 
     @property
     def key(self) -> str:
@@ -89,15 +96,8 @@ class FeatureSpec(Section):
 
 
 def short_hash(spec: Section) -> str:
-    """Return eight hex digits that stand for everything in a spec: two specs with the same values have the same.
-
-    Fields that a spec calls `LATER` came after sets were on disk: at their defaults they don't change the digits.
-    """
-    values, fields = spec.model_dump(mode="json"), type(spec).model_fields
-    for name in getattr(spec, "LATER", ()):
-        if values[name] == fields[name].default:
-            del values[name]
-    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    """Return eight hex digits that stand for everything in a spec: two specs with the same values have the same."""
+    canonical = json.dumps(spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 
