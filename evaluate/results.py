@@ -239,6 +239,17 @@ class Run(Model):
     folder: str
 
 
+class Import(Model):
+    """Predictions read from a table: its file and seeds, the test ids that it lacks, and its ids of no utterance."""
+
+    name: str
+    file: str
+    sha256: str
+    seeds: list[int]
+    missing: list[str]
+    unknown: list[str]
+
+
 class Results(ReferenceScores):
     """The student on test; `labels` and `splits` are the runs' own configuration."""
 
@@ -266,6 +277,8 @@ class Results(ReferenceScores):
     series: Series
     used: list[Used] = []
     runs: list[Run]
+    imports: list[Import] = []
+    ensemble_weights: dict[str, float] = {}
 
 
 class MetricsFile(Results):

@@ -110,7 +110,9 @@ def survey(config: Config, corpus: Corpus, modalities: Sequence[Modality] = MODA
             continue
         name = names[modality]
         device = choose(config.features.device, config.features.precision)
-        reference = EncoderReference(name, modality, config.features.layers, config.features.max_seconds, device)
+        options = config.features
+        margin = options.margin if options.context == "trimmed" else None
+        reference = EncoderReference(name, modality, options.layers, options.max_seconds, margin, device)
         info = reference.find()
         if config.features.level == "frames" and not info.has_frames:
             raise UserError(f"--level frames: {name} has one vector per utterance, no frames; choose another encoder")
@@ -209,6 +211,7 @@ def _spec(config: Config, corpus: Corpus, info: EncoderInfo, device: Device) -> 
         dtype=config.features.dtype,
         precision=device.precision,
         hop=info.hop if config.features.level == "frames" else None,
+        margin=info.margin,
     )
 
 

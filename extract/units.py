@@ -27,6 +27,7 @@ AHEAD = 2  # batches that are read while one is encoded
 _ENCODER_ERRORS = (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError)
 
 Batch = Integers
+Prepare = Callable[[Any], Any]  # what an encoder does to a signal or text ahead
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,17 @@ class UnitBuilder:
         self._status = np.full(len(inputs), Status.ABSENT, dtype=np.uint8)
         self._errors = [""] * len(inputs)
         self._stamps = [NONE] * len(inputs)
+        self._seconds = np.zeros(len(inputs))  # of audio
 
     @property
     def size(self) -> int:
         """Return the number of utterances, n."""
         return len(self._inputs)
 
-    def plan(self, budget: int, padding: float) -> list[Batch]:
+    def plan(self, budget: int, padding: float, heard: Callable[[int], int] = int) -> list[Batch]:
         """Return batches of places of inputs, each batch within `budget`; inputs without a length fail.
 
-        `budget` and `padding` are those of `batches`.
+        `budget` and `padding` are those of `batches`, `heard` is that of `EncoderInfo`.
         """
         lengths = {}
         for i, item in enumerate(self._inputs):
@@ -64,19 +66,28 @@ class UnitBuilder:
             if isinstance(item, Recording):  # before it is read, so that replacing it later is noticed
                 self._stamps[i] = stamp(item.path)
             try:
-                lengths[i] = item.length()
+                length = item.length()
             except AudioError as error:
                 self.fail(i, named(item, error))
+                continue
+            lengths[i] = heard(length)
+            if self._spec.sample_rate:
+                self._seconds[i] = length / self._spec.sample_rate
         there = np.array(list(lengths), dtype=np.int64)
         return [there[batch] for batch in batches(list(lengths.values()), budget, padding)]
 
-    def reading(self, plan: Sequence[Batch], readers: Executor) -> Iterator[list[Any]]:
+    def seconds(self, batch: Batch) -> float:
+        """Return the seconds of audio in a batch that was planned."""
+        return float(self._seconds[batch].sum())
+
+    def reading(self, plan: Sequence[Batch], readers: Executor, prepare: Prepare | None = None) -> Iterator[list[Any]]:
         """Start to read the first batches (B,) now, and each further one while those before it are encoded.
 
         Yields
         ------
         list
-            The signals or texts of each batch in order, with a `Failure` in place of an input that can't be read.
+            The signals or texts of each batch in order, or what `prepare` made of them, with a `Failure` in place of
+            an input that can't be read or prepared.
 
         """
         waiting: deque[list[Future[Any]]] = deque()
@@ -84,7 +95,7 @@ class UnitBuilder:
 
         def submit() -> None:
             for batch in rest:
-                waiting.append([readers.submit(read_input, self._inputs[i]) for i in batch])
+                waiting.append([readers.submit(_prepared, self._inputs[i], prepare) for i in batch])
                 return
 
         for _ in range(AHEAD):
@@ -154,6 +165,14 @@ def read_input(item: Input) -> Any:
         return item.read()
     except AudioError as error:
         return named(item, error)
+
+
+def _prepared(item: Input, prepare: Prepare | None) -> Any:
+    """Return what an encoder makes of an input's signal or text ahead, or a `Failure`."""
+    found = read_input(item)
+    if prepare is None or isinstance(found, Failure):
+        return found
+    return each(lambda items: map(prepare, items), [found])[0]
 
 
 def named(item: Input, error: AudioError) -> Failure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ TEXTS = [" ".join(RANDOM.choice(WORDS, n)) for n in (1, 50, 7, 20)] + [""]
 def one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let all signals into one batch: a smaller budget would keep the long from the short."""
     monkeypatch.setattr(transformer, "SPEECH_BUDGET", 40 * 16_000)
+    monkeypatch.setattr(transformer, "WHISPER_BUDGET", 40 * 16_000)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,24 @@ def speech_alone(folder: Path, signal: Array, frames: int) -> Array:
     return states(model.get_encoder() if model.config.model_type == "whisper" else model, inputs)[:frames]
 
 
+def whisper_alone(folder: Path, signal: Array, frames: int, margin: float) -> Array:
+    """Return the hidden states that transformers gives for a signal with a margin, (T, L, D).
+
+    Its encoder takes one length only: here it is told that this is the signal's.
+    """
+    from transformers import AutoFeatureExtractor, AutoModel
+
+    encoder = AutoModel.from_pretrained(folder).eval().get_encoder()
+    whole = -(-(len(signal) + round(margin * 16_000)) // 320)
+    length = min(whole, encoder.config.max_source_positions)
+    encoder.config.max_source_positions = length
+    encoder.embed_positions = torch.nn.Embedding.from_pretrained(encoder.embed_positions.weight[:length])
+    extractor = AutoFeatureExtractor.from_pretrained(folder)
+    padded = np.pad(signal, (0, length * 320 - len(signal)))
+    found = extractor(padded, sampling_rate=16_000, return_tensors="pt", max_length=len(padded))
+    return states(encoder, {"input_features": found.input_features})[:frames]
+
+
 def text_alone(folder: Path, text: str) -> Array:
     """Return the hidden states that transformers itself gives for one text, (T, L, D)."""
     from transformers import AutoModel, AutoTokenizer
@@ -100,6 +120,28 @@ def test_speech_in_a_padded_batch_is_what_it_is_alone(models: Callable[[str], Pa
     info = find(str(models(name)), "speech")
     alone = [speech_alone(models(name), signal, frame_count(models(name), signal)) for signal in SIGNALS]
     check(info, SIGNALS, alone)
+
+
+@pytest.mark.parametrize("margin", [0.0, 1.0, 30.0])
+def test_trimmed_whisper_in_a_padded_batch_is_what_it_is_alone(models: Callable[[str], Path], margin: float) -> None:
+    info = find(str(models("whisper")), "speech", margin=margin)
+    counts = [frame_count(models("whisper"), signal) for signal in SIGNALS]
+    alone = [whisper_alone(models("whisper"), s, count, margin) for s, count in zip(SIGNALS, counts, strict=True)]
+    check(info, SIGNALS, alone)
+
+
+def test_without_the_mask_neighbours_change_trimmed_whisper(models: Callable[[str], Path]) -> None:
+    encoder = find(str(models("whisper")), "speech", margin=0.0).load(choose("cpu"))
+    together = encoder.frames(SIGNALS)[0]
+    batch = encoder._preprocessing.batch  # type: ignore[attr-defined]
+
+    class Unmasked:
+        def batch(self, items: list[Array]) -> dict[str, torch.Tensor]:
+            return {"input_features": batch(items)["input_features"]}
+
+    prepared = [encoder.prepare(signal) for signal in SIGNALS]  # type: ignore[attr-defined]
+    encoder._preprocessing = Unmasked()  # type: ignore[attr-defined]
+    assert np.abs(encoder.frames(prepared)[0] - together).max() > 100 * BAR
 
 
 @pytest.mark.parametrize("name", TEXT)
@@ -140,7 +182,8 @@ def test_windows_are_rejoined_frame_by_frame(models: Callable[[str], Path], name
     assert info.max_seconds == 4.0
     signal = RANDOM.normal(0, 0.1, 11 * 16_000 + 77).astype(np.float32)
     encoder = info.load(choose("cpu"))
-    encoder._normalised = lambda signal: signal  # type: ignore[attr-defined]  # or a window would not be what it is alone
+    # Or a window would not be what it is alone.
+    encoder._preprocessing = replace(encoder._preprocessing, whole=lambda signal: signal)  # type: ignore[attr-defined]
     (frames,) = encoder.frames([signal])
     assert len(frames) == frame_count(models(name), signal)
     found = list(windows(len(signal), 4 * 16_000, 2 * 16_000))

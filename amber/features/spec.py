@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from amber.config import Section
 from amber.corpus import Modality
@@ -16,6 +17,7 @@ SCHEMA_VERSION = 1
 UNIT_BYTES = 2 << 20  # of a unit's features, one chunk: large enough to read fast, small enough to do again
 UNIT_ROWS = (64, 1024)  # least and most utterances in a unit
 UNITS_WANTED = 16  # at least, of a small corpus, so that a killed run keeps most of its work
+LATER = ("margin",)  # keys that earlier versions lacked: where None they are left out, so that hashes stay
 ROOM_CHUNKS = 1 << 16  # chunks of frames that a unit has room for: 128 GiB, of which only the written take space
 
 
@@ -38,7 +40,12 @@ class FeatureSpec(Section):
     dtype: Literal["float16", "float32"]
     precision: str
     hop: int | None = None  # samples from frame to frame, of level *frames* and speech
+    margin: float | None = None  # seconds of silence that a Whisper model hears after a recording; None: up to 30 s
     schema_version: int = SCHEMA_VERSION
+
+    @model_serializer(mode="wrap")
+    def _without_later(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in serialise(self).items() if value is not None or key not in LATER}
 
     @property
     def key(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import calibration, classification, corrected, distribution
+from . import aer_llm, calibration, classification, corrected, distribution
 from .metric import Cells, Confusion, Mean, Metric, OfSums, Ranked, Summable, Sums, TermFunction, Terms
 
 __all__ = [
@@ -33,6 +33,14 @@ METRICS: tuple[Metric, ...] = (
          words="Kullback-Leibler divergence",
          meaning="Bits lost by describing the votes with the prediction.",
          function=distribution.kl, higher_is_better=False, truth_is_best=True, of_halves=False),
+    Mean(key="r2_aer", title="R² (AER-LLM)",
+         words="squared correlation, as AER-LLM computes it",
+         meaning="As R², with 1e-10 added to the product of variances.",
+         function=aer_llm.r2, higher_is_better=True, fewest_classes=3),
+    Mean(key="js_distance", title="JS distance", unit="root of nats",
+         words="Jensen-Shannon distance",
+         meaning="Root of the Jensen-Shannon divergence in nats, as AER-LLM reports it.",
+         function=aer_llm.js_distance, higher_is_better=False),
     Mean(key="tvd", title="TVD",
          words="total variation distance",
          meaning="Share of the probability that would have to be moved to turn the prediction into the votes.",
@@ -90,6 +98,10 @@ METRICS: tuple[Metric, ...] = (
          words="expected calibration error",
          meaning="Gap between the confidence in an answer and the share of raters who gave it.",
          summed=calibration.gap_terms, function=calibration.ece_of_sums, higher_is_better=False, headline=True),
+    OfSums(key="ece_five", title="ECE in five bins",
+         words="expected calibration error in five bins",
+         meaning="Gap between the confidence in an answer and how often it is right, as AER-LLM reports it.",
+         summed=aer_llm.gap_terms, function=aer_llm.ece, higher_is_better=False),
     OfSums(key="ece_classwise", title="ECE by class",
          words="expected calibration error by class",
          meaning="Gap between the probability of a class and its share of the votes, averaged over classes.",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from amber.errors import count
 
-from ..results import Comparison, Counted, Results, Used
+from ..results import Comparison, Counted, Import, Results, Used
 from ..statistics.standard_error import LEVEL
 from ..strata import SMALL
 from .paper import PAPER, PROTOCOL
@@ -39,6 +39,11 @@ def caption(results: Results) -> list[str]:
         lines.append("There is no R² over two classes: it would be 1 for any prediction.")
     if results.ensembles:
         lines.append("An ensemble is the mean of a variant's predictions over seeds: one model, which is not tested.")
+    if results.ensemble_weights:
+        largest = sorted(results.ensemble_weights.items(), key=lambda of: -of[1])[:MOST]
+        said = ", ".join(f"{variant} {weight:.2f}" for variant, weight in largest)
+        lines.append(f"The ensemble of variants pools all of them with weights from dev (means over folds: {said}).")
+    lines += [_imported(results, one) for one in results.imports]
     if dataset.synthetic:
         lines.append("Synthetic data, made by amber: the figures say nothing about real speech.")
     return lines + protocol(results)
@@ -182,6 +187,15 @@ def _one_seed(results: Results) -> list[str]:
         f"{', '.join(alone)}: one seed. The variance over seeds is not known, so intervals and p-values know of "
         "speakers alone, and no difference is called supported."
     ]
+
+
+def _imported(results: Results, one: Import) -> str:
+    """Say where predictions come from that were not trained here, and what they leave out."""
+    said = f"{one.name}: predictions read from {one.file}, {count(len(one.seeds), 'seed')}"
+    if one.missing:
+        every = results.utterances + len({uid for other in results.imports for uid in other.missing})
+        said += f"; {len(one.missing)} of {every} test utterances have none and are left out for every variant"
+    return said + (f"; {len(one.unknown)} ids are no test utterances." if one.unknown else ".")
 
 
 def _scale(results: Results) -> list[str]:

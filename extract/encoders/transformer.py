@@ -6,6 +6,9 @@ model type listed here.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 from amber.audio import SAMPLE_RATE
 from amber.corpus import Modality
 from amber.errors import UserError, abbreviate
@@ -38,6 +41,7 @@ TEXT_TYPES = (
 )
 # Size of a batch on a CPU in fp32, padding included. Larger batches were no faster and take more memory (docs/LOG.md).
 SPEECH_BUDGET = 6 * SAMPLE_RATE  # samples
+WHISPER_BUDGET = 30 * SAMPLE_RATE  # samples: those of its full length
 TEXT_BUDGET = 16_384  # characters
 # Largest share of padding in a batch. Texts are short: many small batches would cost more than the padding.
 SPEECH_PADDING, TEXT_PADDING = 0.05, 0.25
@@ -60,8 +64,13 @@ def info(name: str, modality: Modality, layers: str, max_seconds: float) -> Enco
     return _speech(found, numbers, max_seconds) if kind in SPEECH_TYPES else _text(found, numbers)
 
 
-def _speech(found: PretrainedModel, layers: tuple[int, ...], max_seconds: float) -> EncoderInfo:
+def _speech(
+    found: PretrainedModel, layers: tuple[int, ...], max_seconds: float, margin: float | None = None
+) -> EncoderInfo:
+    """Return what is known of a speech model; `margin`: see `EncoderInfo`."""
     frames = framing(found.config)
+    if margin is not None:
+        frames = replace(frames, margin=round(margin * SAMPLE_RATE))
     window, _ = frames.window(max_seconds)
     # With an adapter, the model's output would not be that of its last layer.
     found.config.add_adapter = False
@@ -79,10 +88,13 @@ def _speech(found: PretrainedModel, layers: tuple[int, ...], max_seconds: float)
         dim=found.config.hidden_size,
         sample_rate=SAMPLE_RATE,
         max_seconds=window / SAMPLE_RATE,
-        budget=SPEECH_BUDGET,
+        budget=SPEECH_BUDGET if frames.fixed is None else WHISPER_BUDGET,
         load=load,
         padding=SPEECH_PADDING,
         hop=frames.stride,
+        heard=frames.heard,
+        margin=margin,
+        trim=None if frames.fixed is None else partial(_speech, found, layers, max_seconds),
     )
     return made
 
