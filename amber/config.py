@@ -229,6 +229,18 @@ class Training(Section):
     """Evaluations without a gain before a candidate ends."""
     gain: NotNegative = 5.0e-4
     """How much better a score must be to count as a gain."""
+    votes: Count | None = None
+    """Raters whose votes are seen of each utterance in training and dev, drawn at random; null: all of them."""
+    share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """The share of the utterances of training and dev that are seen, drawn at random."""
+    draw: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Which draw of votes and utterances."""
+
+    def described(self) -> dict[str, Any]:
+        """Return every key as plain data; later keys only where they are set, as runs are known by a hash of this."""
+        later = {"votes", "share", "draw"}
+        same = {key for key in later if getattr(self, key) == Training.model_fields[key].default}
+        return self.model_dump(mode="json", include=set(Training.model_fields) - same)
 
 
 class TrainOptions(Training):

@@ -14,7 +14,7 @@ from amber.config import EvaluateOptions
 from amber.console import Console
 from amber.corpus import Corpus
 from amber.errors import UserError
-from amber.location import write_whole
+from amber.location import absolute, reaching, write_whole
 
 from . import strata
 from .analysis import analyse
@@ -66,7 +66,12 @@ def run(folders: Sequence[Path], options: EvaluateOptions, console: Console) -> 
         If there are no finished runs, or two experiments have the same name.
 
     """
-    found = [(folder.resolve().name, find_runs(folder)) for folder in folders]
+    with reaching(folders[0]):
+        return _run(folders, options, console)
+
+
+def _run(folders: Sequence[Path], options: EvaluateOptions, console: Console) -> Evaluation:
+    found = [(absolute(folder).name, find_runs(folder)) for folder in folders]
     if len(found) == 1:
         return _evaluate(folders[0], found[0][0], found[0][1], options, console)
     apart = _apart(found)
@@ -75,7 +80,7 @@ def run(folders: Sequence[Path], options: EvaluateOptions, console: Console) -> 
         parts = [_evaluate(at, name, runs, options, console) for at, (name, runs) in zip(folders, found, strict=True)]
         return Evaluation(folders[0].parent, None, tuple(parts))
     name = "+".join(name for name, _ in found)
-    return _evaluate(folders[0].resolve().parent / name, name, side_by_side(found), options, console)
+    return _evaluate(absolute(folders[0]).parent / name, name, side_by_side(found), options, console)
 
 
 def _evaluate(
@@ -115,7 +120,6 @@ def _write(folder: Path, key: str, results: Results, contents: dict[str, bytes])
     head = {"schema": SCHEMA_VERSION, "key": key, "amber": __version__}
     # Last, and sealed: it vouches for the other files.
     contents[METRICS] = seal.dump({**head, **_as_json(results), "files": files})
-    folder.mkdir(exist_ok=True)
     for name, content in contents.items():
         write_whole(folder / name, content)
     return MetricsFile.model_validate_json(contents[METRICS])

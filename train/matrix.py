@@ -189,7 +189,7 @@ def run_key(run: Run, context: Mapping[str, Any]) -> str:
     parts = {
         "model": run.variant.model,
         "objective": run.variant.objective.model_dump(mode="json"),
-        "train": run.variant.training.model_dump(mode="json"),
+        "train": run.variant.training.described(),
         "fold": run.fold,
         "seed": run.seed,
         **context,
@@ -250,13 +250,15 @@ def _changes(
 
 def _idle(variant: Variant) -> set[str]:
     """Return the keys that could stand in a grid and on which a variant's training does not depend."""
+    draw = set() if variant.training.votes or variant.training.share < 1 else {"train.draw"}
     if variant.model not in TRAINED:
         read = {"objective.target", "objective.student", "train.candidates", "train.layer", "train.calibrate"}
+        read |= {"train.votes", "train.share", "train.draw"} - draw
         every = [f"objective.{key}" for key in Objective.model_fields] + [
             f"train.{key}" for key in Training.model_fields
         ]
         return set(every) - read
-    idle: set[str] = set() if variant.objective.modality_weight else {"objective.temperature", "objective.weighting"}
+    idle = draw | (set() if variant.objective.modality_weight else {"objective.temperature", "objective.weighting"})
     return idle if variant.objective.target == "dirichlet" else idle | {"objective.concentration"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from amber import predictions as contract
 from amber.arrays import Floats
 from amber.corpus import Modality
 from amber.errors import RunFailure, UserError
+from amber.location import copy_folder, is_local, reaching, remove_folder
 from amber.predictions import STUDENT, Predictions, concatenate
 from amber.splits import Fold
 
@@ -63,7 +65,9 @@ def fault(folder: Path, key: str) -> str | None:
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove what killed processes were just writing into an experiment's folder."""
+    """Remove what killed processes were just writing into an experiment's folder; on object storage nothing is."""
+    if not is_local(folder):
+        return
     for path in folder.glob(f"*/.*{PARTIAL}"):
         shutil.rmtree(path, ignore_errors=True)
 
@@ -78,12 +82,21 @@ def write_run(
 ) -> None:
     """Write a finished run: into a folder beside it, `DONE` included, then in place of whatever stood there.
 
+    On object storage there is no renaming: the files are written to their place one by one, `DONE` last.
+
     Raises
     ------
     RunFailure
-        If it can't be written; what stood there stays.
+        If it can't be written; what stood there stays, unless it is on object storage.
 
     """
+    if not is_local(folder):
+        with tempfile.TemporaryDirectory(prefix="amber-") as beside, reaching(folder):
+            write_run(Path(beside, folder.name), key, trained, fold, data, metadata)
+            if folder.exists():
+                remove_folder(folder)
+            copy_folder(Path(beside, folder.name), folder, last=done.FILE)
+        return
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{PARTIAL}")
     try:
         (partial / "model").mkdir(parents=True)
@@ -121,8 +134,10 @@ def _write_files(
         "seed": run.seed,
         **metadata.sections,
         "objective": run.variant.objective.model_dump(mode="json"),
-        "train": run.variant.training.model_dump(mode="json"),
+        "train": run.variant.training.described(),
     }
+    if run.variant.training.votes or run.variant.training.share < 1:
+        config["seen"] = {part: _seen(data, rows) for part, rows in (("train", fold.train), ("dev", fold.dev))}
     _write_yaml(partial / "config.yaml", config)
     _write_json(
         partial / "env.json", {"key": key, "seed": run.seed, **metadata.environment, "features": metadata.features}
@@ -134,6 +149,11 @@ def _write_files(
     predictions = predictions_of(run, data, parts, trained.probabilities, prior, trained.temperature)
     contract.write(partial / contract.FILE, predictions)
     _write_model(partial / "model", trained, data, metadata)
+
+
+def _seen(data: TrainingData, rows: NDArray[np.int64]) -> dict[str, float]:
+    """Return how many utterances, and how many of their votes, a run saw of a part."""
+    return {"utterances": len(rows), "votes": round(float(data.counts[rows].sum()), 3)}
 
 
 def predictions_of(
