@@ -93,8 +93,12 @@ def run(
     overrides: Set = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; compute and write nothing.")] = False,
 ) -> None:
-    """Run every stage of a pipeline, doing only what is missing."""
+    """Run every stage of a pipeline, doing only what is missing.
+
+    Where `corpus.transcripts` asks for machine words and `transcribe.model` names a recogniser, it transcribes first.
+    """
     from amber.extract import stage as extraction
+    from amber.extract import transcribe as transcription
 
     path = pipeline or (Path("pipeline.yaml") if Path("pipeline.yaml").exists() else None)
     config = _load(path, overrides)
@@ -104,6 +108,9 @@ def run(
         print_result("\n".join(_plan(config, dataset)))
         return
     _check_matrix(config)
+    if transcription.is_due(config):
+        for line in transcription.run(config, console).lines():
+            console.say(line)
     extraction.run(config, console)
     from amber.evaluate import stage as evaluation
     from amber.train import stage as training
@@ -274,17 +281,21 @@ def _command(error: Exception) -> str:
 
 def _check_matrix(config: Config) -> None:
     """Refuse mistakes in the variants before hours of extraction."""
-    from amber.train import matrix
+    from amber.train import matrix, utterances
 
-    matrix.variants(config)
+    utterances.refuse_unread(config.features, matrix.variants(config))
 
 
 def _plan(config: Config, dataset: str) -> list[str]:
     """Return what `amber run` would do; training can be planned in full only once its features are there."""
     from amber.extract import stage as extraction
+    from amber.extract import transcribe as transcription
 
     _check_matrix(config)
-    lines: list[str] = extraction.plan(config)
+    if transcription.is_due(config):
+        lines = [*transcription.plan(config), f"extract {dataset}: transcripts come first"]
+    else:
+        lines = extraction.plan(config)
     from amber.train import matrix
     from amber.train import stage as training
 

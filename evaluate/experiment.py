@@ -41,6 +41,12 @@ class FinishedRun:
     vouched: bool = True
 
     @property
+    def utterances(self) -> dict[str, Any]:
+        """Return which utterances its variant uses and how many; empty of runs that did not record it."""
+        found = self.config.get("utterances", {})
+        return found if isinstance(found, dict) else {}
+
+    @property
     def seed(self) -> int:
         """Return the run's seed."""
         return int(self.config["seed"])
@@ -120,6 +126,7 @@ class Experiment:
     weights: dict[str, dict[str, Floats]]
     info: UtteranceInfo
     left_out: list[str] = field(default_factory=list)  # heads that only some runs of a variant have
+    own: dict[str, Experiment] = field(default_factory=dict)  # by variant, all that it tests, where variants differ
 
     @cached_property
     def y(self) -> Floats:

@@ -211,6 +211,22 @@ class Uncertainty(Model):
     one_seed: list[str]
 
 
+class Used(Model):
+    """Which utterances variants use: those that have some modalities, `used` of `labelled` ones.
+
+    Where variants use different ones, `tested` is how many of these they test, and `figures` are those of each variant
+    on all of them.
+    """
+
+    variants: list[str]
+    require: str
+    have: list[str]
+    labelled: int
+    used: int
+    tested: int | None = None
+    figures: dict[str, Estimates] = {}
+
+
 class Run(Model):
     """A run that was evaluated."""
 
@@ -246,6 +262,7 @@ class Results(ReferenceScores):
     versus: Versus
     calibration: dict[str, Calibration]
     series: Series
+    used: list[Used] = []
     runs: list[Run]
 
 

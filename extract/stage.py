@@ -15,7 +15,7 @@ import numpy as np
 
 from amber import corpus as contract
 from amber.cluster import Cluster
-from amber.config import Config
+from amber.config import NONE, Config
 from amber.console import Advance, Console
 from amber.corpus import MODALITIES, Corpus, Modality
 from amber.errors import RunFailure, UserError, abbreviate
@@ -95,10 +95,14 @@ def read_corpus(config: Config) -> corpora.Loaded:
 def survey(config: Config, corpus: Corpus, modalities: Sequence[Modality] = MODALITIES) -> list[Work]:
     """Find encoder, device and spec for each modality of the corpus."""
     work = []
+    names = {"speech": config.features.speech, "text": config.features.text}
+    if set(names.values()) == {NONE}:
+        raise UserError("features.speech and features.text are both none: there is nothing to extract")
     for modality in modalities:
-        if not any(value is not None for value in corpus.column("audio" if modality == "speech" else "text")):
+        there = any(value is not None for value in corpus.column("audio" if modality == "speech" else "text"))
+        if not there or names[modality] == NONE:
             continue
-        name = config.features.speech if modality == "speech" else config.features.text
+        name = names[modality]
         device = choose(config.features.device, config.features.precision)
         reference = EncoderReference(name, modality, config.features.layers, config.features.max_seconds, device)
         info = reference.find()

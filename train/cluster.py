@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 
@@ -19,16 +18,18 @@ from .parallel import threads_of
 from .plan import prepare
 from .trainer import Trainer
 
+Task = tuple[int, int]  # the numbers of a part of the plan, and of a group in it
+
 
 def run_on_cluster(
     cluster: Cluster,
     config: Config,
-    trainer: Trainer,
-    numbers: Sequence[int],
+    trainers: Sequence[Trainer],
+    tasks: Sequence[Task],
     missing: Collection[str],
     console: Console,
-) -> Iterator[int]:
-    """Train the groups of these numbers on a cluster, one per worker at a time; yield each number as it is done.
+) -> Iterator[Task]:
+    """Train groups on a cluster, one per worker at a time; yield each task as it is done.
 
     Parameters
     ----------
@@ -36,9 +37,9 @@ def run_on_cluster(
         A local or a running one. Its workers must see cache and runs under the same names as this command.
     config
         The command's configuration.
-    trainer
-        The command's own plan and groups, which every worker's are compared with.
-    numbers
+    trainers
+        The command's own, one for each part of the plan, which every worker's are compared with.
+    tasks
         Which groups.
     missing
         Paths of the runs that are to be written.
@@ -60,30 +61,29 @@ def run_on_cluster(
     }
     # What was not given is left out: what a key's absence means stays the same.
     written = config.model_copy(update=changes).model_dump_json(exclude_unset=True)
-    dataset = trainer.plan.data.corpus.name
-    tasks = []
-    for number in numbers:
-        keys = {run.path: trainer.plan.key(run) for run in trainer.groups[number]}
-        wanted = {path: key for path, key in keys.items() if path in missing}
-        tasks.append((written, dataset, number, wanted, trainer.threads))
-    for place, _ in run_tasks(cluster, _do, tasks, console, cores=torch.get_num_threads()):
-        yield numbers[place]
+    arguments = []
+    for part, number in tasks:
+        trainer = trainers[part]
+        wanted = {path: key for path, key in trainer.keys(number).items() if path in missing}
+        arguments.append((written, trainer.plan.data.corpus.name, part, number, wanted, trainer.threads))
+    for place, _ in run_tasks(cluster, _do, arguments, console, cores=torch.get_num_threads()):
+        yield tasks[place]
 
 
-def _do(config: str, dataset: str, number: int, wanted: dict[str, str], threads: int) -> None:
-    trainer = _trainer(config, dataset)
-    keys = {run.path: trainer.plan.key(run) for run in trainer.groups[number]}
+def _do(config: str, dataset: str, part: int, number: int, wanted: dict[str, str], threads: int) -> None:
+    trainer = _trainer(config, dataset, part)
+    keys = trainer.keys(number)
     if any(keys.get(path) != key for path, key in wanted.items()):
         raise RunFailure(
-            f"{Path(trainer.plan.folder).name}: a worker would train something else: its cache or its version of amber "
-            "is not this one's"
+            f"{trainer.plan.folder.name}: a worker would train something else: its cache or its amber differs"
         )
     with threads_of(threads):
         trainer.train(number, wanted, ignore)
 
 
 @lru_cache(maxsize=1)
-def _trainer(config: str, dataset: str) -> Trainer:
-    """Return this worker process's trainer."""
+def _trainer(config: str, dataset: str, part: int) -> Trainer:
+    """Return this worker process's trainer of a part of the plan."""
     read = Config.model_validate_json(config)
-    return Trainer(prepare(read, dataset), read.train.memory, own_device(choose(read.train.device).name))
+    plan = prepare(read, dataset)
+    return Trainer(plan, plan.parts[part], read.train.memory, own_device(choose(read.train.device).name))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from amber import splits
 from amber.cluster import Cluster
 from amber.config import Config
-from amber.console import Console
+from amber.console import Advance, Console
 from amber.errors import abbreviate
 from amber.location import locate, reaching
 from amber.lock import held
@@ -19,7 +19,7 @@ from amber.machine import choose
 from .cluster import run_on_cluster
 from .parallel import for_each
 from .plan import TrainingPlan, prepare
-from .results import remove_partial
+from .run_folder import remove_partial
 from .trainer import Trainer
 
 __all__ = ["TrainingPlan", "describe", "plan", "prepare", "run"]
@@ -47,18 +47,33 @@ def _train(experiment: TrainingPlan, config: Config, console: Console, cluster: 
         return
     device = choose(config.train.device).name
     _say_what_is_replaced(experiment, faults, console)
-    trainer = Trainer(experiment, config.train.memory, device)
+    missing = faults.keys()
+    trainers = [Trainer(experiment, part, config.train.memory, device) for part in experiment.parts]
     # A group that was cut is trained again as a whole: its numbers depend on the command alone, not on what was done.
-    cut = [number for number, group in enumerate(trainer.groups) if faults.keys() & {run.path for run in group}]
-    sizes = {number: trainer.work(number) for number in cut}
+    sizes = {
+        (place, number): trainer.work(number)
+        for place, trainer in enumerate(trainers)
+        for number, group in enumerate(trainer.groups)
+        if missing & {run.path for run in group}
+    }
     with console.progress("train", sum(sizes.values()), 0) as advance:
-        if not cluster:
-            missing = faults.keys()
-            for_each(lambda n, step: trainer.train(n, missing, step), cut, advance, trainer.workers, trainer.threads)
-            return
-        for number in run_on_cluster(cluster, config, trainer, cut, faults.keys(), console):
-            advance(sizes[number], f"fold {trainer.groups[number][0].fold}")
+        if cluster:
+            for task in run_on_cluster(cluster, config, trainers, list(sizes), missing, console):
+                advance(sizes[task], trainers[task[0]].note(task[1]))
+        else:
+            for place in range(len(trainers)):
+                numbers = [number for of, number in sizes if of == place]
+                _train_here(trainers.pop(0), numbers, missing, advance)  # popped: its inputs are let go
     remove_partial(experiment.folder)  # of workers that were lost
+
+
+def _train_here(trainer: Trainer, numbers: Sequence[int], missing: Collection[str], advance: Advance) -> None:
+    """Train groups in this process."""
+
+    def one(number: int, step: Advance) -> None:
+        trainer.train(number, missing, step)
+
+    for_each(one, numbers, advance, trainer.workers, trainer.threads)
 
 
 def describe(experiment: TrainingPlan) -> Iterator[str]:
@@ -72,6 +87,7 @@ def describe(experiment: TrainingPlan) -> Iterator[str]:
     left_out = ", ".join(f"{n} {why}" for why, n in data.left_out.items() if n)
     if left_out:
         yield f"{experiment.name}: left out: {left_out}"
+    yield from (f"{experiment.name}: {line}" for line in _used(experiment))
     if data.outside and data.outside.votes:
         yield f"{experiment.name}: {data.outside}"
     yield from (f"{experiment.name}: {line}" for line in experiment.said)
@@ -91,6 +107,17 @@ def describe(experiment: TrainingPlan) -> Iterator[str]:
     unknown = sum(leak.unknown_speakers for leak in found)
     if unknown:
         yield f"{experiment.name}: {unknown} utterances of unknown speakers; speakers may cross parts there"
+
+
+def _used(experiment: TrainingPlan) -> Iterator[str]:
+    """Say which utterances variants use, where modalities decide it."""
+    every = [part.utterances for part in experiment.parts]
+    if len(every) > 1:
+        for one in every:
+            yield f"{', '.join(variant.name for variant in one.variants)}: {one.line()}"
+        yield "variants use different utterances (features.require=read); those that all of them test are compared"
+    elif len(every[0].data.corpus) < every[0].labelled:
+        yield f"{every[0].line()}: these are used, by every variant alike"
 
 
 def plan(config: Config, dataset: str | None) -> list[str]:

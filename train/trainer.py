@@ -1,4 +1,4 @@
-"""Training the groups of a plan, on one machine; every worker of a cluster has a trainer of its own."""
+"""Training the groups of a part of a plan, on one machine; every worker of a cluster has a trainer of its own."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from .context import FoldContext, candidates_of
 from .group import train, work
 from .inputs import Inputs
 from .parallel import workers_for
-from .plan import TrainingPlan, groups_of
+from .plan import Part, TrainingPlan, groups_of
 from .results import write_run
 from .subsample import Subsampler
 
 
 class Trainer:
-    """The groups of a plan, and what they share.
+    """The groups of runs that use the same utterances, and what they share.
 
     Parameters
     ----------
-    plan
-        The experiment.
+    plan, part
+        The experiment, and which of its utterances.
     memory
         GB that its features may take.
     device
@@ -37,31 +37,42 @@ class Trainer:
 
     """
 
-    def __init__(self, plan: TrainingPlan, memory: float, device: str) -> None:
-        self.plan, self._device = plan, device
-        self.groups = groups_of(plan)
+    def __init__(self, plan: TrainingPlan, part: Part, memory: float, device: str) -> None:
+        self.plan, self._part, self._device = plan, part, device
+        self._data, self._folds = part.utterances.data, part.utterances.folds
+        self.groups = groups_of(plan, part)
         # Groups side by side may be of as many folds.
         at_once = 1 if plan.tight else min(len(self.groups), int(memory / max(plan.memory, 1e-9)))
         self.workers, self.threads = workers_for(at_once, device)
-        choices = {layer for run in plan.runs for one in candidates_of(run, plan.data) for layer in one.layers}
+        runs = [run for group in self.groups for run in group]
+        choices = {layer for run in runs for one in candidates_of(run, self._data) for layer in one.layers}
         # A single group reads each choice once; frames it reads in every epoch.
-        keep = not plan.tight and (len(self.groups) > 1 or any(map(plan.data.is_frames, plan.data.stores)))
-        self._subsampler = Subsampler(plan.data)
-        self._inputs = Inputs(plan.data, plan.folds, device, keep, (len(choices) + 1) * self.workers)
+        keep = not plan.tight and (len(self.groups) > 1 or any(map(self._data.is_frames, self._data.stores)))
+        self._inputs = Inputs(self._data, self._folds, device, keep, (len(choices) + 1) * self.workers)
+        self._subsampler = Subsampler(self._data)
+
+    def keys(self, number: int) -> dict[str, str]:
+        """Return the hash of what each run of a group depends on, by path."""
+        return {run.path: self.plan.key(run) for run in self.groups[number]}
+
+    def note(self, number: int) -> str:
+        """Say what the group of a number is."""
+        names = dict.fromkeys(run.variant.name for run in self.groups[number])
+        return f"{', '.join(names)}, fold {self.groups[number][0].fold}"
 
     def work(self, number: int) -> int:
         """Return how many models the group of a number trains, the unit of progress."""
         runs = self.groups[number]
-        fold = self._subsampler.fold(runs[0].variant.training, self.plan.folds[runs[0].fold])
-        return sum(work(run, self.plan.data, fold) for run in runs)
+        fold = self._subsampler.fold(runs[0].variant.training, self._folds[runs[0].fold])
+        return sum(work(run, self._data, fold) for run in runs)
 
     def train(self, number: int, missing: Collection[str], advance: Advance) -> None:
         """Train the group of a number; write those of its runs whose paths are among the missing."""
         group, plan = self.groups[number], self.plan
-        training, fold = group[0].variant.training, plan.folds[group[0].fold]
+        training, fold = group[0].variant.training, self._folds[group[0].fold]
         data, fold = self._subsampler.data(training, fold), self._subsampler.fold(training, fold)
         context = FoldContext(data, fold, self._inputs, self._device, advance)
         for trained in train(group, context):
             run = trained.run
             if run.path in missing:
-                write_run(plan.folder / run.path, plan.key(run), trained, fold, data, plan.metadata)
+                write_run(plan.folder / run.path, plan.key(run), trained, fold, data, self._part.metadata)

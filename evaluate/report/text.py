@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..results import Comparison, Counted, Results
+from ..results import Comparison, Counted, Results, Used
 from ..statistics.standard_error import LEVEL
 from ..strata import SMALL
 from .paper import PAPER, PROTOCOL
@@ -28,6 +28,7 @@ def caption(results: Results) -> list[str]:
         f"few votes taken out ({_left_out(results.corrected, 'fewer than two votes or split votes')}). Both are "
         "proper scores when the target is a few votes; BC, R², JSD, ACC, F1 and UAR are not: their best answer is "
         "sharper than the truth.",
+        *_used(results),
         *_one_seed(results),
         *_scale(results),
         "prior and majority come from the training part of each fold.",
@@ -139,6 +140,34 @@ def _detectable(results: Results, variant: str, reference: str, of: Sequence[Com
     seeds = "one seed" if min(one, other) < 2 else f"{one} seeds" if one == other else f"{one} and {other} seeds"
     unknown = ", whose variance is not known" if min(one, other) < 2 else ""
     return f"{variant} over {reference}: differences in {least} ({results.speakers} speakers, {seeds}{unknown})"
+
+
+def _used(results: Results) -> list[str]:
+    """Say which utterances variants use, where that is not all of the labelled ones."""
+    if len(results.used) > 1 or any(one.figures for one in results.used):
+        own = "; ".join(_own(results, one) for one in results.used)
+        return [
+            "Variants were trained and tested on different utterances, each on all that have what it reads "
+            f"(features.require: read). The figures and comparisons here are on the {results.utterances} that all of "
+            f"them test. On all of its own: {own}."
+        ]
+    return [
+        f"{one.used} of {one.labelled} labelled utterances have {' and '.join(one.have)}: every variant uses these "
+        "and no others."
+        for one in results.used
+        if one.used < one.labelled and one.have
+    ]
+
+
+def _own(results: Results, used: Used) -> str:
+    """Say on how many utterances some variants are tested, and what each scores on them."""
+    have = f"have {' and '.join(used.have)}" if used.have else "have labels"
+    shown = [key for key in ("nll_per_vote", "bc") if key in results.metrics]
+    of_each = ", ".join(
+        f"{variant} " + " ".join(f"{results.metrics[key].title} {of[key].mean:.3f}" for key in shown if key in of)
+        for variant, of in used.figures.items()
+    )
+    return f"{used.tested} test utterances ({used.used} of {used.labelled} {have}), {of_each}"
 
 
 def _one_seed(results: Results) -> list[str]:
