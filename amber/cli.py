@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amber import __version__, cli_config, cli_curve, cli_predict
+from amber import __version__, cli_config, cli_curve, cli_matrix, cli_predict
 from amber.cli_cache import app as cache_app
 from amber.cli_config import dataset_of as _dataset
 from amber.cli_config import listed as _listed
@@ -47,6 +47,7 @@ app.add_typer(cache_app, name="cache")
 app.command("config")(cli_config.config)
 app.command("variants")(cli_config.variants)
 app.command("curve")(cli_curve.curve)
+app.command("matrix")(cli_matrix.matrix)
 app.command("predict")(cli_predict.predict)
 app.command("export")(cli_predict.export)
 app.command()(transcribe)
@@ -190,6 +191,9 @@ def train(
     seeds: Annotated[str | None, typer.Option("--seeds", help="Such as 0,1,2.")] = None,
     folds: Annotated[str | None, typer.Option("--folds", help="all, or numbers such as 1,2.")] = None,
     runs: RunsFolder = None,
+    tests: Annotated[
+        str | None, typer.Option("--test-dataset", help="Also test on other datasets of the cache: B or B,C.")
+    ] = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
     overrides: Set = None,
@@ -209,6 +213,7 @@ def train(
             "runs": runs,
         },
     )
+    config = _tested_on(config, tests)
     from amber.train import stage
 
     if dry_run:
@@ -277,6 +282,14 @@ def _fail(message: str, code: int, debug: bool = False) -> int:
 def _command(error: Exception) -> str:
     context = getattr(error, "ctx", None)
     return context.command_path if context else "amber"
+
+
+def _tested_on(config: Config, tests: str | None) -> Config:
+    """Return a configuration that tests on further datasets, with their usual labels where it says nothing of them."""
+    from amber.config import LabelOptions
+
+    named = {str(name): LabelOptions() for name in _listed(tests) or []}
+    return config.model_copy(update={"transfer": {**named, **config.transfer}}) if named else config
 
 
 def _check_matrix(config: Config) -> None:

@@ -301,6 +301,9 @@ class Config(Section):
     objective: Objective = Objective()
     variants: dict[str, VariantOptions] = {}
     """Variants of your own, by name."""
+    transfer: dict[FolderName, LabelOptions] = {}
+    """Other datasets of the cache that the models are tested on, each with the labels that make its classes the same
+    (docs/training.md), such as `crema-d: {preset: crema-4}`."""
     grid: dict[str, list[Any]] = {}
     """Values to try of keys of `objective` and `train`, such as `objective.modality_weight: [0.25, 0.5]`."""
     evaluate: EvaluateOptions = EvaluateOptions()

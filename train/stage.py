@@ -16,6 +16,7 @@ from amber.location import locate, reaching
 from amber.lock import held
 from amber.machine import choose
 
+from . import transfer
 from .cluster import run_on_cluster
 from .parallel import for_each
 from .plan import TrainingPlan, prepare
@@ -29,6 +30,7 @@ def run(config: Config, dataset: str | None, console: Console, cluster: Cluster 
     """Train every run of the matrix that is not done, in this process or on a cluster."""
     with reaching(locate(config.features.cache)), reaching(locate(config.train.runs)):
         experiment = prepare(config, dataset)
+        others = transfer.targets(experiment, config)
         for line in describe(experiment):
             console.say(line)
         if not experiment.folder.exists():
@@ -37,6 +39,8 @@ def run(config: Config, dataset: str | None, console: Console, cluster: Cluster 
         with held(experiment.folder, "train", "`amber train` writes one experiment at a time", elsewhere):
             remove_partial(experiment.folder)
             _train(experiment, config, console, cluster or Cluster())
+        for other in others:
+            transfer.test(experiment, other, console)
     return experiment
 
 
