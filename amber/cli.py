@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from amber import __version__, cli_config, cli_curve, cli_matrix, cli_predict
+from amber.cli_ask import ask
 from amber.cli_cache import app as cache_app
 from amber.cli_config import dataset_of as _dataset
 from amber.cli_config import listed as _listed
@@ -51,6 +52,7 @@ app.command("matrix")(cli_matrix.matrix)
 app.command("predict")(cli_predict.predict)
 app.command("export")(cli_predict.export)
 app.command()(transcribe)
+app.command()(ask)
 
 
 @dataclass
@@ -233,18 +235,26 @@ def evaluate(
         typer.Option("--runs", help="An experiment's folder, such as runs/demo; several: side by side."),
     ] = None,
     more: Annotated[list[str] | None, typer.Argument(metavar="[RUNS]...", help="As --runs: `--runs a b c`.")] = None,
+    imports: Annotated[
+        list[Path] | None, typer.Option("--import", help="A table of another system's predictions; several: again.")
+    ] = None,
+    names: Annotated[list[str] | None, typer.Option("--name", help="What to call it; once for each --import.")] = None,
     overrides: Set = None,
     config_file: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """Turn the predictions of an experiment, or of several side by side, into metrics, tables and a report."""
+    """Turn the predictions of an experiment, or of several side by side, into metrics, tables and a report.
+
+    Other systems' predictions stand in the same table: `amber evaluate --runs runs/demo --import gemini.csv`.
+    """
     folders = [locate(folder) for folder in [*(runs or []), *(more or [])]]
     if not folders:
         raise UserError("amber evaluate: say which experiment with --runs, such as --runs runs/demo")
     config = _load(config_file, overrides)
-    from amber.evaluate import stage
+    from amber.evaluate import imported, stage
 
-    result = stage.run(folders, config.evaluate, context.obj.console)
+    tables = imported.sources(imports or [], names or [])
+    result = stage.run(folders, config.evaluate, context.obj.console, tables)
     print_result(json.dumps(result.metrics, indent=1) if as_json else result.text())
 
 

@@ -104,8 +104,14 @@ class FeatureOptions(Section):
     """One vector per utterance and layer, or one per frame."""
     layers: str = "all"
     """Layers to store: `all`, `last`, or numbers such as `6,12`."""
-    pooling: Literal["mean"] = "mean"
-    """How pooled features are made from frames."""
+    pooling: Literal["mean", "last"] = "mean"
+    """How pooled features are made: the mean of frames or tokens; `last`: of texts, the last token, for embedders that
+    were trained so, such as Qwen3-Embedding. Of speech it is always the mean."""
+    text_instruction: str = ""
+    """What the text encoder reads before every text, such as "query: " for E5; it is not pooled."""
+    text_context: Annotated[int, Field(ge=0, le=100)] = 0
+    """Earlier turns of its dialogue (columns `dialogue` and `turn`) that the text encoder reads before an utterance, at
+    most; they are not pooled."""
     dtype: Literal["float16", "float32"] = "float16"
     """The number format of stored features."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -114,6 +120,10 @@ class FeatureOptions(Section):
     """Where the encoder runs: `auto`, `cpu`, `cuda`, `cuda:1`, …"""
     max_seconds: Annotated[float, Field(ge=1.0)] = 30.0
     """The longest window of audio that is encoded at once; longer recordings are cut into overlapping windows."""
+    context: Literal["full", "trimmed"] = "full"
+    """What a Whisper model hears: a recording with silence up to 30 s, as in its training, or with `margin`."""
+    margin: NotNegative = 1.0
+    """Seconds of silence that a Whisper model hears after a recording, where `context` is `trimmed`."""
     max_failures: Share = 0.01
     """The share of utterances that may fail before extraction gives up."""
 
@@ -122,7 +132,7 @@ class LabelOptions(Section):
     """How votes become label distributions; `amber.labels` gives each option its meaning."""
 
     preset: str | None = None
-    """A named set of classes: `iemocap-4`, `-5` or `-9`, `msp-4`, `-8` or `-9`, `crema-4` or `-6`."""
+    """A named set of classes: `iemocap-4`, `-5`, `-9` or `-aer`, `msp-4`, `-8` or `-9`, `crema-4` or `-6`."""
     classes: dict[str, list[str]] | None = None
     """The classes by name, each with the corpus's labels that belong to it; instead of a preset."""
     other: Literal["drop", "keep"] | None = None
@@ -135,8 +145,8 @@ class LabelOptions(Section):
     """The weight of a secondary label."""
     min_votes: Annotated[int, Field(ge=0)] = 1
     """The fewest raters in the classes that an utterance must have."""
-    subset: Literal["consensus", "any", "majority"] | None = None
-    """Which utterances are used: the corpus's own label is in a class, any vote is, or half of the votes are."""
+    subset: Literal["consensus", "any", "majority", "complete"] | None = None
+    """Which utterances are used: the corpus's own label is in a class, any vote is, half of the votes are, or all."""
     smoothing: Share = 0.0
     """The share of a training target that is spread over the other classes."""
 
@@ -197,7 +207,7 @@ class CandidateOptions(Section):
 LINEAR = CandidateOptions()
 MIXTURE = CandidateOptions(layer="all", weight_decay=[0.03, 0.1], mixture=True)
 PERCEPTRON = CandidateOptions(layer="all", hidden=128, weight_decay=0.03)
-ALONE = [CandidateOptions(layer="all", reads="speech"), CandidateOptions(layer="all", reads="text")]
+ALONE = [CandidateOptions(layer="all", weight_decay=0.1, reads=modality) for modality in ("speech", "text")]
 
 
 class Training(Section):

@@ -108,6 +108,8 @@ def _protocol(experiment: Experiment) -> dict[str, Any]:
             one_seed=[variant for variant, seeds in experiment.seeds.items() if len(seeds) < 2],
         ),
         "corrected": results.Counted(n=int(counted.sum()), left_out=int((~counted).sum())),
+        **({"ensemble_weights": experiment.of_variants.weights} if experiment.of_variants else {}),
+        **({"imports": experiment.imports} if experiment.imports else {}),
         "conflict_from": experts[0] if experts else None,
         "used": _used(experiment),
         "runs": [

@@ -17,12 +17,13 @@ from amber.corpus import Corpus
 from amber.errors import UserError, abbreviate
 from amber.predictions import STUDENT, Predictions
 
+from .ensemble import of_variants
 from .experiment import CALIBRATED, TEMPERATURE, Experiment, FinishedRun, base
 from .utterance_info import utterance_info
 
 TOLERANCE = 1e-3  # by which a distribution's sum may differ from 1
 IDENTITY = ("dataset", "variant", "fold", "seed")
-Read = list[tuple[FinishedRun, Predictions]]  # the test rows of every run
+Read = list[tuple[FinishedRun, Predictions]]  # rows of every run
 
 
 def load(name: str, runs: list[FinishedRun], corpus: Corpus | None, advance: Advance) -> Experiment:
@@ -36,14 +37,19 @@ def load(name: str, runs: list[FinishedRun], corpus: Corpus | None, advance: Adv
 
     """
     read: Read = []
+    dev: Read = []
     for run in runs:
         found = contract.read(run.folder / contract.FILE)
         _check_predictions(run, found)
         read.append((run, found.of(part="test")))
+        dev.append((run, found.of(part="dev", head=STUDENT)))
         advance(1, run.variant)
-    if any(run.utterances.get("require") == "read" for run in runs):
-        return _of_different(name, read, corpus)
-    return _joined(name, read, corpus)
+    differ = any(run.utterances.get("require") == "read" for run in runs)
+    experiment = _of_different(name, read, corpus) if differ else _joined(name, read, corpus)
+    trained = dict.fromkeys(run.variant for run in runs)
+    ensemble, why_not = of_variants(dev, {variant: experiment.mean(variant) for variant in trained}, experiment.folds)
+    left_out = [*experiment.left_out, *([why_not] if why_not else [])]
+    return replace(experiment, of_variants=ensemble, left_out=left_out)
 
 
 def _of_different(name: str, read: Read, corpus: Corpus | None) -> Experiment:

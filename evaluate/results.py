@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 5  # 4 had sentences among the comparisons, and no `metrics`
+SCHEMA_VERSION = 6  # 5 had metrics without words and meaning, and no `nll_bits`
 
 Interval = tuple[float, float]  # low and high end of a 95 % interval
 
@@ -189,6 +189,8 @@ class MetricFacts(Model):
 
     title: str
     unit: str
+    words: str
+    meaning: str
     higher_is_better: bool
     proper: bool
     headline: bool
@@ -237,6 +239,17 @@ class Run(Model):
     folder: str
 
 
+class Import(Model):
+    """Predictions read from a table: its file and seeds, the test ids that it lacks, and its ids of no utterance."""
+
+    name: str
+    file: str
+    sha256: str
+    seeds: list[int]
+    missing: list[str]
+    unknown: list[str]
+
+
 class Results(ReferenceScores):
     """The student on test; `labels` and `splits` are the runs' own configuration."""
 
@@ -264,12 +277,14 @@ class Results(ReferenceScores):
     series: Series
     used: list[Used] = []
     runs: list[Run]
+    imports: list[Import] = []
+    ensemble_weights: dict[str, float] = {}
 
 
 class MetricsFile(Results):
     """`metrics.json`: results, what they were computed from (`key`), and the digests of the files beside them."""
 
-    schema_version: Annotated[Literal[5], Field(alias="schema")]
+    schema_version: Annotated[Literal[6], Field(alias="schema")]
     amber: str
     key: str
     files: dict[str, str]

@@ -12,8 +12,9 @@ from amber.errors import RunFailure
 from amber.features.store import FeatureStore
 from amber.location import absolute, locate
 
-from .engine import UNITS_AT_ONCE, EncoderReference, Engine
+from .engine import UNITS_AT_ONCE, Done, EncoderReference, Engine
 from .inputs import Input
+from .rate import Rate
 
 RETRIES = 2  # of a unit that raises, in case the worker was at fault
 
@@ -29,12 +30,13 @@ def run_on_cluster(
     """Do units on a cluster; yield the number of failures of each. Errors are those of `run_tasks`."""
     where, sizes = str(absolute(store.location)), [len(inputs) for inputs in units.values()]
     tasks = [(reference, where, number, inputs) for number, inputs in units.items()]
-    for place, failed in run_tasks(cluster, _do, tasks, console, UNITS_AT_ONCE, RETRIES):
-        advance(sizes[place])
-        yield failed
+    rate = Rate()
+    for place, done in run_tasks(cluster, _do, tasks, console, UNITS_AT_ONCE, RETRIES):
+        advance(sizes[place], rate.note(done.seconds))
+        yield done.failed
 
 
-def _do(reference: EncoderReference, location: str, number: int, inputs: Sequence[Input | None]) -> int:
+def _do(reference: EncoderReference, location: str, number: int, inputs: Sequence[Input | None]) -> Done:
     return _engine(reference, location).do(number, inputs, ignore)
 
 

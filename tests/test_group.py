@@ -18,10 +18,10 @@ from scipy.special import erf, log_softmax, softmax
 from amber import predictions
 from amber.config import Config
 from amber.console import Console
+from amber.opinion_pool import best, fit_weights, pool
 from amber.train import context as context_module
 from amber.train import group as module
 from amber.train import stage
-from amber.train.candidate_pool import best, fit_weights, pool
 from amber.train.context import FoldContext
 from amber.train.dataset import TrainingData
 from amber.train.group import TrainedRun, train
@@ -158,9 +158,9 @@ def test_the_candidates_of_the_defaults_all_train(demo_cache: Path) -> None:
     """Speech has one stored layer here and text several; every other test has candidates of its own."""
     of, (run, _) = context(demo_cache, "amber2")
     (found,) = train([run], of)
-    assert len(found.components) == 3 * 3 + 2 + 1 + 2 * 3
+    assert len(found.components) == 3 * 3 + 2 + 1 + 2
     assert {c.candidate for c in found.components} == set(of.candidates(run))
-    assert {record["candidate"] for record in found.records} == set(range(1, 19))
+    assert {record["candidate"] for record in found.records} == set(range(1, 15))
     n = len(of.fold.dev)
     for head, p in found.probabilities.items():
         total = sum(c.weights["student" if head == "fusion" else head] for c in found.components)

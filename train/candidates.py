@@ -1,7 +1,7 @@
 """The candidates of a run: the small models that it trains side by side, each with its layers, width and penalty.
 
 Which of them suits a corpus depends on its size and on its features, so dev decides: `train.select` (see
-`candidate_pool.py`). Candidates that differ in their penalty alone train on one run axis.
+`amber/opinion_pool.py`). Candidates that differ in their penalty alone train on one run axis.
 """
 
 from __future__ import annotations

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from amber.arrays import Floats
 from amber.corpus import Modality
+from amber.opinion_pool import best, fit_weights, pool
 from amber.splits import Fold
 
 from . import rivals
 from .calibration import fit_temperature
-from .candidate_pool import best, fit_weights, pool
 from .candidates import Candidate
 from .context import FoldContext, candidates_of
 from .dataset import TrainingData

@@ -21,10 +21,10 @@ from amber.corpus import Modality
 from amber.errors import UserError
 from amber.features.catalog import pick_layers
 from amber.features.spec import FeatureSpec
+from amber.opinion_pool import pool
 
 from . import rivals
 from .attention import Padded
-from .candidate_pool import pool
 from .frames import padded
 from .head_names import INPUTS, inputs_of
 from .heads import Heads

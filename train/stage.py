@@ -11,7 +11,7 @@ from amber import splits
 from amber.cluster import Cluster
 from amber.config import Config
 from amber.console import Advance, Console
-from amber.errors import abbreviate
+from amber.errors import abbreviate, count
 from amber.location import locate, reaching
 from amber.lock import held
 from amber.machine import choose
@@ -47,7 +47,7 @@ def run(config: Config, dataset: str | None, console: Console, cluster: Cluster 
 def _train(experiment: TrainingPlan, config: Config, console: Console, cluster: Cluster) -> None:
     faults = experiment.faults()
     if not faults:
-        console.say(f"{experiment.folder}: all {len(experiment.runs)} runs are done")
+        console.say(f"{experiment.folder}: {count(len(experiment.runs), 'run')}, all done")
         return
     device = choose(config.train.device).name
     _say_what_is_replaced(experiment, faults, console)
@@ -85,7 +85,7 @@ def describe(experiment: TrainingPlan) -> Iterator[str]:
     data = experiment.data
     one_hot = np.mean(data.y.max(axis=1) >= 1 - 1e-9)
     yield (
-        f"{experiment.name}: {len(data.corpus)} utterances of {data.corpus.name}, "
+        f"{experiment.name}: {count(len(data.corpus), 'utterance')} of {data.corpus.name}, "
         f"{len(data.space.classes)} classes, {one_hot:.0%} with all votes on one class"
     )
     left_out = ", ".join(f"{n} {why}" for why, n in data.left_out.items() if n)
@@ -105,12 +105,12 @@ def describe(experiment: TrainingPlan) -> Iterator[str]:
         scenarios = sum((Counter(leak.by_scenario) for leak in found), Counter())
         divided = ", ".join(f"{n} {name}" for name, n in sorted(scenarios.items()))
         yield (
-            f"{experiment.name}: {shared} test utterances have a transcript that also occurs in training"
+            f"{experiment.name}: {count(shared, 'test utterance')} with a transcript that also occurs in training"
             f"{f' ({divided})' if divided else ''}"
         )
     unknown = sum(leak.unknown_speakers for leak in found)
     if unknown:
-        yield f"{experiment.name}: {unknown} utterances of unknown speakers; speakers may cross parts there"
+        yield f"{experiment.name}: {count(unknown, 'utterance')} of unknown speakers; speakers may cross parts there"
 
 
 def _used(experiment: TrainingPlan) -> Iterator[str]:
@@ -131,14 +131,16 @@ def plan(config: Config, dataset: str | None) -> list[str]:
     done = len(experiment.runs) - missing
     return [
         *describe(experiment),
-        f"train {experiment.folder}: {len(experiment.runs)} runs, {done} done, {missing} to do",
+        f"train {experiment.folder}: {count(len(experiment.runs), 'run')}, {done} done, {missing} to do",
     ]
 
 
 def _say_what_is_replaced(experiment: TrainingPlan, faults: Mapping[str, str], console: Console) -> None:
     damaged = [what for what in faults.values() if what]
     if damaged:
-        console.warn(f"{len(damaged)} runs are damaged and are trained again: {abbreviate(damaged, 3)}")
+        console.warn(f"{count(len(damaged), 'damaged run')} trained again: {abbreviate(damaged, 3)}")
     there = [path for path, what in faults.items() if not what and (experiment.folder / path).exists()]
     if there:
-        console.say(f"{experiment.folder}: {len(there)} runs of another configuration or cache will be replaced")
+        console.say(
+            f"{experiment.folder}: {count(len(there), 'run')} of another configuration or cache will be replaced"
+        )

@@ -11,7 +11,8 @@ from markupsafe import Markup
 
 from .. import report
 from ..report import svg
-from ..report.charts import Chart
+from ..report.chart import Chart, Key
+from ..report.page import STYLES
 from ..report.tables import interval
 from .findings import written
 from .measure import METRIC, Difference, Measured
@@ -29,6 +30,7 @@ def render(data: Mapping[str, Any], measured: Sequence[Measured], differences: S
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["term_of"] = lambda _: None  # this page has no glossary
     return environment.get_template("curve.html").render(
         data=data,
         charts=_charts(measured),
@@ -37,7 +39,7 @@ def render(data: Mapping[str, Any], measured: Sequence[Measured], differences: S
             (f"{one.variant}: {_named(one)}", written(one), f"{one.p_holm:.3f}", "yes" if one.supported else "no")
             for one in differences
         ],
-        style=Markup((shared / "page.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
+        style=Markup("".join((shared / name).read_text(encoding="utf-8") for name in STYLES)),  # noqa: S704 (our own)
     )
 
 
@@ -83,16 +85,18 @@ def _chart(
     for place, (name, line) in enumerate(lines.items()):
         aside = (place - (len(lines) - 1) / 2) * 0.5 / max(len(lines), 1)
         at = [(counts.index(one.point.votes) + aside, one) for one in line]
-        axes.line([(x, one.mean(METRIC)) for x, one in at], colour[name], name, dots=False)
-        for x, one in at:
-            low, high = one.interval(METRIC) or (one.mean(METRIC), one.mean(METRIC))
-            axes.whisker(x, (one.mean(METRIC), low, high), colour[name], f"{name}, {one.point.votes}")
+        with axes.series(colour[name]):
+            axes.line([(x, one.mean(METRIC)) for x, one in at], colour[name], name, dots=False)
+            for x, one in at:
+                low, high = one.interval(METRIC) or (one.mean(METRIC), one.mean(METRIC))
+                axes.whisker(x, (one.mean(METRIC), low, high), colour[name], f"{name}, {one.point.votes}")
     rows = [
         (f"{name}, {one.point.votes} on {one.point.share:.0%}", f"{one.utterances:.0f}", f"{one.votes:.2f}",
          f"{one.mean(METRIC):.4f} ({interval(one.interval(METRIC))})")
         for name, line in lines.items()
         for one in line
     ]  # fmt: skip
+    legend = tuple(Key(name, number, shown=True) for name, number in colour.items())
     header = ("line, votes", "utterances", "votes each", "NLL (95 %)")
     whole = f"{note} Mean NLL with its 95 % interval over speakers, draws and seeds; lower is better."
-    return Chart(key, title, whole, axes.svg(title), dict(colour), header, tuple(rows))
+    return Chart(key, title, whole, (axes.svg(title),), legend, header, tuple(rows))
