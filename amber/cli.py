@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -14,14 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amber import __version__, cli_config, cli_predict
+from amber import __version__, cli_config, cli_curve, cli_matrix, cli_predict
 from amber.cli_ask import ask
 from amber.cli_cache import app as cache_app
+from amber.cli_config import dataset_of as _dataset
+from amber.cli_config import listed as _listed
 from amber.cli_config import load_given as _load
 from amber.cli_corpus import app as corpus_app
 from amber.cli_transcribe import transcribe
+from amber.cluster import Cluster
 from amber.console import Console, print_result
 from amber.errors import RunFailure, UserError
+from amber.location import locate
 from amber.machine import set_thread_defaults
 
 if TYPE_CHECKING:
@@ -44,6 +47,8 @@ app.add_typer(corpus_app, name="corpus")
 app.add_typer(cache_app, name="cache")
 app.command("config")(cli_config.config)
 app.command("variants")(cli_config.variants)
+app.command("curve")(cli_curve.curve)
+app.command("matrix")(cli_matrix.matrix)
 app.command("predict")(cli_predict.predict)
 app.command("export")(cli_predict.export)
 app.command()(transcribe)
@@ -63,6 +68,8 @@ Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="O
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Features = Annotated[str | None, typer.Option("--features", help="The feature cache (default: cache/).")]
 Dataset = Annotated[str | None, typer.Option("--dataset", help="The dataset's name in the cache.")]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes of a local Dask cluster.")]
+Scheduler = Annotated[str | None, typer.Option("--scheduler", help="A running one: tcp://host:8786.")]
 RunsFolder = Annotated[str | None, typer.Option("--runs", help="Where runs are kept (default: runs/).")]
 
 
@@ -135,8 +142,8 @@ def extract(
     max_failures: Annotated[float | None, typer.Option("--max-failures", help="Share that may fail.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do units with failures again.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Compare recordings by content, not size and date.")] = False,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes of a local Dask cluster.")] = None,
-    scheduler: Annotated[str | None, typer.Option("--scheduler", help="A running one: tcp://host:8786.")] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
     features: Features = None,
     config_file: ConfigFile = None,
     overrides: Set = None,
@@ -148,8 +155,7 @@ def extract(
 
     if not config_file and not dataset:
         raise UserError("amber extract: say which corpus with --dataset (demo, table, …) or --config")
-    if workers and scheduler:
-        raise UserError("amber extract: --workers starts a cluster, --scheduler uses a running one; give one of them")
+    cluster = Cluster(workers, scheduler)
     # Without a pipeline file, the encoders are the paper's.
     defaults = {} if config_file else PAPER_ENCODERS
     config = _load(
@@ -172,7 +178,6 @@ def extract(
     if dry_run:
         print_result("\n".join(stage.plan(config)))
         return
-    cluster = stage.Cluster(workers, scheduler)
     outcomes = stage.run(config, context.obj.console, cluster, retry_failed, check)
     if as_json:
         print_result(json.dumps([outcome.as_json() for outcome in outcomes], indent=1))
@@ -188,11 +193,17 @@ def train(
     seeds: Annotated[str | None, typer.Option("--seeds", help="Such as 0,1,2.")] = None,
     folds: Annotated[str | None, typer.Option("--folds", help="all, or numbers such as 1,2.")] = None,
     runs: RunsFolder = None,
+    tests: Annotated[
+        str | None, typer.Option("--test-dataset", help="Also test on other datasets of the cache: B or B,C.")
+    ] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
     overrides: Set = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; compute and write nothing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train every variant, fold and seed that is not done, on cached features."""
+    cluster = Cluster(workers, scheduler)
     config = _load(
         config_file,
         overrides,
@@ -204,12 +215,13 @@ def train(
             "runs": runs,
         },
     )
+    config = _tested_on(config, tests)
     from amber.train import stage
 
     if dry_run:
         print_result("\n".join(stage.plan(config, _dataset(config, dataset))))
         return
-    experiment = stage.run(config, _dataset(config, dataset), context.obj.console)
+    experiment = stage.run(config, _dataset(config, dataset), context.obj.console, cluster)
     if as_json:
         done = [str(experiment.folder / run.path) for run in experiment.runs]
         print_result(json.dumps({"experiment": str(experiment.folder), "runs": done}, indent=1))
@@ -219,10 +231,10 @@ def train(
 def evaluate(
     context: typer.Context,
     runs: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option("--runs", help="An experiment's folder, such as runs/demo; several: side by side."),
     ] = None,
-    more: Annotated[list[Path] | None, typer.Argument(metavar="[RUNS]...", help="As --runs: `--runs a b c`.")] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="[RUNS]...", help="As --runs: `--runs a b c`.")] = None,
     imports: Annotated[
         list[Path] | None, typer.Option("--import", help="A table of another system's predictions; several: again.")
     ] = None,
@@ -235,7 +247,7 @@ def evaluate(
 
     Other systems' predictions stand in the same table: `amber evaluate --runs runs/demo --import gemini.csv`.
     """
-    folders = [*(runs or []), *(more or [])]
+    folders = [locate(folder) for folder in [*(runs or []), *(more or [])]]
     if not folders:
         raise UserError("amber evaluate: say which experiment with --runs, such as --runs runs/demo")
     config = _load(config_file, overrides)
@@ -282,19 +294,12 @@ def _command(error: Exception) -> str:
     return context.command_path if context else "amber"
 
 
-def _listed(text: str | None) -> list[Any] | None:
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    return [int(part) if re.fullmatch(r"[0-9]{1,20}", part) else part for part in parts]
+def _tested_on(config: Config, tests: str | None) -> Config:
+    """Return a configuration that tests on further datasets, with their usual labels where it says nothing of them."""
+    from amber.config import LabelOptions
 
-
-def _dataset(config: Config, dataset: str | None) -> str | None:
-    """Return the dataset that was named, on the command line or by the configuration's corpus."""
-    if dataset or "corpus" not in config.model_fields_set:
-        return dataset
-    named = config.corpus.name or ("dataset" in config.corpus.model_fields_set and config.corpus.dataset)
-    return named or None
+    named = {str(name): LabelOptions() for name in _listed(tests) or []}
+    return config.model_copy(update={"transfer": {**named, **config.transfer}}) if named else config
 
 
 def _check_matrix(config: Config) -> None:

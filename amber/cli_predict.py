@@ -11,6 +11,7 @@ import typer
 
 from amber.console import print_result
 from amber.errors import UserError
+from amber.location import locate
 
 Model = Annotated[
     str,
@@ -51,7 +52,7 @@ def predict(
     Examples: `amber predict --model runs/demo a.wav --text "what a day"`,
     `amber predict --model BUNDLE --table clips.csv --out predictions.csv`.
     """
-    from amber.extract.stage import Cluster
+    from amber.cluster import Cluster
     from amber.predict import inputs, rows, stage
     from amber.predict.model import load
 
@@ -86,7 +87,7 @@ def predict(
 
 def export(
     context: typer.Context,
-    runs: Annotated[Path, typer.Option("--runs", help="An experiment's folder, such as runs/demo.")],
+    runs: Annotated[str, typer.Option("--runs", help="An experiment's folder, such as runs/demo.")],
     to: Annotated[Path, typer.Option("--to", help="The bundle's folder, which must not be there yet.")],
     variant: Variant = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Also as `heads.onnx`, for use without amber.")] = False,
@@ -114,7 +115,7 @@ def export(
     if push:
         hub.check(push)  # a mistake is found before anything is written
     console = context.obj.console
-    console.say(exporting.run(runs, variant, to, exporting.Options(onnx, final, features), console))
+    console.say(exporting.run(locate(runs), variant, to, exporting.Options(onnx, final, features), console))
     if push:
         hub.push(to, push)
         context.obj.console.say(f"uploaded; to be used as --model {hub.SCHEME}{push}")
