@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -12,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-# The tensors here are tiny: threads would only wait for one another.
-os.environ["OMP_NUM_THREADS"] = "1"
+# The tensors here are tiny: threads would only wait for one another. The model hub is out of reach in CI: asking it
+# would only cost time. Lines of help and of progress are as long as they like.
+os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
 
 from amber import done
 from amber.cli import main
@@ -29,21 +32,44 @@ ONE = "train.candidates=[{layer: last, hidden: 16, weight_decay: 0.01}]"
 
 
 def environment() -> dict[str, str]:
-    # The model hub is out of reach in CI: asking it would only cost time.
-    return {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+    """Return the environment of a process that a test starts."""
+    return dict(os.environ)
+
+
+def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command line in this process, where torch and the rest are imported already."""
+    command = [str(argument) for argument in arguments]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as end:
+        main(command)
+    return subprocess.CompletedProcess(command, int(end.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def call_process(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a user does, in a process of its own."""
+    command = [sys.executable, "-m", "amber.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+
+
+def _expecting(run: Callable[..., subprocess.CompletedProcess[str]]) -> Amber:
+    def checked(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = run(*arguments)
+        assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return checked
 
 
 @pytest.fixture(scope="session")
 def amber() -> Amber:
-    """Run the command line as a user does: a process of its own."""
+    """Run the command line in this process, and check its exit code."""
+    return _expecting(call)
 
-    def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "amber.cli", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
-        assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
 
-    return run
+@pytest.fixture(scope="session")
+def amber_process() -> Amber:
+    """Run the command line in a process of its own, and check its exit code."""
+    return _expecting(call_process)
 
 
 @pytest.fixture(scope="session")

@@ -46,6 +46,7 @@ from .msp_votes import (
 from .reading import account, sounds
 
 # Labelled turns by release, which identify it; some figures are quoted from the literature and were not checked.
+OPTIONS = ("test", "release", "votes", "transcripts")
 TOTALS = {
     "1.6": 50_362,
     "1.7": 62_140,
@@ -77,7 +78,7 @@ def load(source: Source) -> Loaded:
 
 
 def _load(source: Source) -> Loaded:
-    source.only_options("test", "release", "votes", "transcripts")
+    source.only_options(*OPTIONS)
     files = find_release(source.existing_root())
     ledger = Ledger()
     votes = _votes(files, source.option("votes", "auto", ("auto", *VOTE_FILES)), ledger)
