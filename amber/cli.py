@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amber import __version__, cli_cache, cli_config, cli_corpus, cli_predict, cli_transcribe
+from amber import __version__, cli_ask, cli_cache, cli_config, cli_corpus, cli_predict, cli_transcribe
 from amber import cli_options as options
 from amber.cli_config import load_given as _load
 from amber.cli_options import Command, examples
@@ -37,10 +37,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.add_typer(cli_corpus.app, name="corpus")
-app.add_typer(cli_cache.app, name="cache")
-for module in (cli_config, cli_predict, cli_transcribe):
-    module.register(app)
 
 
 @dataclass
@@ -82,8 +78,12 @@ def run(
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
-    """Run every stage of a pipeline, doing only what is missing."""
+    """Run every stage of a pipeline, doing only what is missing.
+
+    Where `corpus.transcripts` asks for machine words and `transcribe.model` names a recogniser, it transcribes first.
+    """
     from amber.extract import stage as extraction
+    from amber.extract import transcribe as transcription
 
     path = pipeline or (Path("pipeline.yaml") if Path("pipeline.yaml").exists() else None)
     config = _load(path, overrides)
@@ -93,6 +93,9 @@ def run(
         print_result("\n".join(_plan(config, dataset)))
         return
     _check_matrix(config)
+    if transcription.is_due(config):
+        for line in transcription.run(config, console).lines():
+            console.say(line)
     extraction.run(config, console)
     from amber.evaluate import stage as evaluation
     from amber.train import stage as training
@@ -215,7 +218,11 @@ def train(
 
 @app.command(
     cls=Command,
-    epilog=examples("amber evaluate --runs runs/demo", "amber evaluate --runs runs/demo runs/with-self-reports --json"),
+    epilog=examples(
+        "amber evaluate --runs runs/demo",
+        "amber evaluate --runs runs/demo runs/with-self-reports --json",
+        "amber evaluate --runs runs/demo --import gemini.csv",
+    ),
 )
 def evaluate(
     context: typer.Context,
@@ -226,19 +233,37 @@ def evaluate(
     more: Annotated[
         list[Path] | None, typer.Argument(metavar="[RUNS]...", help="Further folders, as in `--runs a b c`.")
     ] = None,
+    imports: Annotated[
+        list[Path] | None,
+        typer.Option("--import", help="A table of another system's predictions; may be given several times."),
+    ] = None,
+    names: Annotated[
+        list[str] | None, typer.Option("--name", help="What to call the other system; once for each --import.")
+    ] = None,
     overrides: options.Set = None,
     config_file: options.ConfigFile = None,
     as_json: options.Json = False,
 ) -> None:
-    """Turn the predictions of an experiment, or of several side by side, into metrics, tables and a report."""
+    """Turn the predictions of an experiment, or of several side by side, into metrics, tables and a report.
+
+    Other systems' predictions stand in the same table.
+    """
     folders = [*(runs or []), *(more or [])]
     if not folders:
         raise UserError("amber evaluate: say which experiment with --runs, such as --runs runs/demo")
     config = _load(config_file, overrides)
-    from amber.evaluate import stage
+    from amber.evaluate import imported, stage
 
-    result = stage.run(folders, config.evaluate, context.obj.console)
+    tables = imported.sources(imports or [], names or [])
+    result = stage.run(folders, config.evaluate, context.obj.console, tables)
     print_result(json.dumps(result.metrics, indent=1) if as_json else result.text())
+
+
+for module in (cli_predict, cli_transcribe, cli_ask):
+    module.register(app)
+app.add_typer(cli_corpus.app, name="corpus")
+app.add_typer(cli_cache.app, name="cache")
+cli_config.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -294,17 +319,21 @@ def _dataset(config: Config, dataset: str | None) -> str | None:
 
 def _check_matrix(config: Config) -> None:
     """Refuse mistakes in the variants before hours of extraction."""
-    from amber.train import matrix
+    from amber.train import matrix, utterances
 
-    matrix.variants(config)
+    utterances.refuse_unread(config.features, matrix.variants(config))
 
 
 def _plan(config: Config, dataset: str) -> list[str]:
     """Return what `amber run` would do; training can be planned in full only once its features are there."""
     from amber.extract import stage as extraction
+    from amber.extract import transcribe as transcription
 
     _check_matrix(config)
-    lines: list[str] = extraction.plan(config)
+    if transcription.is_due(config):
+        lines = [*transcription.plan(config), f"extract {dataset}: transcripts come first"]
+    else:
+        lines = extraction.plan(config)
     from amber.train import matrix
     from amber.train import stage as training
 

@@ -93,6 +93,7 @@ def predict(
             print_result(rows.rendered(found, loaded.classes, loaded.experts, "jsonl").decode())
     if out and not features:
         stage.remove(cache)
+    context.obj.console.say(rows.answered(found))
     failed = [one for one in found if one.error]
     if failed:
         context.obj.console.warn(
@@ -108,20 +109,29 @@ def export(
     onnx: Annotated[
         bool, typer.Option("--onnx", help="Also write the heads as heads.onnx, for use without amber.")
     ] = False,
+    final: Annotated[
+        bool, typer.Option("--final", help="Make one model, trained on all utterances as the folds' models were.")
+    ] = False,
+    features: Annotated[
+        str | None, typer.Option("--features", help="The cache for --final. [default: the one that the runs read]")
+    ] = None,
     push: Annotated[
         str | None, typer.Option("--push", help="Also upload it: OWNER/NAME on the hub, private if it is new.")
     ] = None,
 ) -> None:
     """Make a bundle of a trained variant: one folder to use with `amber predict`, to hand on and to publish.
 
-    The models of all folds and seeds answer together: the mean of their distributions.
+    The models of all folds and seeds answer together: the mean of their distributions. With --final, one model answers
+    that learned from all utterances, with the steps, temperature and weights that the folds chose; the figures in its
+    card are those of the folds' models.
     """
     from amber.predict import export as exporting
     from amber.predict import hub
 
     if push:
         hub.check(push)  # a mistake is found before anything is written
-    context.obj.console.say(exporting.run(runs, variant, to, onnx))
+    console = context.obj.console
+    console.say(exporting.run(runs, variant, to, exporting.Options(onnx, final, features), console))
     if push:
         hub.push(to, push)
         context.obj.console.say(f"uploaded; to be used as --model {hub.SCHEME}{push}")

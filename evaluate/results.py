@@ -211,6 +211,22 @@ class Uncertainty(Model):
     one_seed: list[str]
 
 
+class Used(Model):
+    """Which utterances variants use: those that have some modalities, `used` of `labelled` ones.
+
+    Where variants use different ones, `tested` is how many of these they test, and `figures` are those of each variant
+    on all of them.
+    """
+
+    variants: list[str]
+    require: str
+    have: list[str]
+    labelled: int
+    used: int
+    tested: int | None = None
+    figures: dict[str, Estimates] = {}
+
+
 class Run(Model):
     """A run that was evaluated."""
 
@@ -219,6 +235,17 @@ class Run(Model):
     seed: int
     key: str
     folder: str
+
+
+class Import(Model):
+    """Predictions read from a table: its file and seeds, the test ids that it lacks, and its ids of no utterance."""
+
+    name: str
+    file: str
+    sha256: str
+    seeds: list[int]
+    missing: list[str]
+    unknown: list[str]
 
 
 class Results(ReferenceScores):
@@ -246,7 +273,10 @@ class Results(ReferenceScores):
     versus: Versus
     calibration: dict[str, Calibration]
     series: Series
+    used: list[Used] = []
     runs: list[Run]
+    imports: list[Import] = []
+    ensemble_weights: dict[str, float] = {}
 
 
 class MetricsFile(Results):

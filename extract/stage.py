@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from amber import corpus as contract
-from amber.config import Config
+from amber.config import NONE, Config
 from amber.console import Advance, Console
 from amber.corpus import MODALITIES, Corpus, Modality
 from amber.errors import RunFailure, UserError, abbreviate
@@ -101,10 +101,13 @@ def read_corpus(config: Config) -> corpora.Loaded:
 def survey(config: Config, corpus: Corpus, modalities: Sequence[Modality] = MODALITIES) -> list[Work]:
     """Find encoder, device and spec for each modality of the corpus."""
     work = []
+    names = {"speech": config.features.speech, "text": config.features.text}
+    if set(names.values()) == {NONE}:
+        raise UserError("features.speech and features.text are both none: there is nothing to extract")
     for modality in modalities:
-        if not any(value is not None for value in corpus.column("audio" if modality == "speech" else "text")):
+        if not _has(corpus, modality) or names[modality] == NONE:
             continue
-        name = config.features.speech if modality == "speech" else config.features.text
+        name = names[modality]
         device = choose(config.features.device, config.features.precision)
         reference = EncoderReference(name, modality, config.features.layers, config.features.max_seconds, device)
         info = reference.find()
@@ -113,6 +116,21 @@ def survey(config: Config, corpus: Corpus, modalities: Sequence[Modality] = MODA
         spec = _spec(config, corpus, info, device)
         work.append(Work(info, reference, spec, config.features.max_failures))
     return work
+
+
+def _has(corpus: Corpus, modality: Modality) -> bool:
+    return any(value is not None for value in corpus.column("audio" if modality == "speech" else "text"))
+
+
+def _idle_encoders(config: Config, corpus: Corpus) -> list[str]:
+    """Say which encoder has nothing to encode."""
+    asked: dict[Modality, str] = {"speech": config.features.speech, "text": config.features.text}
+    what = {"speech": "a recording", "text": "a text"}
+    return [
+        f"{corpus.name}: no utterance has {what[modality]}, so --{modality} {name} does nothing"
+        for modality, name in asked.items()
+        if name != NONE and not _has(corpus, modality)
+    ]
 
 
 def run(
@@ -148,8 +166,8 @@ def run(
     loaded = load_corpus(config)
     corpus, folder = loaded.corpus, locate(config.features.cache) / loaded.corpus.name
     work = survey(config, corpus)
-    for line in loaded.ledger.lines():
-        console.say(f"{corpus.name}: {line}")
+    for line in [*(f"{corpus.name}: {line}" for line in loaded.ledger.lines()), *_idle_encoders(config, corpus)]:
+        console.say(line)
     with reaching(folder):
         _write_corpus(corpus, folder, console)
         loaded.ledger.write(folder)
@@ -180,7 +198,7 @@ def plan(config: Config) -> list[str]:
             f"  {part.info.modality}: {part.info.name}, {len(part.info.layers)} layers, {size}, "
             f"{part.device.precision} on {part.device.name}: {done} of {part.spec.units} units cached"
         )
-    return lines
+    return [*lines, *(f"  {line}" for line in _idle_encoders(config, corpus))]
 
 
 def _committed(location: Path) -> int:

@@ -25,7 +25,7 @@ from amber.location import locate, reaching
 from amber.lock import held
 from amber.machine import Device, choose
 
-from . import recognisers, stage
+from . import recognisers, stage, words
 from .engine import READERS
 from .inputs import Recording, spans
 from .recognisers import Recogniser, RecogniserInfo
@@ -134,6 +134,14 @@ def run(config: Config, console: Console, retry_failed: bool = False) -> Outcome
     return outcome
 
 
+def is_due(config: Config) -> bool:
+    """Return whether a pipeline asks for machine words by a recogniser, and they are not there in full."""
+    if config.corpus.transcripts == words.HUMAN:
+        return False
+    corpus = stage.read_corpus(config).corpus
+    return words.wanting(corpus, config, locate(config.features.cache) / corpus.name)
+
+
 def plan(config: Config) -> list[str]:
     """Return what `run` would do, in lines."""
     corpus = stage.read_corpus(config).corpus
@@ -230,10 +238,10 @@ def _recognise(recogniser: Recogniser, signals: Sequence[Any], spec: TranscriptS
     outcomes = list(signals)
     read = [place for place, signal in enumerate(signals) if not isinstance(signal, Failure)]
     if read:
-        words = each(recogniser.recognise, [signals[place] for place in read], "the recogniser")
-        if len(words) > 1 and all(isinstance(one, Failure) for one in words):
-            raise RunFailure(f"{spec.model}: {words[0].reason}, for every utterance of a batch")
-        for place, one in zip(read, words, strict=True):
+        heard = each(recogniser.recognise, [signals[place] for place in read], "the recogniser")
+        if len(heard) > 1 and all(isinstance(one, Failure) for one in heard):
+            raise RunFailure(f"{spec.model}: {heard[0].reason}, for every utterance of a batch")
+        for place, one in zip(read, heard, strict=True):
             outcomes[place] = one
     return outcomes
 

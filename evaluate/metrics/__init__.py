@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import calibration, classification, corrected, distribution
+from . import aer_llm, calibration, classification, corrected, distribution
 from .metric import Cells, Confusion, Mean, Metric, OfSums, Ranked, Summable, Sums, TermFunction, Terms
 
 __all__ = [
@@ -19,6 +19,9 @@ METRICS: tuple[Metric, ...] = (
     Mean(key="jsd", title="JSD", unit="bits", function=distribution.jsd, higher_is_better=False, headline=True),
     Mean(key="kl", title="KL", unit="bits", function=distribution.kl, higher_is_better=False, truth_is_best=True,
          of_halves=False),
+    Mean(key="r2_aer", title="R² (AER-LLM)", function=aer_llm.r2, higher_is_better=True, fewest_classes=3),
+    Mean(key="js_distance", title="JS distance", unit="root of nats", function=aer_llm.js_distance,
+         higher_is_better=False),
     Mean(key="tvd", title="TVD", function=distribution.tvd, higher_is_better=False),
     Mean(key="hellinger", title="Hellinger", function=distribution.hellinger, higher_is_better=False),
     Mean(key="soft_brier", title="Brier", function=distribution.soft_brier, higher_is_better=False, proper=True),
@@ -39,6 +42,8 @@ METRICS: tuple[Metric, ...] = (
     Confusion(key="uar", title="UAR", function=classification.uar, higher_is_better=True, headline=True),
     OfSums(key="ece", title="ECE", summed=calibration.gap_terms, function=calibration.ece_of_sums,
            higher_is_better=False, headline=True),
+    OfSums(key="ece_five", title="ECE in five bins", summed=aer_llm.gap_terms, function=aer_llm.ece,
+           higher_is_better=False),
     OfSums(key="ece_classwise", title="ECE by class", summed=calibration.gap_terms,
            function=calibration.ece_classwise_of_sums, higher_is_better=False),
     Mean(key="entropy_mae", title="entropy MAE", function=calibration.entropy_error, higher_is_better=False,

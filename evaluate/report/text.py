@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..results import Comparison, Counted, Results
+from ..results import Comparison, Counted, Import, Results, Used
 from ..statistics.standard_error import LEVEL
 from ..strata import SMALL
 from .paper import PAPER, PROTOCOL
@@ -28,6 +28,7 @@ def caption(results: Results) -> list[str]:
         f"few votes taken out ({_left_out(results.corrected, 'fewer than two votes or split votes')}). Both are "
         "proper scores when the target is a few votes; BC, R², JSD, ACC, F1 and UAR are not: their best answer is "
         "sharper than the truth.",
+        *_used(results),
         *_one_seed(results),
         *_scale(results),
         "prior and majority come from the training part of each fold.",
@@ -36,6 +37,11 @@ def caption(results: Results) -> list[str]:
         lines.append("There is no R² over two classes: it would be 1 for any prediction.")
     if results.ensembles:
         lines.append("An ensemble is the mean of a variant's predictions over seeds: one model, which is not tested.")
+    if results.ensemble_weights:
+        largest = sorted(results.ensemble_weights.items(), key=lambda of: -of[1])[:MOST]
+        said = ", ".join(f"{variant} {weight:.2f}" for variant, weight in largest)
+        lines.append(f"The ensemble of variants pools all of them with weights from dev (means over folds: {said}).")
+    lines += [_imported(results, one) for one in results.imports]
     if dataset.synthetic:
         lines.append("Synthetic data, made by amber: the figures say nothing about real speech.")
     return lines + protocol(results)
@@ -141,6 +147,34 @@ def _detectable(results: Results, variant: str, reference: str, of: Sequence[Com
     return f"{variant} over {reference}: differences in {least} ({results.speakers} speakers, {seeds}{unknown})"
 
 
+def _used(results: Results) -> list[str]:
+    """Say which utterances variants use, where that is not all of the labelled ones."""
+    if len(results.used) > 1 or any(one.figures for one in results.used):
+        own = "; ".join(_own(results, one) for one in results.used)
+        return [
+            "Variants were trained and tested on different utterances, each on all that have what it reads "
+            f"(features.require: read). The figures and comparisons here are on the {results.utterances} that all of "
+            f"them test. On all of its own: {own}."
+        ]
+    return [
+        f"{one.used} of {one.labelled} labelled utterances have {' and '.join(one.have)}: every variant uses these "
+        "and no others."
+        for one in results.used
+        if one.used < one.labelled and one.have
+    ]
+
+
+def _own(results: Results, used: Used) -> str:
+    """Say on how many utterances some variants are tested, and what each scores on them."""
+    have = f"have {' and '.join(used.have)}" if used.have else "have labels"
+    shown = [key for key in ("nll_per_vote", "bc") if key in results.metrics]
+    of_each = ", ".join(
+        f"{variant} " + " ".join(f"{results.metrics[key].title} {of[key].mean:.3f}" for key in shown if key in of)
+        for variant, of in used.figures.items()
+    )
+    return f"{used.tested} test utterances ({used.used} of {used.labelled} {have}), {of_each}"
+
+
 def _one_seed(results: Results) -> list[str]:
     alone = results.uncertainty.one_seed
     if not alone:
@@ -149,6 +183,15 @@ def _one_seed(results: Results) -> list[str]:
         f"{', '.join(alone)}: one seed. The variance over seeds is not known, so intervals and p-values know of "
         "speakers alone, and no difference is called supported."
     ]
+
+
+def _imported(results: Results, one: Import) -> str:
+    """Say where predictions come from that were not trained here, and what they leave out."""
+    said = f"{one.name}: predictions read from {one.file}, {_count(one.seeds, 'seed')}"
+    if one.missing:
+        every = results.utterances + len({uid for other in results.imports for uid in other.missing})
+        said += f"; {len(one.missing)} of {every} test utterances have none and are left out for every variant"
+    return said + (f"; {len(one.unknown)} ids are no test utterances." if one.unknown else ".")
 
 
 def _scale(results: Results) -> list[str]:

@@ -34,9 +34,10 @@ def series(experiment: Experiment, levels: Mapping[str, Levels]) -> Series:
 
 def _shown(experiment: Experiment) -> str:
     """Return the variant that the report looks into: amber2, else one with experts, else the last."""
-    with_experts = [v for v in experiment.variants if {"speech", "text", "fusion"} & set(experiment.heads[v])]
+    own = [v for v in experiment.variants if v not in {one.name for one in experiment.imports}]
+    with_experts = [v for v in own if {"speech", "text", "fusion"} & set(experiment.heads[v])]
     named = [v for v in with_experts if base(v) == "amber2"]
-    return (named[:1] or with_experts[-1:] or experiment.variants[-1:])[0]
+    return (named[:1] or with_experts[-1:] or own[-1:])[0]
 
 
 def _conflict(experiment: Experiment) -> ConflictSeries | None:

@@ -45,8 +45,8 @@ from .msp_votes import (
 )
 from .reading import account, sounds
 
-# Labelled turns by release, which identify it; some figures are quoted from the literature and were not checked.
 OPTIONS = ("test", "release", "votes", "transcripts")
+# Labelled turns by release, which identify it; some figures are quoted from the literature and were not checked.
 TOTALS = {
     "1.6": 50_362,
     "1.7": 62_140,
