@@ -13,7 +13,7 @@ import typer
 from amber import cli_options as options
 from amber.cli_options import Command, examples
 from amber.console import Console, print_result
-from amber.errors import UserError, abbreviate
+from amber.errors import UserError, abbreviate, count
 from amber.location import locate
 from amber.names import is_folder_name
 
@@ -211,7 +211,7 @@ def _listing(dataset: Dataset, transcripts: Sequence[TranscriptTable]) -> list[s
     corpus = dataset.corpus
     if corpus:
         release = f", release {corpus.release}" if corpus.release else ""
-        head = f"{len(corpus)} utterances{release}{', synthetic' if corpus.synthetic else ''}"
+        head = f"{count(len(corpus), 'utterance')}{release}{', synthetic' if corpus.synthetic else ''}"
     else:
         head = dataset.trouble
     sets = [line for entry in dataset.entries for line in _described(entry)]
@@ -232,12 +232,12 @@ def _described(entry: Entry) -> list[str]:
     if not entry.store:
         return [f"{head}  {entry.state}: {entry.trouble}"]
     spec, committed = entry.store.spec, entry.store.committed()
-    layers = abbreviate(map(str, spec.layers), 30)
+    layers = f"layer{'s' if len(spec.layers) > 1 else ''} {abbreviate(map(str, spec.layers), 30)}"
     counts = ", ".join(f"{n} {what}" for what, n in entry.counts().items() if n)
-    units = f"{committed.sum()} of {len(committed)} units{'' if committed.all() else ' (not complete)'}"
+    units = f"{committed.sum()} of {count(len(committed), 'unit')}{'' if committed.all() else ' (not complete)'}"
     return [
         f"{head}  {entry.state}{': ' + entry.trouble if entry.trouble else ''}",
-        f"  {spec.modality}, {spec.encoder}, {spec.level}, layers {layers}, {spec.dim} dimensions, "
+        f"  {spec.modality}, {spec.encoder}, {spec.level}, {layers}, {count(spec.dim, 'dimension')}, "
         f"{spec.dtype}, {spec.precision}",
         f"  {units}; {counts}",
     ]

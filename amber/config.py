@@ -104,8 +104,14 @@ class FeatureOptions(Section):
     """One vector per utterance and layer, or one per frame."""
     layers: str = "all"
     """Layers to store: `all`, `last`, or numbers such as `6,12`."""
-    pooling: Literal["mean"] = "mean"
-    """How pooled features are made from frames."""
+    pooling: Literal["mean", "last"] = "mean"
+    """How pooled features are made: the mean of frames or tokens; `last`: of texts, the last token, for embedders that
+    were trained so, such as Qwen3-Embedding. Of speech it is always the mean."""
+    text_instruction: str = ""
+    """What the text encoder reads before every text, such as "query: " for E5; it is not pooled."""
+    text_context: Annotated[int, Field(ge=0, le=100)] = 0
+    """Earlier turns of its dialogue (columns `dialogue` and `turn`) that the text encoder reads before an utterance, at
+    most; they are not pooled."""
     dtype: Literal["float16", "float32"] = "float16"
     """The number format of stored features."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -114,6 +120,10 @@ class FeatureOptions(Section):
     """Where the encoder runs: `auto`, `cpu`, `cuda`, `cuda:1`, …"""
     max_seconds: Annotated[float, Field(ge=1.0)] = 30.0
     """The longest window of audio that is encoded at once; longer recordings are cut into overlapping windows."""
+    context: Literal["full", "trimmed"] = "full"
+    """What a Whisper model hears: a recording with silence up to 30 s, as in its training, or with `margin`."""
+    margin: NotNegative = 1.0
+    """Seconds of silence that a Whisper model hears after a recording, where `context` is `trimmed`."""
     max_failures: Share = 0.01
     """The share of utterances that may fail before extraction gives up."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 5  # 4 had sentences among the comparisons, and no `metrics`
+SCHEMA_VERSION = 6  # 5 had metrics without words and meaning, and no `nll_bits`
 
 Interval = tuple[float, float]  # low and high end of a 95 % interval
 
@@ -189,6 +189,8 @@ class MetricFacts(Model):
 
     title: str
     unit: str
+    words: str
+    meaning: str
     higher_is_better: bool
     proper: bool
     headline: bool
@@ -282,7 +284,7 @@ class Results(ReferenceScores):
 class MetricsFile(Results):
     """`metrics.json`: results, what they were computed from (`key`), and the digests of the files beside them."""
 
-    schema_version: Annotated[Literal[5], Field(alias="schema")]
+    schema_version: Annotated[Literal[6], Field(alias="schema")]
     amber: str
     key: str
     files: dict[str, str]

@@ -13,7 +13,7 @@ from amber import __version__, seal
 from amber.config import EvaluateOptions
 from amber.console import Console
 from amber.corpus import Corpus
-from amber.errors import UserError
+from amber.errors import UserError, count
 from amber.location import write_whole
 
 from . import imported, strata
@@ -21,7 +21,7 @@ from .analysis import analyse
 from .experiment import FinishedRun
 from .loading import load
 from .metrics import METRICS
-from .report import page, tables, text
+from .report import latex, page, tables, text
 from .results import SCHEMA_VERSION, MetricsFile, Results
 from .runs import differences, find_runs, side_by_side
 from .utterance_info import digest, find_corpus
@@ -99,8 +99,8 @@ def _evaluate(
     unvouched = [run for run in runs if not run.vouched]
     if unvouched:
         console.warn(
-            f"{folder}: {len(unvouched)} runs were trained by an earlier version, which kept no digests: whether they "
-            "are as they were finished is not known"
+            f"{folder}: {count(len(unvouched), 'run')} trained by an earlier version, which kept no digests: whether "
+            "all is as it was finished is not known"
         )
     corpus = find_corpus(runs)
     key = _key(runs, options, corpus, imports)
@@ -108,7 +108,7 @@ def _evaluate(
     if former:
         console.say(f"{folder}: evaluated before, nothing changed")
         return Evaluation(folder, former)
-    console.say(f"{folder}: evaluating {len(runs)} runs")
+    console.say(f"{folder}: evaluating {count(len(runs), 'run')}")
     with console.progress("read predictions", len(runs)) as advance:
         experiment = imported.join(load(name, runs, corpus, advance), imports, console)
     for line in experiment.left_out:
@@ -118,7 +118,7 @@ def _evaluate(
     caption = text.caption(results)
     written = {
         "table.md": tables.markdown(results, caption),
-        "table.tex": tables.latex(results, caption),
+        "table.tex": latex.latex(results, caption),
         "report.html": page.render(experiment, levels, results, folder),
     }
     return Evaluation(folder, _write(folder, key, results, {name: of.encode() for name, of in written.items()}))

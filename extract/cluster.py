@@ -18,8 +18,9 @@ from amber.features.store import FeatureStore
 from amber.location import absolute, locate
 from amber.machine import Device
 
-from .engine import UNITS_AT_ONCE, EncoderReference, Engine
+from .engine import UNITS_AT_ONCE, Done, EncoderReference, Engine
 from .inputs import Input
+from .rate import Rate
 
 RETRIES = 2  # of a unit that raises, in case the worker was at fault
 PATIENCE = "5s"  # to reach a running scheduler
@@ -47,7 +48,7 @@ def run_on_cluster(
 
     """
     with _client(workers, scheduler) as client:
-        sizes = {}
+        sizes, rate = {}, Rate()
         tasks, where = dask.as_completed([]), str(absolute(store.location))
         for number, inputs in units.items():
             task = client.submit(_do, reference, where, number, inputs, pure=False, retries=RETRIES)
@@ -55,7 +56,7 @@ def run_on_cluster(
             tasks.add(task)
         for task in tasks:
             try:
-                failed: int = task.result()
+                done: Done = task.result()
             except dask.KilledWorker as error:
                 raise RunFailure(f"a unit lost its worker several times: {error}") from None
             except (CancelledError, comm.CommClosedError) as error:
@@ -63,8 +64,8 @@ def run_on_cluster(
                     f"the scheduler stopped or cancelled the work ({type(error).__name__})\n"
                     "what is done is kept; the same command goes on from there"
                 ) from None
-            advance(sizes[task.key])
-            yield failed
+            advance(sizes[task.key], rate.note(done.seconds))
+            yield done.failed
 
 
 @contextmanager
@@ -93,7 +94,7 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
         yield client
 
 
-def _do(reference: EncoderReference, location: str, number: int, inputs: Sequence[Input | None]) -> int:
+def _do(reference: EncoderReference, location: str, number: int, inputs: Sequence[Input | None]) -> Done:
     return _engine(reference, location).do(number, inputs, ignore)
 
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from amber.console import Advance
 from amber.corpus import Modality
@@ -19,8 +19,9 @@ from amber.features.unit import Status
 from amber.machine import Device
 
 from . import encoders
-from .encoders import EncoderInfo
+from .encoders import EncoderInfo, memory
 from .inputs import Input
+from .rate import Rate
 from .units import Batch, UnitBuilder
 
 READERS = 4  # threads that decode and resample audio
@@ -35,11 +36,19 @@ class EncoderReference:
     modality: Modality
     layers: str
     max_seconds: float
+    margin: float | None
     device: Device
 
     def find(self) -> EncoderInfo:
         """Find the encoder; UserError if there is none."""
-        return encoders.find(self.encoder, self.modality, self.layers, self.max_seconds)
+        return encoders.find(self.encoder, self.modality, self.layers, self.max_seconds, self.margin)
+
+
+class Done(NamedTuple):
+    """What came of a unit: how many of its utterances failed, and the seconds of audio that were encoded."""
+
+    failed: int
+    seconds: float
 
 
 class Engine:
@@ -52,17 +61,29 @@ class Engine:
         # with more of them than cores they wait for one another asleep.
         self._encoding = ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self._encoder = self._encoding.submit(info.load, device).result()
+        self._budget = self._encoding.submit(self._fitting_budget).result()
         self._stopped = threading.Event()
+        self._rate = Rate()
 
-    def do(self, number: int, inputs: Sequence[Input | None], advance: Advance) -> int:
-        """Read, encode and commit one unit; return how many of its utterances failed."""
+    def _fitting_budget(self) -> int:
+        """Return the budget of a batch: on a GPU by its free memory, and then the encoder's own too."""
+        budget = self._info.budget_on(self._device)
+        if self._device.name.startswith("cuda"):
+            batch = memory.trial(self._info)
+            budget = memory.fitting_budget(lambda: self._encoder.pooled(batch), self._info.budget, self._device.name)
+            if hasattr(self._encoder, "budget"):
+                self._encoder.budget = budget
+        return budget
+
+    def do(self, number: int, inputs: Sequence[Input | None], advance: Advance) -> Done:
+        """Read, encode and commit one unit."""
         builder = UnitBuilder(inputs, self._store.spec)
-        plan = builder.plan(self._info.budget_on(self._device), self._info.padding)
-        reading = builder.reading(plan, self._readers)
+        plan = builder.plan(self._budget, self._info.padding, self._info.heard)
+        reading = builder.reading(plan, self._readers, getattr(self._encoder, "prepare", None))
         self._encoding.submit(self._encode, builder, plan, reading, advance).result()
         unit = builder.unit()
         self._store.commit(number, unit)
-        return int((unit.status == Status.FAILED).sum())
+        return Done(int((unit.status == Status.FAILED).sum()), sum(map(builder.seconds, plan)))
 
     def _encode(
         self, builder: UnitBuilder, plan: Sequence[Batch], reading: Iterator[list[Any]], advance: Advance
@@ -72,8 +93,9 @@ class Engine:
             if self._stopped.is_set():
                 raise RunFailure("stopped")
             builder.encode(batch, items, self._encoder)
-            advance(len(batch))
-        advance(builder.size - sum(map(len, plan)))  # in this thread, too: the progress bar is not thread-safe
+            advance(len(batch), self._rate.note(builder.seconds(batch)))
+        # In this thread, too: the progress bar is not thread-safe.
+        advance(builder.size - sum(map(len, plan)), self._rate.note(0.0))
 
     def close(self) -> None:
         """Stop before the next batch and end the threads."""
@@ -98,7 +120,7 @@ def run_locally(
         futures = [executor.submit(engine.do, number, inputs, advance) for number, inputs in units.items()]
         try:
             for future in as_completed(futures):
-                yield future.result()
+                yield future.result().failed
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
             engine.close()

@@ -18,7 +18,7 @@ from amber.audio import SAMPLE_RATE, AudioError
 from amber.config import Config
 from amber.console import Advance, Console
 from amber.corpus import Corpus
-from amber.errors import RunFailure, UserError, abbreviate
+from amber.errors import RunFailure, UserError, abbreviate, count
 from amber.features import recordings
 from amber.features.recordings import stamp
 from amber.location import locate, reaching
@@ -53,7 +53,7 @@ class Outcome:
     def lines(self) -> list[str]:
         """Return the outcome in lines."""
         counts = ", ".join(f"{n} {what}" for what, n in self.counts.items() if n)
-        lines = [f"{self.location}: {counts} ({self.units_done_now} of {self.units} units done now)"]
+        lines = [f"{self.location}: {counts} ({self.units_done_now} of {count(self.units, 'unit')} done now)"]
         return [*lines, self.wer.line()] if self.wer else lines
 
 
@@ -149,9 +149,10 @@ def plan(config: Config) -> list[str]:
     store = TranscriptStore(locate(config.features.cache) / corpus.name, work.spec, corpus.ids)
     done = work.spec.units - len(store.missing())
     there = sum(path is not None for path in corpus.column("audio"))
+    of, units = count(len(corpus), "utterance"), count(work.spec.units, "unit")
     return [
-        f"transcribe {corpus.name}: {there} recordings of {len(corpus)} utterances by {work.spec.origin}",
-        f"  {work.device.precision} on {work.device.name}: {done} of {work.spec.units} units done, to {store.location}",
+        f"transcribe {corpus.name}: {count(there, 'recording')} of {of} by {work.spec.origin}",
+        f"  {work.device.precision} on {work.device.name}: {done} of {units} done, to {store.location}",
     ]
 
 
@@ -168,8 +169,8 @@ def _missing(store: TranscriptStore, corpus: Corpus, console: Console, retry_fai
         if rows:
             names = abbreviate((corpus.column("audio")[row] for row in rows), 3)
             units = store.take_back(rows)
-            what = f"{len(rows)} recordings changed since they were transcribed"
-            console.warn(f"{what}: {names}; doing {len(units)} units again")
+            what = f"{count(len(rows), 'recording')} changed since they were transcribed"
+            console.warn(f"{what}: {names}; doing {count(len(units), 'unit')} again")
     if retry_failed:
         store.take_back([row for row, one in done.items() if one.status == "failed"])
     return store.missing()

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +19,16 @@ from amber.features.spec import FeatureSpec
 from amber.features.unit import Status, Unit
 
 from .batching import batches
-from .encoders import Encoder
+from .encoders import Encoder, TokenEncoder
+from .encoders.memory import in_halves
 from .inputs import Input, Recording
 
 AHEAD = 2  # batches that are read while one is encoded
-# What models and tokenizers raise for unsuitable inputs; running out of GPU memory is a RuntimeError.
+# What models and tokenizers raise for unsuitable inputs; running out of memory with one input is a RuntimeError.
 _ENCODER_ERRORS = (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError)
 
 Batch = Integers
+Prepare = Callable[[Any], Any]  # what an encoder does to a signal or text ahead
 
 
 @dataclass(frozen=True)
@@ -46,16 +48,17 @@ class UnitBuilder:
         self._status = np.full(len(inputs), Status.ABSENT, dtype=np.uint8)
         self._errors = [""] * len(inputs)
         self._stamps = [NONE] * len(inputs)
+        self._seconds = np.zeros(len(inputs))  # of audio
 
     @property
     def size(self) -> int:
         """Return the number of utterances, n."""
         return len(self._inputs)
 
-    def plan(self, budget: int, padding: float) -> list[Batch]:
+    def plan(self, budget: int, padding: float, heard: Callable[[int], int] = int) -> list[Batch]:
         """Return batches of places of inputs, each batch within `budget`; inputs without a length fail.
 
-        `budget` and `padding` are those of `batches`.
+        `budget` and `padding` are those of `batches`, `heard` is that of `EncoderInfo`.
         """
         lengths = {}
         for i, item in enumerate(self._inputs):
@@ -64,19 +67,28 @@ class UnitBuilder:
             if isinstance(item, Recording):  # before it is read, so that replacing it later is noticed
                 self._stamps[i] = stamp(item.path)
             try:
-                lengths[i] = item.length()
+                length = item.length()
             except AudioError as error:
                 self.fail(i, named(item, error))
+                continue
+            lengths[i] = heard(length)
+            if self._spec.sample_rate:
+                self._seconds[i] = length / self._spec.sample_rate
         there = np.array(list(lengths), dtype=np.int64)
         return [there[batch] for batch in batches(list(lengths.values()), budget, padding)]
 
-    def reading(self, plan: Sequence[Batch], readers: Executor) -> Iterator[list[Any]]:
+    def seconds(self, batch: Batch) -> float:
+        """Return the seconds of audio in a batch that was planned."""
+        return float(self._seconds[batch].sum())
+
+    def reading(self, plan: Sequence[Batch], readers: Executor, prepare: Prepare | None = None) -> Iterator[list[Any]]:
         """Start to read the first batches (B,) now, and each further one while those before it are encoded.
 
         Yields
         ------
         list
-            The signals or texts of each batch in order, with a `Failure` in place of an input that can't be read.
+            The signals or texts of each batch in order, or what `prepare` made of them, with a `Failure` in place of
+            an input that can't be read or prepared.
 
         """
         waiting: deque[list[Future[Any]]] = deque()
@@ -84,7 +96,7 @@ class UnitBuilder:
 
         def submit() -> None:
             for batch in rest:
-                waiting.append([readers.submit(read_input, self._inputs[i]) for i in batch])
+                waiting.append([readers.submit(_prepared, self._inputs[i], prepare) for i in batch])
                 return
 
         for _ in range(AHEAD):
@@ -115,7 +127,7 @@ class UnitBuilder:
         read = [place for place, item in enumerate(items) if not isinstance(item, Failure)]
         if not read:
             return
-        call = encoder.pooled if self._spec.level == "pooled" else encoder.frames
+        call = self._call(encoder)
         found = each(call, [items[place] for place in read])
         if len(found) > 1 and all(isinstance(one, Failure) for one in found):
             raise RunFailure(f"{self._spec.encoder}: {found[0].reason}, for every utterance of a batch")
@@ -127,6 +139,12 @@ class UnitBuilder:
             else:
                 self._features[i] = outcome
                 self._status[i] = Status.TRUNCATED if is_truncated else Status.OK
+
+    def _call(self, encoder: Encoder) -> Callable[[Sequence[Any]], Any]:
+        """Return what makes an encoder's features of the set's level and pooling."""
+        if self._spec.level == "frames":
+            return encoder.frames
+        return cast(TokenEncoder, encoder).last if self._spec.pooling == "last" else encoder.pooled
 
     def fail(self, i: int, failure: Failure) -> None:
         """Record that utterance `i` failed."""
@@ -156,6 +174,14 @@ def read_input(item: Input) -> Any:
         return named(item, error)
 
 
+def _prepared(item: Input, prepare: Prepare | None) -> Any:
+    """Return what an encoder makes of an input's signal or text ahead, or a `Failure`."""
+    found = read_input(item)
+    if prepare is None or isinstance(found, Failure):
+        return found
+    return each(lambda items: map(prepare, items), [found])[0]
+
+
 def named(item: Input, error: AudioError) -> Failure:
     """Return the failure of an input, with the name of its file."""
     path = getattr(item, "path", None)
@@ -163,9 +189,12 @@ def named(item: Input, error: AudioError) -> Failure:
 
 
 def each(call: Callable[[Sequence[Any]], Any], items: Sequence[Any], model: str = "the encoder") -> list[Any]:
-    """Give items to a model together, or one by one if that raises; return what it makes or a `Failure` for each."""
+    """Give items to a model together, or one by one if that raises; return what it makes or a `Failure` for each.
+
+    Items that exhaust the memory together are given to it in halves.
+    """
     try:
-        return list(call(items))
+        return in_halves(lambda some: list(call(some)), items)
     except _ENCODER_ERRORS as error:
         if len(items) == 1:
             first = (str(error).strip() or type(error).__name__).splitlines()[0]

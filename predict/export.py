@@ -12,7 +12,7 @@ import yaml
 
 from amber import seal
 from amber.console import Console
-from amber.errors import UserError
+from amber.errors import UserError, count
 
 from . import bundle, model, onnx
 
@@ -85,7 +85,7 @@ def _write(
     bundle.write(to, models, card, about, more)
     if final:
         return f"{to}: {name} of {experiment}, one model that learned from all {final['utterances']} utterances"
-    return f"{to}: {name} of {experiment}, {len(runs)} models that answer together"
+    return f"{to}: {name} of {experiment}, {count(len(runs), 'model')}, which answer together"
 
 
 def _shared(run: Path) -> dict[str, Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tiny_models import SPEECH, TEXT, WORDS, save
+from tiny_models import CLOSING, DECODERS, OPENING, SPEECH, TEXT, WORDS, save
 
+from amber.errors import UserError
 from amber.extract.encoders import EncoderInfo, find, speech, transformer
 from amber.extract.encoders.forward import hidden_states
 from amber.extract.encoders.framing import Framing, framing
+from amber.extract.encoders.passage import Passage
 from amber.extract.encoders.windows import windows
 from amber.machine import Device, choose
 
@@ -34,6 +39,7 @@ TEXTS = [" ".join(RANDOM.choice(WORDS, n)) for n in (1, 50, 7, 20)] + [""]
 def one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let all signals into one batch: a smaller budget would keep the long from the short."""
     monkeypatch.setattr(transformer, "SPEECH_BUDGET", 40 * 16_000)
+    monkeypatch.setattr(transformer, "WHISPER_BUDGET", 40 * 16_000)
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +74,31 @@ def speech_alone(folder: Path, signal: Array, frames: int) -> Array:
     return states(model.get_encoder() if model.config.model_type == "whisper" else model, inputs)[:frames]
 
 
+def whisper_alone(folder: Path, signal: Array, frames: int, margin: float) -> Array:
+    """Return the hidden states that transformers gives for a signal with a margin, (T, L, D).
+
+    Its encoder takes one length only: here it is told that this is the signal's.
+    """
+    from transformers import AutoFeatureExtractor, AutoModel
+
+    encoder = AutoModel.from_pretrained(folder).eval().get_encoder()
+    whole = -(-(len(signal) + round(margin * 16_000)) // 320)
+    length = min(whole, encoder.config.max_source_positions)
+    encoder.config.max_source_positions = length
+    encoder.embed_positions = torch.nn.Embedding.from_pretrained(encoder.embed_positions.weight[:length])
+    extractor = AutoFeatureExtractor.from_pretrained(folder)
+    padded = np.pad(signal, (0, length * 320 - len(signal)))
+    found = extractor(padded, sampling_rate=16_000, return_tensors="pt", max_length=len(padded))
+    return states(encoder, {"input_features": found.input_features})[:frames]
+
+
 def text_alone(folder: Path, text: str) -> Array:
     """Return the hidden states that transformers itself gives for one text, (T, L, D)."""
     from transformers import AutoModel, AutoTokenizer
 
-    tokens = AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt")
-    return states(AutoModel.from_pretrained(folder).eval(), dict(tokens))
+    closed = text if folder.name not in DECODERS or folder.name in CLOSING else f"{text}[SEP]"
+    tokens = AutoTokenizer.from_pretrained(folder)(closed, return_tensors="pt")
+    return states(AutoModel.from_pretrained(folder).eval(), dict(tokens))[1 if folder.name in OPENING else 0 :]
 
 
 def states(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> Array:
@@ -102,6 +127,28 @@ def test_speech_in_a_padded_batch_is_what_it_is_alone(models: Callable[[str], Pa
     check(info, SIGNALS, alone)
 
 
+@pytest.mark.parametrize("margin", [0.0, 1.0, 30.0])
+def test_trimmed_whisper_in_a_padded_batch_is_what_it_is_alone(models: Callable[[str], Path], margin: float) -> None:
+    info = find(str(models("whisper")), "speech", margin=margin)
+    counts = [frame_count(models("whisper"), signal) for signal in SIGNALS]
+    alone = [whisper_alone(models("whisper"), s, count, margin) for s, count in zip(SIGNALS, counts, strict=True)]
+    check(info, SIGNALS, alone)
+
+
+def test_without_the_mask_neighbours_change_trimmed_whisper(models: Callable[[str], Path]) -> None:
+    encoder = find(str(models("whisper")), "speech", margin=0.0).load(choose("cpu"))
+    together = encoder.frames(SIGNALS)[0]
+    batch = encoder._preprocessing.batch  # type: ignore[attr-defined]
+
+    class Unmasked:
+        def batch(self, items: list[Array]) -> dict[str, torch.Tensor]:
+            return {"input_features": batch(items)["input_features"]}
+
+    prepared = [encoder.prepare(signal) for signal in SIGNALS]  # type: ignore[attr-defined]
+    encoder._preprocessing = Unmasked()  # type: ignore[attr-defined]
+    assert np.abs(encoder.frames(prepared)[0] - together).max() > 100 * BAR
+
+
 @pytest.mark.parametrize("name", TEXT)
 def test_text_in_a_padded_batch_is_what_it_is_alone(models: Callable[[str], Path], name: str) -> None:
     check(find(str(models(name)), "text"), TEXTS, [text_alone(models(name), text) for text in TEXTS])
@@ -111,8 +158,56 @@ def test_text_in_a_padded_batch_is_what_it_is_alone(models: Callable[[str], Path
 def test_a_text_beyond_the_positions_is_cut_to_them(models: Callable[[str], Path], name: str) -> None:
     encoder = find(str(models(name)), "text").load(choose("cpu"))
     assert encoder.truncated(["fine", "day " * 100]).tolist() == [False, True]
-    positions = {"roberta": 63, "xlm-roberta": 63, "mpnet": 62}.get(name, 64)
-    assert [len(frames) for frames in encoder.frames(["fine", "day " * 100])] == [3, positions]
+    shifted = dict.fromkeys(("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert"), 63) | {"mpnet": 62}
+    special = 1 if name in DECODERS else 2  # among the features
+    lengths = [len(frames) for frames in encoder.frames(["fine", "day " * 100])]
+    assert lengths == [1 + special, shifted.get(name, 64) - (name in OPENING)]
+
+
+@pytest.mark.parametrize("name", ["bert", "xlm-roberta", "qwen3", "mistral"])
+def test_context_is_attended_to_and_not_pooled(models: Callable[[str], Path], name: str) -> None:
+    """Of a passage, features are those that transformers gives to the text's own tokens, the last among them."""
+    encoder = find(str(models(name)), "text").load(choose("cpu"))
+    joint = "\n" if name in DECODERS else " [SEP] "
+    passages = [Passage("miss her", "get out : ", ("fine .", "every day")), Passage("", "", ("so much",)), "fine"]
+    wholes = [f"get out : fine .{joint}every day{joint}miss her", f"so much{joint}", "fine"]
+    expected = [text_alone(models(name), whole) for whole in wholes]
+    own = [3, 1, len(expected[2])]  # the words and what closes them
+    found = encoder.frames(passages)
+    assert [len(frames) for frames in found] == own
+    for frames, mean, last, alone, count in zip(
+        found,
+        encoder.pooled(passages),
+        encoder.last(passages),
+        expected,
+        own,
+        strict=True,  # type: ignore[attr-defined]
+    ):
+        np.testing.assert_allclose(frames, alone[-count:], rtol=0, atol=BAR)
+        np.testing.assert_allclose(mean, alone[-count:].mean(axis=0), rtol=0, atol=BAR)
+        np.testing.assert_allclose(last, alone[-1], rtol=0, atol=BAR)
+
+
+@pytest.mark.parametrize("name", ["bert", "qwen2"])
+def test_what_is_too_long_loses_its_oldest_turns_then_its_end(models: Callable[[str], Path], name: str) -> None:
+    encoder = find(str(models(name)), "text").load(choose("cpu"))
+    old, near, text = " day" * 40, " much" * 30, " fine" * 20
+    passages = [Passage(text, "", (old, near)), Passage(text, "", (near,)), Passage(" fine" * 70, "get :", (near,))]
+    assert encoder.truncated(passages).tolist() == [True, False, True]
+    first, same, cut = encoder.frames(passages)
+    assert len(first) == 21
+    np.testing.assert_allclose(first, same, rtol=0, atol=BAR)
+    assert len(cut) == 64 - 3  # the positions but for the opening token and the instruction
+    with pytest.raises(ValueError, match="no room for the text"):
+        encoder.frames([Passage("fine", "day " * 80)])
+
+
+def test_a_decoder_with_code_of_its_own_is_refused(models: Callable[[str], Path], tmp_path: Path) -> None:
+    shutil.copytree(models("qwen2"), tmp_path / "own")
+    config = json.loads((tmp_path / "own" / "config.json").read_text())
+    (tmp_path / "own" / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoModel": "own.Model"}}))
+    with pytest.raises(UserError, match="code of its own"):
+        find(str(tmp_path / "own"), "text")
 
 
 @pytest.mark.parametrize("name", [*(name for name in SPEECH if name.endswith("group")), "data2vec-audio"])
@@ -140,7 +235,8 @@ def test_windows_are_rejoined_frame_by_frame(models: Callable[[str], Path], name
     assert info.max_seconds == 4.0
     signal = RANDOM.normal(0, 0.1, 11 * 16_000 + 77).astype(np.float32)
     encoder = info.load(choose("cpu"))
-    encoder._normalised = lambda signal: signal  # type: ignore[attr-defined]  # or a window would not be what it is alone
+    # Or a window would not be what it is alone.
+    encoder._preprocessing = replace(encoder._preprocessing, whole=lambda signal: signal)  # type: ignore[attr-defined]
     (frames,) = encoder.frames([signal])
     assert len(frames) == frame_count(models(name), signal)
     found = list(windows(len(signal), 4 * 16_000, 2 * 16_000))

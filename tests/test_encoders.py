@@ -315,12 +315,12 @@ def test_a_long_signal_is_encoded_by_blocks_as_it_is_at_once(monkeypatch: pytest
 def test_a_long_signal_is_normalised_as_its_extractor_does(monkeypatch: pytest.MonkeyPatch) -> None:
     from transformers import Wav2Vec2FeatureExtractor
 
-    from amber.extract.encoders import speech
+    from amber.extract.encoders import preprocessing
 
     signal = (0.1 * np.random.default_rng(0).normal(size=50_321) + 0.05).astype(np.float32)
     expected = Wav2Vec2FeatureExtractor(do_normalize=True)(signal, sampling_rate=16_000).input_values[0]
-    monkeypatch.setattr(speech, "LONG", 7_000)
-    np.testing.assert_allclose(speech._normalised_in_place(signal.copy()), expected, atol=1e-4)
+    monkeypatch.setattr(preprocessing, "LONG", 7_000)
+    np.testing.assert_allclose(preprocessing.normalised_in_place(signal.copy()), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from amber.evaluate import stage
 from amber.evaluate.ensemble import of_variants
 from amber.evaluate.experiment import OF_VARIANTS
 from amber.evaluate.report import tables, text
+from amber.evaluate.report.latex import latex as in_latex
 from amber.evaluate.results import Dataset
 from amber.opinion_pool import fit_weights
 from amber.train import stage as training
@@ -275,7 +276,7 @@ def test_the_paper_s_figures_stand_beside_ours_on_its_corpora_and_never_beside_s
     for synthetic in (True, False):
         ours = results.model_copy(update={"dataset": Dataset(name="iemocap", release="", synthetic=synthetic)})
         said = text.caption(ours)
-        table, latex = tables.markdown(ours, said), tables.latex(ours, said)
+        table, latex = tables.markdown(ours, said), in_latex(ours, said)
         assert ("| AmbER2 (abstract) | 0.830 | 0.670 |  |  |  | 0.683 | 0.675 |  |  |" in table) is not synthetic
         assert ("AmbER2 (abstract) & 0.830 & 0.670" in latex) is not synthetic
         assert any("The paper's class set" in line for line in said) is not synthetic

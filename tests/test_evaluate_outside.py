@@ -113,6 +113,7 @@ def outside(y: np.ndarray, p: np.ndarray, votes: np.ndarray) -> dict[str, float]
             [-stats.multinomial.logpmf(np.rint(a * n), round(n), b) for (a, b), n in zip(pairs, votes, strict=True)]
         ),
         "nll_per_vote": -sum(n * a @ np.log(b) for (a, b), n in zip(pairs, votes, strict=True)) / votes.sum(),
+        "nll_bits": -sum(n * a @ np.log2(b) for (a, b), n in zip(pairs, votes, strict=True)) / votes.sum(),
         **outside_corrected(y, p, votes),
         "soft_brier": np.mean([a @ [((b - np.eye(len(b))[c]) ** 2).sum() for c in classes] for a, b in pairs]),
         "accuracy": sk.accuracy_score(truth, guess),

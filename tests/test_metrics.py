@@ -185,7 +185,10 @@ def test_every_metric_is_named_once_and_says_what_a_table_needs() -> None:
     keys, titles = ([getattr(m, name) for m in metrics.METRICS] for name in ("key", "title"))
     assert len(set(keys)) == len(keys)
     assert len(set(titles)) == len(titles)
-    assert {m.key for m in metrics.METRICS if m.proper} == {"nll_per_vote", "vote_nll", "soft_brier", "brier_corrected"}
+    assert {m.key for m in metrics.METRICS if m.proper} == {
+        *("nll_per_vote", "nll_bits", "vote_nll", "soft_brier", "brier_corrected")
+    }
+    assert all(m.words and m.meaning.endswith(".") for m in metrics.METRICS)
 
 
 # Corrected figures have their own tests, and held against the class that most name, the raters' own shares look unsure.

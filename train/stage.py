@@ -16,7 +16,7 @@ from amber import splits
 from amber.config import Config
 from amber.console import Advance, Console
 from amber.corpus import MODALITIES, Corpus
-from amber.errors import RunFailure, abbreviate
+from amber.errors import RunFailure, abbreviate, count
 from amber.features import recordings
 from amber.features.catalog import find_corpus
 from amber.labels import LabelSpace
@@ -115,6 +115,8 @@ def prepare(config: Config, dataset: str | None) -> TrainingPlan:
     split = splits.resolve(config.splits, data.corpus)
     test = config.corpus.options.get("test", "test1")
     folds = {fold.number: fold for fold in splits.make_folds(split, data.corpus, test)}
+    if any(store.spec.text_context for store in stores.values()):
+        splits.check_dialogues(list(folds.values()), data.corpus)
     numbers = chosen_folds(config, folds)
     divided = divide(data, folds, all_variants, require, len(everyone.corpus))
     sizes = [memory_needed(part.data, part.variants, config.train.memory) for part in divided]
@@ -205,7 +207,7 @@ def _run(experiment: TrainingPlan, config: Config, console: Console) -> None:
 def _train(experiment: TrainingPlan, config: Config, console: Console) -> None:
     faults = experiment.faults()
     if not faults:
-        console.say(f"{experiment.folder}: all {len(experiment.runs)} runs are done")
+        console.say(f"{experiment.folder}: {count(len(experiment.runs), 'run')}, all done")
         return
     device = choose(config.train.device)
     _say_what_is_replaced(experiment, faults, console)
@@ -261,7 +263,7 @@ def describe(experiment: TrainingPlan) -> Iterator[str]:
     data = experiment.data
     one_hot = np.mean(data.y.max(axis=1) >= 1 - 1e-9)
     yield (
-        f"{experiment.name}: {len(data.corpus)} utterances of {data.corpus.name}, "
+        f"{experiment.name}: {count(len(data.corpus), 'utterance')} of {data.corpus.name}, "
         f"{len(data.space.classes)} classes, {one_hot:.0%} with all votes on one class"
     )
     left_out = ", ".join(f"{n} {why}" for why, n in data.left_out.items() if n)
@@ -281,12 +283,12 @@ def describe(experiment: TrainingPlan) -> Iterator[str]:
         scenarios = sum((Counter(leak.by_scenario) for leak in found), Counter())
         divided = ", ".join(f"{n} {name}" for name, n in sorted(scenarios.items()))
         yield (
-            f"{experiment.name}: {shared} test utterances have a transcript that also occurs in training"
+            f"{experiment.name}: {count(shared, 'test utterance')} with a transcript that also occurs in training"
             f"{f' ({divided})' if divided else ''}"
         )
     unknown = sum(leak.unknown_speakers for leak in found)
     if unknown:
-        yield f"{experiment.name}: {unknown} utterances of unknown speakers; speakers may cross parts there"
+        yield f"{experiment.name}: {count(unknown, 'utterance')} of unknown speakers; speakers may cross parts there"
 
 
 def _used(experiment: TrainingPlan) -> Iterator[str]:
@@ -307,7 +309,7 @@ def plan(config: Config, dataset: str | None) -> list[str]:
     done = len(experiment.runs) - missing
     return [
         *describe(experiment),
-        f"train {experiment.folder}: {len(experiment.runs)} runs, {done} done, {missing} to do",
+        f"train {experiment.folder}: {count(len(experiment.runs), 'run')}, {done} done, {missing} to do",
     ]
 
 
@@ -322,7 +324,9 @@ def _groups(experiment: TrainingPlan, part: Part) -> list[list[Run]]:
 def _say_what_is_replaced(experiment: TrainingPlan, faults: Mapping[str, str], console: Console) -> None:
     damaged = [what for what in faults.values() if what]
     if damaged:
-        console.warn(f"{len(damaged)} runs are damaged and are trained again: {abbreviate(damaged, 3)}")
+        console.warn(f"{count(len(damaged), 'damaged run')} trained again: {abbreviate(damaged, 3)}")
     there = [path for path, what in faults.items() if not what and (experiment.folder / path).exists()]
     if there:
-        console.say(f"{experiment.folder}: {len(there)} runs of another configuration or cache will be replaced")
+        console.say(
+            f"{experiment.folder}: {count(len(there), 'run')} of another configuration or cache will be replaced"
+        )

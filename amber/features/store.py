@@ -68,8 +68,8 @@ class FeatureStore(FeatureReader):
 
     def check(self, spec: FeatureSpec) -> None:
         """Raise a UserError that names the differences if the set has another spec."""
-        here, there = self.spec.model_dump(), spec.model_dump()
-        differing = [f"{key}: {here[key]!r} here, {there[key]!r} wanted" for key in here if here[key] != there[key]]
+        pairs = [(key, here, getattr(spec, key)) for key, here in self.spec]
+        differing = [f"{key}: {here!r} here, {there!r} wanted" for key, here, there in pairs if here != there]
         if differing:
             raise UserError(f"{self.location}: holds other features than asked for\n" + "; ".join(differing))
 

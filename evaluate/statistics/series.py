@@ -15,7 +15,7 @@ from ..results import ConflictSeries, EntropyLevel, EntropySeries, LearningCurve
 from ..strata import Levels
 
 CELLS = 12  # per side of the table of entropies
-GROUPS = 10  # of about equal size, in the order of conflict
+GROUPS = 10  # of about equal size, in the order of conflict, at most: each has enough utterances for a mean
 
 
 def series(experiment: Experiment, levels: Mapping[str, Levels]) -> Series:
@@ -41,11 +41,14 @@ def _shown(experiment: Experiment) -> str:
 
 
 def _conflict(experiment: Experiment) -> ConflictSeries | None:
-    """Return each variant's mean error, 1 - BC, by groups of utterances in the order of conflict."""
+    """Return each variant's mean error, 1 - BC, by groups in the order of conflict; None if there is but one."""
     experts, divergence = experiment.experts(), experiment.conflict
     if experts is None or divergence is None:
         return None
-    groups = [g for g in np.array_split(np.argsort(divergence, kind="stable"), GROUPS) if len(g)]
+    number = min(GROUPS, len(divergence) // strata.SMALL)
+    if number < 2:
+        return None
+    groups = np.array_split(np.argsort(divergence, kind="stable"), number)
     error = {v: np.mean([1 - bc(experiment.y, p) for p in experiment.students(v)], axis=0) for v in experiment.variants}
     return ConflictSeries(
         size=len(groups[0]),

@@ -25,7 +25,9 @@ ENCODERS: dict[str, str] = {"logmel": ".acoustic", "egemaps": ".acoustic", "mini
 class Encoder(Protocol):
     """Encodes a batch of B signals (float32 (T,) each) or texts.
 
-    Each item gets the features that it would get in a batch of its own.
+    Each item gets the features that it would get in a batch of its own. An encoder may have a method `prepare`, which
+    is called with each item before its batch is encoded, in the threads that read recordings; its batches hold what
+    that returns.
     """
 
     def pooled(self, batch: Sequence[Any]) -> Floats32:
@@ -43,6 +45,13 @@ class Encoder(Protocol):
 
     def truncated(self, batch: Sequence[Any]) -> Mask:
         """Return which items are longer than the encoder can take and are truncated, (B,)."""
+
+
+class TokenEncoder(Encoder, Protocol):
+    """An encoder of texts (str or `Passage`) token by token."""
+
+    def last(self, batch: Sequence[Any]) -> Floats32:
+        """Return each text's last token, (B, L, D)."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,14 @@ class EncoderInfo:
         False if an utterance is one vector.
     hop
         Samples from one frame to the next.
+    has_tokens
+        True of text models that take an instruction and earlier turns (`Passage`) and have `last`.
+    heard
+        Returns the samples or characters that the encoder processes of an input with that many.
+    margin
+        Seconds of silence after a recording that the encoder hears; None: those up to its full length, if it has one.
+    trim
+        Returns the same encoder with a margin, in seconds; None if it has no full length.
 
     """
 
@@ -86,6 +103,10 @@ class EncoderInfo:
     padding: float = 0.05
     has_frames: bool = True
     hop: int | None = None
+    has_tokens: bool = False
+    heard: Callable[[int], int] = int
+    margin: float | None = None
+    trim: Callable[[float], EncoderInfo] | None = None
 
     def budget_on(self, device: Device) -> int:
         """Return the budget of a batch on a device; half precision takes half the memory."""
@@ -93,7 +114,9 @@ class EncoderInfo:
         return times * self.budget * (1 if device.precision == "fp32" else 2)
 
 
-def find(name: str, modality: Modality, layers: str = "all", max_seconds: float = 30.0) -> EncoderInfo:
+def find(
+    name: str, modality: Modality, layers: str = "all", max_seconds: float = 30.0, margin: float | None = None
+) -> EncoderInfo:
     """Find an encoder.
 
     Parameters
@@ -106,6 +129,8 @@ def find(name: str, modality: Modality, layers: str = "all", max_seconds: float 
         `all`, `last` or numbers such as `6,12` (0 is the input to the first layer).
     max_seconds
         Longest window of audio at once.
+    margin
+        Seconds of silence that a Whisper model hears after a recording; None: silence up to its full length.
 
     Raises
     ------
@@ -120,7 +145,7 @@ def find(name: str, modality: Modality, layers: str = "all", max_seconds: float 
     info: EncoderInfo = module.info(name, modality, layers, max_seconds)
     if info.modality != modality:
         raise UserError(f"--{modality} {name}: encodes {info.modality}, not {modality}")
-    return info
+    return info.trim(margin) if margin is not None and info.trim else info
 
 
 def built_in() -> str:

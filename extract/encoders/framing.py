@@ -30,7 +30,9 @@ class Framing:
     count
         Returns the number of frames of a number of samples, at least `least`.
     fixed
-        Samples to which the model pads every input; None if it does not.
+        Most samples that the model takes; None if there is no limit.
+    margin
+        Samples of silence that the model hears after a signal; None: silence up to `fixed`, if there is such.
 
     """
 
@@ -38,6 +40,15 @@ class Framing:
     least: int
     count: Callable[[int], int]
     fixed: int | None = None
+    margin: int | None = None
+
+    def heard(self, samples: int) -> int:
+        """Return the samples that the model processes for a number of samples, in whole strides if with silence."""
+        if self.fixed is None:
+            return samples
+        if self.margin is None:
+            return self.fixed
+        return min(-(-(samples + self.margin) // self.stride) * self.stride, self.fixed)
 
     def window(self, max_seconds: float) -> tuple[int, int]:
         """Return the length and the overlap of windows in samples, both whole strides.

@@ -6,11 +6,10 @@ window in which it is furthest from an edge. Windows are encoded in batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from amber.arrays import Floats32, Mask
 from amber.audio import SAMPLE_RATE, Signal
@@ -23,16 +22,24 @@ from .forward import hidden_states, to_device
 from .frame_spans import FrameSpan, join, pool
 from .framing import Framing
 from .masking import TrueLengths, hide_padding
+from .memory import in_halves
+from .preprocessing import at_least, preprocessing
 from .pretrained import PretrainedModel
 from .windows import Window, windows
 
-LONG = 10 * 60 * SAMPLE_RATE  # samples: longer signals are not copied as a whole
 
-Inputs = dict[str, torch.Tensor]
+class Piece(NamedTuple):
+    """A window of a signal, with what the model takes of it: (T,) or (T, bands)."""
+
+    window: Window
+    values: Floats32
+
+
+Pieces = tuple[Piece, ...]
 
 
 class SpeechTransformer:
-    """A speech model on signals at 16 kHz."""
+    """A speech model on signals at 16 kHz, float32 (T,), or on what `prepare` makes of them."""
 
     def __init__(
         self,
@@ -50,9 +57,11 @@ class SpeechTransformer:
             )
         model = pretrained.model()
         self._lengths = TrueLengths()
-        self._normalised, self._inputs = preprocessors(pretrained.config.model_type, extractor, framing)
+        self._preprocessing = preprocessing(pretrained.config.model_type, extractor, framing)
         if pretrained.config.model_type == "whisper":
-            model = model.get_encoder()  # the decoder is not needed
+            from .whisper import WhisperEncoder
+
+            model = WhisperEncoder(model.get_encoder())  # the decoder is not needed
         elif pretrained.config.model_type != "wav2vec2-bert":
             if device.name == "cpu":
                 use_products(model)
@@ -62,41 +71,43 @@ class SpeechTransformer:
         self._device = device
         self._framing = framing
         self._window, self._overlap = framing.window(max_seconds)
-        self._budget = budget
+        self.budget = budget  # samples of a batch of windows, padding included
 
-    def pooled(self, batch: Sequence[Signal]) -> Floats32:
+    def prepare(self, signal: Signal) -> Pieces:
+        """Return the windows of a signal (T,) as the model takes them; any thread may call it."""
+        signal = at_least(self._preprocessing.whole(signal), self._framing.least)
+        cut = windows(len(signal), self._window, self._overlap)
+        return tuple(Piece(w, self._preprocessing.window(signal[w.start : w.stop])) for w in cut)
+
+    def pooled(self, batch: Sequence[Signal | Pieces]) -> Floats32:
         """Return each signal's mean over its frames, (B, L, D)."""
         return pool(self._spans(batch), len(batch))
 
-    def frames(self, batch: Sequence[Signal]) -> list[Floats32]:
+    def frames(self, batch: Sequence[Signal | Pieces]) -> list[Floats32]:
         """Return all frames, one array (T, L, D) per signal."""
         return join(self._spans(batch), len(batch))
 
-    def truncated(self, batch: Sequence[Signal]) -> Mask:
+    def truncated(self, batch: Sequence[Signal | Pieces]) -> Mask:
         """Return that none is truncated, (B,): long signals are encoded window by window."""
         return np.zeros(len(batch), dtype=bool)
 
-    def _spans(self, batch: Sequence[Signal]) -> Iterator[FrameSpan]:
-        """Yield the frames of every layer of signals (T,), window by window."""
-        signals = [at_least(self._normalised(signal), self._framing.least) for signal in batch]
-        cut = [
-            (item, window)
-            for item, signal in enumerate(signals)
-            for window in windows(len(signal), self._window, self._overlap)
-        ]
+    def _spans(self, batch: Sequence[Signal | Pieces]) -> Iterator[FrameSpan]:
+        """Yield the frames of every layer of signals, window by window."""
+        prepared = [item if isinstance(item, tuple) else self.prepare(item) for item in batch]
+        cut = [(place, piece) for place, pieces in enumerate(prepared) for piece in pieces]
         # The batch holds items of similar length already: this only bounds memory.
-        sizes = [self._framing.fixed or window.samples for _, window in cut]
-        for chosen in batches(sizes, self._budget, padding=1.0):
-            yield from self._encode([cut[i] for i in chosen], signals)
+        sizes = [self._framing.heard(piece.window.samples) for _, piece in cut]
+        for chosen in batches(sizes, self.budget, padding=1.0):
+            yield from in_halves(lambda some: list(self._encode(some)), [cut[i] for i in chosen])
 
-    def _encode(self, cut: list[tuple[int, Window]], signals: list[Signal]) -> Iterator[FrameSpan]:
-        """Encode windows, each with the place of its signal (T,), as one batch; yield the frames of their own parts."""
-        waveforms = [signals[item][window.start : window.stop] for item, window in cut]
-        self._lengths.set([len(waveform) for waveform in waveforms])
-        states = hidden_states(self._model, self._inputs(waveforms), self._device)  # (B, T, D) per layer
-        for row, (item, window) in enumerate(cut):
-            first, last = self._own_frames(window)
-            start = window.start // self._framing.stride + first
+    def _encode(self, cut: Sequence[tuple[int, Piece]]) -> Iterator[FrameSpan]:
+        """Encode windows, each with the place of its signal, as one batch; yield the frames of their own parts."""
+        self._lengths.set([piece.window.samples for _, piece in cut])
+        inputs = self._preprocessing.batch([piece.values for _, piece in cut])
+        states = hidden_states(self._model, inputs, self._device)  # (B, T, D) per layer
+        for row, (item, piece) in enumerate(cut):
+            first, last = self._own_frames(piece.window)
+            start = piece.window.start // self._framing.stride + first
             yield FrameSpan(item, start, [states[k][row, first:last] for k in self._layers])
 
     def _own_frames(self, window: Window) -> tuple[int, int]:
@@ -105,73 +116,3 @@ class SpeechTransformer:
         is_last = window.last == window.stop
         last = self._framing.count(window.samples) if is_last else (window.last - window.start) // stride
         return (window.first - window.start) // stride, last
-
-
-def preprocessors(
-    kind: str, extractor: Any, framing: Framing
-) -> tuple[Callable[[Signal], Signal], Callable[..., Inputs]]:
-    """Return a model family's two preprocessors.
-
-    The first normalises a whole signal, (T,) to (T,). The second turns windows of normalised signals, (T,) each, into
-    the model's inputs: (B, T) waveforms, or mel features (B, T, bands) or (B, bands, T).
-    """
-
-    def extract(signal: Signal) -> Any:
-        return extractor(signal, sampling_rate=SAMPLE_RATE, return_tensors="np")
-
-    def waveforms(signals: list[Signal]) -> Inputs:
-        return _padded("input_values", signals)  # (B, T)
-
-    def mel_pairs(signals: list[Signal]) -> Inputs:
-        features = [extract(s).input_features[0, : framing.count(len(s))] for s in signals]
-        return _padded("input_features", features)  # (B, T, bands)
-
-    def mel_images(signals: list[Signal]) -> Inputs:
-        features = [extract(signal).input_features[0] for signal in signals]
-        return {"input_features": torch.from_numpy(np.stack(features))}  # (B, bands, T)
-
-    if kind == "whisper":
-        return _unchanged, mel_images
-    if kind == "wav2vec2-bert":
-        return _unchanged, mel_pairs
-
-    def whole(signal: Signal) -> Signal:
-        if len(signal) > LONG:
-            return _normalised_in_place(signal) if extractor.do_normalize else signal
-        return np.asarray(extract(signal).input_values[0], dtype=np.float32)
-
-    return whole, waveforms
-
-
-def _normalised_in_place(signal: Signal) -> Signal:
-    """Give a long signal (T,) mean 0 and variance 1 in place; its extractor would copy it several times."""
-    blocks = [signal[start : start + LONG] for start in range(0, len(signal), LONG)]
-    mean = sum(float(block.sum(dtype=np.float64)) for block in blocks) / len(signal)
-    variance = sum(float(np.square(block - np.float32(mean)).sum(dtype=np.float64)) for block in blocks) / len(signal)
-    for block in blocks:
-        block -= np.float32(mean)
-        block /= np.float32(np.sqrt(variance + 1e-7))
-    return signal
-
-
-def _padded(name: str, items: list[Floats32]) -> Inputs:
-    """Return arrays (T, ...) padded to one (B, T, ...) and, where lengths differ, the attention mask (B, T)."""
-    longest = max(len(item) for item in items)
-    values = np.zeros((len(items), longest, *items[0].shape[1:]), dtype=np.float32)
-    mask = np.zeros((len(items), longest), dtype=np.int64)
-    for row, item in enumerate(items):
-        values[row, : len(item)] = item
-        mask[row, : len(item)] = 1
-    if mask.all():  # attention is faster without a mask
-        return {name: torch.from_numpy(values)}
-    return {name: torch.from_numpy(values), "attention_mask": torch.from_numpy(mask)}
-
-
-def at_least(signal: Signal, samples: int) -> Signal:
-    """Pad a signal (T,) with silence to at least `samples`."""
-    return signal if len(signal) >= samples else np.pad(signal, (0, samples - len(signal)))
-
-
-def _unchanged(signal: Signal) -> Signal:
-    """Return the signal (T,) itself: the family normalises every window."""
-    return signal

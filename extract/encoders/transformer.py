@@ -6,6 +6,9 @@ model type listed here.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 from amber.audio import SAMPLE_RATE
 from amber.corpus import Modality
 from amber.errors import UserError, abbreviate
@@ -29,6 +32,9 @@ TEXT_TYPES = (
     "bert",
     "roberta",
     "xlm-roberta",
+    "xlm-roberta-xl",
+    "camembert",
+    "rembert",
     "distilbert",
     "deberta",
     "deberta-v2",
@@ -36,8 +42,10 @@ TEXT_TYPES = (
     "mpnet",
     "electra",
 )
+DECODER_TYPES = ("qwen2", "qwen3", "mistral", "llama", "gemma2", "gemma3_text")  # language models that embed texts
 # Size of a batch on a CPU in fp32, padding included. Larger batches were no faster and take more memory (docs/LOG.md).
 SPEECH_BUDGET = 6 * SAMPLE_RATE  # samples
+WHISPER_BUDGET = 30 * SAMPLE_RATE  # samples: those of its full length
 TEXT_BUDGET = 16_384  # characters
 # Largest share of padding in a batch. Texts are short: many small batches would cost more than the padding.
 SPEECH_PADDING, TEXT_PADDING = 0.05, 0.25
@@ -47,10 +55,15 @@ def info(name: str, modality: Modality, layers: str, max_seconds: float) -> Enco
     """Return what is known of a model, given by folder, hub name (with `@revision`) or as `minilm`."""
     found = find_model(name)
     kind = found.config.model_type
-    if kind not in SPEECH_TYPES + TEXT_TYPES:
+    if kind not in SPEECH_TYPES + TEXT_TYPES + DECODER_TYPES:
         raise UserError(
             f"--{modality} {name}: models of type {kind} are not supported\n"
-            f"speech: {abbreviate(SPEECH_TYPES, 20)}; text: {abbreviate(TEXT_TYPES, 20)}"
+            f"speech: {abbreviate(SPEECH_TYPES, 20)}; text: {abbreviate(TEXT_TYPES + DECODER_TYPES, 30)}"
+        )
+    if kind in DECODER_TYPES and "AutoModel" in (getattr(found.config, "auto_map", None) or {}):
+        raise UserError(
+            f"--{modality} {name}: has code of its own for a {kind} model, which amber does not run; without it the "
+            "features\nwould be others than the model's (its attention may look both ways); choose another encoder"
         )
     if modality == "speech" and kind not in SPEECH_TYPES:
         raise UserError(
@@ -60,8 +73,13 @@ def info(name: str, modality: Modality, layers: str, max_seconds: float) -> Enco
     return _speech(found, numbers, max_seconds) if kind in SPEECH_TYPES else _text(found, numbers)
 
 
-def _speech(found: PretrainedModel, layers: tuple[int, ...], max_seconds: float) -> EncoderInfo:
+def _speech(
+    found: PretrainedModel, layers: tuple[int, ...], max_seconds: float, margin: float | None = None
+) -> EncoderInfo:
+    """Return what is known of a speech model; `margin`: see `EncoderInfo`."""
     frames = framing(found.config)
+    if margin is not None:
+        frames = replace(frames, margin=round(margin * SAMPLE_RATE))
     window, _ = frames.window(max_seconds)
     # With an adapter, the model's output would not be that of its last layer.
     found.config.add_adapter = False
@@ -79,10 +97,13 @@ def _speech(found: PretrainedModel, layers: tuple[int, ...], max_seconds: float)
         dim=found.config.hidden_size,
         sample_rate=SAMPLE_RATE,
         max_seconds=window / SAMPLE_RATE,
-        budget=SPEECH_BUDGET,
+        budget=SPEECH_BUDGET if frames.fixed is None else WHISPER_BUDGET,
         load=load,
         padding=SPEECH_PADDING,
         hop=frames.stride,
+        heard=frames.heard,
+        margin=margin,
+        trim=None if frames.fixed is None else partial(_speech, found, layers, max_seconds),
     )
     return made
 
@@ -91,7 +112,7 @@ def _text(found: PretrainedModel, layers: tuple[int, ...]) -> EncoderInfo:
     def load(device: Device) -> Encoder:
         from .text import TextTransformer
 
-        return TextTransformer(found, layers, device)
+        return TextTransformer(found, layers, device, found.config.model_type in DECODER_TYPES)
 
     return EncoderInfo(
         name=found.name,
@@ -104,4 +125,5 @@ def _text(found: PretrainedModel, layers: tuple[int, ...]) -> EncoderInfo:
         budget=TEXT_BUDGET,
         load=load,
         padding=TEXT_PADDING,
+        has_tokens=True,
     )

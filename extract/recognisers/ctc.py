@@ -17,8 +17,8 @@ from ..encoders.convolution import use_products
 from ..encoders.forward import outputs, to_device
 from ..encoders.framing import Framing, framing
 from ..encoders.masking import TrueLengths, hide_padding
+from ..encoders.preprocessing import at_least, preprocessing
 from ..encoders.pretrained import PretrainedModel
-from ..encoders.speech import at_least, preprocessors
 from ..encoders.transformer import SPEECH_BUDGET, SPEECH_PADDING
 from . import Recogniser, RecogniserInfo, Words, joined
 from .pieces import pieces
@@ -62,7 +62,7 @@ class CTC:
             )
         model = found.model("AutoModelForCTC")
         self._lengths = TrueLengths()
-        self._normalised, self._inputs = preprocessors(found.config.model_type, extractor, frames)
+        self._preprocessing = preprocessing(found.config.model_type, extractor, frames)
         if found.config.model_type != "wav2vec2-bert":
             base = model.base_model
             if device.name == "cpu":
@@ -75,7 +75,7 @@ class CTC:
 
     def recognise(self, batch: Sequence[Signal]) -> list[Words]:
         """Return the words of each signal (T,)."""
-        signals = [at_least(self._normalised(signal), self._framing.least) for signal in batch]
+        signals = [at_least(self._preprocessing.whole(signal), self._framing.least) for signal in batch]
         cut = [(place, piece) for place, signal in enumerate(signals) for piece in pieces(signal, self._window)]
         found: dict[int, str] = {}
         for chosen in batches([len(piece) for _, piece in cut], self._budget, padding=1.0):
@@ -89,7 +89,8 @@ class CTC:
         """Return the text of pieces (T,): the likeliest token of every frame, without repeats, then without blanks."""
         waveforms = [at_least(waveform, self._framing.least) for waveform in waveforms]
         self._lengths.set([len(waveform) for waveform in waveforms])
-        logits: Any = outputs(self._model, self._inputs(waveforms), self._device).logits  # (B, T, tokens)
+        inputs = self._preprocessing.batch([self._preprocessing.window(waveform) for waveform in waveforms])
+        logits: Any = outputs(self._model, inputs, self._device).logits  # (B, T, tokens)
         best: torch.Tensor = logits.argmax(dim=-1).cpu()
         counts = [best.shape[1] if self._adapted else self._framing.count(len(w)) for w in waveforms]
         return [self._text(row[:count]) for row, count in zip(best, counts, strict=True)]
