@@ -8,9 +8,7 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -28,8 +26,27 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 Amber = Callable[..., subprocess.CompletedProcess[str]]
 Run = Callable[..., str]
 
+# Files of which most tests train, extract, evaluate or start processes: `make check` leaves them out.
+SLOW = frozenset(
+    f"test_{name}"
+    for name in (
+        "answer ask audio_files batch_invariance browser cache candidate_pool cases cli curve dialogue docs encoders "
+        "evaluate evaluate_doubt evaluate_oracle evaluate_outside extending_extract extract fit flips frames fuzz group "
+        "hub imported kills missing modality_dropout object_storage onnx opinion_pool parallel predict prior readme "
+        "recognisers recordings rehearsal report resume rivals safety study train train_cluster transcribe trust "
+        "tutorials ugly_tables wheel"
+    ).split()
+)
+
 # One small model a run instead of several, for tests that only need a trained one; the command line's and a file's.
 ONE = "train.candidates=[{layer: last, hidden: 16, weight_decay: 0.01}]"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of slow files."""
+    for item in items:
+        if item.path.stem in SLOW:
+            item.add_marker(pytest.mark.slow)
 
 
 def environment() -> dict[str, str]:
@@ -46,31 +63,16 @@ def call(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(command, int(end.value.code or 0), out.getvalue(), err.getvalue())
 
 
-def call_process(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a user does, in a process of its own."""
-    command = [sys.executable, "-m", "amber.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
-
-
-def _expecting(run: Callable[..., subprocess.CompletedProcess[str]]) -> Amber:
-    def checked(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-        done = run(*arguments)
-        assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    return checked
-
-
 @pytest.fixture(scope="session")
 def amber() -> Amber:
     """Run the command line in this process, and check its exit code."""
-    return _expecting(call)
 
+    def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = call(*arguments)
+        assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
 
-@pytest.fixture(scope="session")
-def amber_process() -> Amber:
-    """Run the command line in a process of its own, and check its exit code."""
-    return _expecting(call_process)
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -80,21 +82,6 @@ def emodb() -> Path:
     if not (path / "table.csv").exists():
         pytest.skip("Emo-DB is not here: it is read from ../shared/data/emodb beside the checkout")
     return path
-
-
-@pytest.fixture(scope="session")
-def here() -> Amber:
-    """Run the command line in this process, which is a second or two faster; for what needs no process of its own."""
-
-    def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-        out, err = io.StringIO(), io.StringIO()
-        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        found = subprocess.CompletedProcess(arguments, int(end.value.code or 0), out.getvalue(), err.getvalue())
-        assert found.returncode == code, f"exit {found.returncode}\n{found.stdout}\n{found.stderr}"
-        return found
-
-    return run
 
 
 def demo_config(cache: Path, *overrides: str, size: int = 100) -> Config:

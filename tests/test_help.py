@@ -38,7 +38,7 @@ ALL = dict(commands())
 @pytest.mark.parametrize("path", ALL)
 def test_help_is_in_sentences_with_two_examples_that_parse(path: str) -> None:
     command = ALL[path]
-    assert isinstance(command, Command)
+    assert isinstance(command, Command), f"{path}: register it with cls=Command, epilog=examples(…), two of them"
     with command.make_context(path, [], resilient_parsing=True) as context:
         said = command.get_help(context)
     assert "{" not in said.replace("{objective.", "")
