@@ -27,16 +27,14 @@ Amber = Callable[..., subprocess.CompletedProcess[str]]
 Run = Callable[..., str]
 
 # Files of which most tests train, extract, evaluate or start processes: `make check` leaves them out.
-SLOW = frozenset(
-    f"test_{name}"
-    for name in (
-        "answer ask audio_files batch_invariance browser cache candidate_pool cases cli curve dialogue docs encoders "
-        "evaluate evaluate_doubt evaluate_oracle evaluate_outside extending_extract extract fit flips frames fuzz group "
-        "hub imported kills missing modality_dropout object_storage onnx opinion_pool parallel predict prior readme "
-        "recognisers recordings rehearsal report resume rivals safety study train train_cluster transcribe trust "
-        "tutorials ugly_tables wheel"
-    ).split()
-)
+SLOW = {
+    "answer", "ask", "audio_files", "batch_invariance", "cache", "cases", "cli", "curve", "dialogue", "docs",
+    "encoders", "evaluate", "evaluate_doubt", "evaluate_oracle", "evaluate_outside", "extending_extract",
+    "extract", "fit", "flips", "frames", "fuzz", "group", "hub", "imported", "kills", "missing",
+    "modality_dropout", "object_storage", "onnx", "opinion_pool", "parallel", "predict", "prior", "readme",
+    "recognisers", "recordings", "rehearsal", "report", "resume", "rivals", "safety", "study", "train",
+    "train_cluster", "transcribe", "trust", "tutorials", "ugly_tables", "wheel",
+}  # fmt: skip
 
 # One small model a run instead of several, for tests that only need a trained one; the command line's and a file's.
 ONE = "train.candidates=[{layer: last, hidden: 16, weight_decay: 0.01}]"
@@ -45,7 +43,7 @@ ONE = "train.candidates=[{layer: last, hidden: 16, weight_decay: 0.01}]"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of slow files."""
     for item in items:
-        if item.path.stem in SLOW:
+        if item.path.stem.removeprefix("test_") in SLOW:
             item.add_marker(pytest.mark.slow)
 
 
