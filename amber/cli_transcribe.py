@@ -16,7 +16,7 @@ from amber.errors import UserError
 def transcribe(
     context: typer.Context,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", help="demo, table, iemocap, msp-podcast, crema-d.")
+        str | None, typer.Option("--dataset", help="demo, table, audformat, iemocap, msp-podcast, crema-d.")
     ] = None,
     root: Annotated[str | None, typer.Option("--root", help="Where the corpus lies.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Its name in the cache (default: the dataset).")] = None,

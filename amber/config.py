@@ -66,7 +66,7 @@ class CorpusOptions(Section):
     """Which corpus, and where it is."""
 
     dataset: str = "demo"
-    """The corpus: `demo`, `table`, `iemocap`, `msp-podcast` or `crema-d`."""
+    """The corpus: `demo`, `table`, `audformat`, `iemocap`, `msp-podcast` or `crema-d`."""
     name: FolderName | None = None
     """The corpus's name in the cache; the dataset's where absent."""
     root: str | None = None
@@ -104,8 +104,14 @@ class FeatureOptions(Section):
     """One vector per utterance and layer, or one per frame."""
     layers: str = "all"
     """Layers to store: `all`, `last`, or numbers such as `6,12`."""
-    pooling: Literal["mean"] = "mean"
-    """How pooled features are made from frames."""
+    pooling: Literal["mean", "last"] = "mean"
+    """How pooled features are made: the mean of frames or tokens; `last`: of texts, the last token, for embedders that
+    were trained so, such as Qwen3-Embedding. Of speech it is always the mean."""
+    text_instruction: str = ""
+    """What the text encoder reads before every text, such as "query: " for E5; it is not pooled."""
+    text_context: Annotated[int, Field(ge=0, le=100)] = 0
+    """Earlier turns of its dialogue (columns `dialogue` and `turn`) that the text encoder reads before an utterance, at
+    most; they are not pooled."""
     dtype: Literal["float16", "float32"] = "float16"
     """The number format of stored features."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

@@ -26,7 +26,7 @@ from amber.location import locate, reaching
 from amber.machine import Device, choose
 from amber.names import is_folder_name
 
-from . import audio, corpora, engine, replaced, words
+from . import audio, corpora, dialogue, engine, replaced, words
 from .encoders import EncoderInfo
 from .engine import EncoderReference
 from .inputs import Input, inputs
@@ -79,7 +79,11 @@ class Cluster:
 def load_corpus(config: Config) -> corpora.Loaded:
     """Read the corpus that a configuration names, with the words that it asks for."""
     loaded = read_corpus(config)
-    return words.chosen(loaded, config, locate(config.features.cache) / loaded.corpus.name)
+    loaded = words.chosen(loaded, config, locate(config.features.cache) / loaded.corpus.name)
+    if config.features.text_context:
+        dialogue.contexts(loaded.corpus, config.features.text_context)  # is refused here, if it has no dialogues
+        dialogue.account(loaded.corpus, loaded.ledger)
+    return loaded
 
 
 def read_corpus(config: Config) -> corpora.Loaded:
@@ -116,6 +120,7 @@ def survey(config: Config, corpus: Corpus, modalities: Sequence[Modality] = MODA
         info = reference.find()
         if config.features.level == "frames" and not info.has_frames:
             raise UserError(f"--level frames: {name} has one vector per utterance, no frames; choose another encoder")
+        _check_text_options(config, info)
         spec = _spec(config, corpus, info, device)
         work.append(Work(info, reference, spec, config.features.max_failures))
     return work
@@ -193,11 +198,23 @@ def _committed(location: Path) -> int:
     return int(FeatureStore.open(location).committed().sum()) if location.exists() else 0
 
 
+def _check_text_options(config: Config, info: EncoderInfo) -> None:
+    """Refuse options of texts for an encoder that can't follow them."""
+    options = config.features
+    asked = {"pooling=last": options.pooling == "last", "text_instruction": bool(options.text_instruction)}
+    asked["text_context"] = options.text_context > 0
+    wanted = [name for name, is_asked in asked.items() if is_asked]
+    if info.modality == "text" and wanted and not info.has_tokens:
+        raise UserError(f"features.{wanted[0]}: {info.name} is no model of tokens; choose another text encoder")
+
+
 def _spec(config: Config, corpus: Corpus, info: EncoderInfo, device: Device) -> FeatureSpec:
+    is_text = info.modality == "text"
+    pooling = config.features.pooling if is_text else "mean"
     return FeatureSpec(
         corpus=corpus.name,
         release=corpus.release,
-        inputs=corpus.input_hash(info.modality),
+        inputs=corpus.input_hash(info.modality, in_dialogue=is_text and config.features.text_context > 0),
         size=len(corpus),
         modality=info.modality,
         encoder=info.name,
@@ -205,12 +222,14 @@ def _spec(config: Config, corpus: Corpus, info: EncoderInfo, device: Device) -> 
         layers=info.layers,
         dim=info.dim,
         level=config.features.level,
-        pooling=config.features.pooling if config.features.level == "pooled" else "none",
+        pooling=pooling if config.features.level == "pooled" else "none",
         sample_rate=info.sample_rate,
         max_seconds=info.max_seconds,
         dtype=config.features.dtype,
         precision=device.precision,
         hop=info.hop if config.features.level == "frames" else None,
+        text_instruction=config.features.text_instruction if is_text else "",
+        text_context=config.features.text_context if is_text else 0,
         margin=info.margin,
     )
 
@@ -256,7 +275,7 @@ def extract(
             replaced.drop_changed(store, corpus, now, console)
 
         def commit(missing: Sequence[int], advance: Advance) -> None:
-            _commit(work, store, inputs(corpus, work.info), missing, cluster, console, advance)
+            _commit(work, store, inputs(corpus, work.spec), missing, cluster, console, advance)
 
         done_now = fill(store, commit, console, work.info.modality, retry_failed)
         if now is not None and check:

@@ -107,8 +107,11 @@ def words_of(corpus: Corpus, found: Sequence[TranscriptTable]) -> dict[str, str]
         if table.state == "current" and table.spec:
             every[f"{table.spec.origin}, asr"] = texts(corpus, table.rows, fill=False)
             every[f"{table.spec.origin}, fill"] = texts(corpus, table.rows, fill=True)
-    hashes = {corpus.with_strings({"text": text}).input_hash("text"): whose for whose, text in reversed(every.items())}
-    hashes.pop(corpus.input_hash("text"), None)
+    hashes: dict[str, str] = {}
+    for in_dialogue in (False, True):  # sets of features.text_context are of the dialogues, too
+        for whose, text in reversed(every.items()):
+            hashes[corpus.with_strings({"text": text}).input_hash("text", in_dialogue)] = whose
+        hashes.pop(corpus.input_hash("text", in_dialogue), None)
     return hashes
 
 

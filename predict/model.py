@@ -155,5 +155,5 @@ def _read_alike(member: SavedModel) -> list[tuple[object, ...]]:
 
 
 def _encoding(spec: FeatureSpec) -> tuple[object, ...]:
-    which = (spec.encoder, spec.revision, spec.layers, spec.level)
-    return (*which, spec.max_seconds, spec.margin, spec.dtype, spec.precision)
+    which = (spec.encoder, spec.revision, spec.layers, spec.level, spec.pooling)
+    return (*which, spec.max_seconds, spec.margin, spec.text_instruction, spec.text_context, spec.dtype, spec.precision)

@@ -121,6 +121,18 @@ def test_the_speaker_is_the_last_field_of_the_id(loaded):
     assert loaded.corpus.column("speaker") == ["Ses01F", "Ses01F", "Ses01F", "Ses01M", "Ses05F", "Ses05F"]
 
 
+def test_turns_of_a_dialogue_are_in_the_order_of_their_times(loaded):
+    dialogues = zip(*map(loaded.corpus.column, ("id", "dialogue", "turn")), strict=True)
+    assert [(uid[-4:], name, turn) for uid, name, turn in dialogues] == [
+        ("F000", "Ses01F_impro99", "1"),
+        ("F001", "Ses01F_impro99", "3"),
+        ("F002", "Ses01F_impro99", "4"),
+        ("M000", "Ses01F_impro99", "2"),
+        ("F000", "Ses05M_script99_1", "1"),
+        ("F000", "Ses05M_script99_1b", "1"),
+    ]
+
+
 def test_votes_keep_every_label_and_no_comment(loaded):
     votes = {
         uid: [(v["rater"], v["labels"], v["is_self"]) for v in rows]

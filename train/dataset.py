@@ -22,6 +22,9 @@ from amber.outside import Outside
 
 from .scaling import reduced_width
 
+# Options that say which of an encoder's feature sets is meant.
+PREFERRED = ("level", "pooling", "text_instruction", "text_context")
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -193,7 +196,8 @@ def find_stores(
                     f"features: {corpus.name} has no {what}; train what needs none: --variants {other},prior"
                 )
         asked = getattr(options, modality) if modality in options.model_fields_set else None
-        found[modality] = catalog.find_set(locate(options.cache), corpus, modality, asked, options.level)
+        preferred = {name: getattr(options, name) for name in PREFERRED}
+        found[modality] = catalog.find_set(locate(options.cache), corpus, modality, asked, preferred)
     return found
 
 

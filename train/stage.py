@@ -115,6 +115,8 @@ def prepare(config: Config, dataset: str | None) -> TrainingPlan:
     split = splits.resolve(config.splits, data.corpus)
     test = config.corpus.options.get("test", "test1")
     folds = {fold.number: fold for fold in splits.make_folds(split, data.corpus, test)}
+    if any(store.spec.text_context for store in stores.values()):
+        splits.check_dialogues(list(folds.values()), data.corpus)
     numbers = chosen_folds(config, folds)
     divided = divide(data, folds, all_variants, require, len(everyone.corpus))
     sizes = [memory_needed(part.data, part.variants, config.train.memory) for part in divided]

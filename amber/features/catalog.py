@@ -164,7 +164,7 @@ def _entry(path: Path, corpus: Corpus | None, words: Mapping[str, str]) -> Entry
         return Entry(path, "half", "was never laid out whole")
     except (UserError, RunFailure) as error:
         return Entry(path, "unreadable", str(error))
-    if corpus and store.spec.inputs == corpus.input_hash(store.spec.modality):
+    if corpus and store.spec.is_of(corpus):
         return Entry(path, "current", recordings.replaced(store.stamps(), corpus), store)
     if store.spec.modality == "text" and store.spec.inputs in words:
         return Entry(path, "aside", f"of words that are not in force: {words[store.spec.inputs]}", store)
@@ -217,11 +217,11 @@ def delete(cache: Path, entry: Entry) -> None:
 def modalities(cache: Path, corpus: Corpus) -> set[Modality]:
     """Return the modalities that have features of the present utterances."""
     specs = [store.spec for store in feature_sets(cache, corpus.name)]
-    return {spec.modality for spec in specs if spec.inputs == corpus.input_hash(spec.modality)}
+    return {spec.modality for spec in specs if spec.is_of(corpus)}
 
 
 def find_set(
-    cache: Path, corpus: Corpus, modality: Modality, asked: str | None, level: Literal["pooled", "frames"] | None = None
+    cache: Path, corpus: Corpus, modality: Modality, asked: str | None, preferred: Mapping[str, object] | None = None
 ) -> FeatureStore:
     """Return the feature set of a modality that is of the present utterances.
 
@@ -235,8 +235,9 @@ def find_set(
         Which modality.
     asked
         An encoder or the name of a set; None: the only set there is.
-    level
-        Preferred where both levels of an encoder are there; a modality may also have one of them only.
+    preferred
+        Values of the spec, such as `level`, preferred where there are several sets of an encoder; there may also be
+        none with them.
 
     Raises
     ------
@@ -245,9 +246,10 @@ def find_set(
 
     """
     every = [store for store in feature_sets(cache, corpus.name) if store.spec.modality == modality]
-    current = [store for store in every if store.spec.inputs == corpus.input_hash(modality)]
+    current = [store for store in every if store.spec.is_of(corpus)]
     fitting = [store for store in current if asked is None or store.is_named(asked)]
-    fitting = [store for store in fitting if store.spec.level == level] or fitting
+    for name, value in (preferred or {}).items():
+        fitting = [store for store in fitting if getattr(store.spec, name) == value] or fitting
     where = f"{cache} holds for {corpus.name}, {modality}: {abbreviate((s.location.name for s in every), 9) or 'none'}"
     if not fitting:
         named = f"{asked} " if asked else ""
