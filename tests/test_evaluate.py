@@ -145,7 +145,7 @@ def test_several_experiments_side_by_side(copy: Path, amber: Amber) -> None:
     vouch(other)
     apart = amber("-q", *both)
     assert "another differs from demo in labels" in apart.stderr
-    assert set(json.loads(apart.stdout)) == {"demo", "other"}
+    assert set(json.loads(apart.stdout)) == {"demo", "another"}
     assert "two experiments are called demo" in amber("-q", "evaluate", "--runs", copy, copy, code=2).stderr
     assert "say which experiment" in amber("-q", "evaluate", code=2).stderr
 
