@@ -107,11 +107,11 @@ def test_an_experiment_and_its_bundle_answer_with_the_mean_of_their_runs(
 
 @pytest.mark.parametrize("variant", ["amber2", "pool"])
 def test_one_model_on_all_utterances(
-    here: Amber, experiment: Path, corpus: Corpus, tmp_path: Path, variant: str
+    amber: Amber, experiment: Path, corpus: Corpus, tmp_path: Path, variant: str
 ) -> None:
     asked = ("export", "--runs", experiment, "--variant", variant, "--final", "--to")
     for name in ("one", "again"):
-        here(*asked, tmp_path / name)
+        amber(*asked, tmp_path / name)
     files = {p.relative_to(tmp_path / "one"): p.read_bytes() for p in (tmp_path / "one" / "members").rglob("*.*")}
     assert {p.name for p in files} == {"heads.safetensors", "config.json", "README.md"}
     assert files == {p: (tmp_path / "again" / p).read_bytes() for p in files}  # same seeds, same bytes
@@ -131,20 +131,20 @@ def test_one_model_on_all_utterances(
     assert "figures are of each fold's own model" in card
     # It says about what the models of the folds say.
     table = table_of(corpus, list(corpus.ids[:8]), tmp_path / "t.csv")
-    p = [[list(one["distribution"].values()) for one in map(json.loads, here("predict", "--model", of, "--variant",
+    p = [[list(one["distribution"].values()) for one in map(json.loads, amber("predict", "--model", of, "--variant",
           variant, "--table", table).stdout.splitlines())] for of in (tmp_path / "one", experiment)]  # fmt: skip
     assert 1e-6 < np.abs(np.subtract(*p)).max() < 0.15
 
 
-def test_a_final_model_that_can_t_be_had_is_refused(here: Amber, experiment: Path, tmp_path: Path) -> None:
+def test_a_final_model_that_can_t_be_had_is_refused(amber: Amber, experiment: Path, tmp_path: Path) -> None:
     asked = ("export", "--runs", experiment, "--final", "--to", tmp_path / "bundle")
-    assert "leave out --final" in here(*asked, "--variant", "logistic", code=2).stderr
-    assert "give it with --features" in here(*asked, "--features", tmp_path / "none", code=2).stderr
+    assert "leave out --final" in amber(*asked, "--variant", "logistic", code=2).stderr
+    assert "give it with --features" in amber(*asked, "--features", tmp_path / "none", code=2).stderr
     changed = Path(shutil.copytree(experiment, tmp_path / "demo"))
     config = changed / "amber2" / "fold1-seed0" / "config.yaml"
     config.write_text(config.read_text().replace("modality_weight: 0.5", "modality_weight: 0.6"))
     vouch(changed)
-    refused = here("export", "--runs", changed, "--final", "--to", tmp_path / "bundle", code=2).stderr
+    refused = amber("export", "--runs", changed, "--final", "--to", tmp_path / "bundle", code=2).stderr
     assert "does not hold what" in refused
     assert not (tmp_path / "bundle").exists()
 

@@ -234,7 +234,7 @@ def test_cache_lists_transcripts_and_keeps_what_was_made_of_them(corpus: Path, c
     assert left == {made["asr"], made["human"]}  # what is in force, and what can be again
 
 
-def test_run_transcribes_what_the_pipeline_asks_for(here: Amber, own: Path, whole: Path, tmp_path: Path) -> None:
+def test_run_transcribes_what_the_pipeline_asks_for(amber: Amber, own: Path, whole: Path, tmp_path: Path) -> None:
     rows = UNIT + 2
     (own / "table.csv").write_text("\n".join((own / "table.csv").read_text().splitlines()[: rows + 1]) + "\n")
     cache, runs, pipeline = tmp_path / "cache", tmp_path / "runs", tmp_path / "p.yaml"
@@ -244,18 +244,18 @@ def test_run_transcribes_what_the_pipeline_asks_for(here: Amber, own: Path, whol
         f"labels: {{classes: {{joy: [joy], other: [grief]}}, subset: any}}\n"
         f"train: {{runs: {runs}, variants: [text, prior], seeds: [0], epochs: 1}}\n"
     )
-    planned = here("run", pipeline, "--dry-run").stdout
+    planned = amber("run", pipeline, "--dry-run").stdout
     assert "0 of 2 units done" in planned
     assert "extract table: transcripts come first" in planned
     assert not cache.exists()
-    assert "table: note: text: gaps filled by" in here("run", pipeline, "--set", ONE).stderr
+    assert "table: note: text: gaps filled by" in amber("run", pipeline, "--set", ONE).stderr
     heard = [one.text for one in read(table(cache))[2]]
     assert heard == [one.text for one in read(table(whole))[2]][:rows]
-    again = here("run", pipeline, "--set", ONE).stderr
+    again = amber("run", pipeline, "--set", ONE).stderr
     assert "transcripts-" not in again
     assert "all done" in again
     table(cache).unlink()  # it alone is done again: what follows from it is current
-    last = here("run", pipeline, "--set", ONE).stderr
+    last = amber("run", pipeline, "--set", ONE).stderr
     assert "(2 of 2 units done now)" in last
     assert "all done" in last
 

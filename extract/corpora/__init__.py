@@ -27,6 +27,12 @@ LOADERS = {
 }
 
 
+def options_of(dataset: str) -> tuple[str, ...]:
+    """Return the keys of `corpus.options` that a dataset's loader reads."""
+    module = importlib.import_module(LOADERS[dataset], __name__)
+    return tuple(getattr(module, "OPTIONS", ()))
+
+
 @dataclass(frozen=True)
 class Source:
     """A corpus on disk and how to read it.
