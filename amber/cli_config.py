@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from amber import cli_options as options
+from amber.cli_options import Command, examples
 from amber.console import print_result
 from amber.errors import UserError, nearest
 
@@ -17,22 +19,24 @@ if TYPE_CHECKING:
     from amber.config import Config
     from amber.reference import Key
 
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="A pipeline file; defaults where absent.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a configuration key.")]
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    shown = ("amber config objective", "amber config train.lr --resolved --config pipeline.yaml")
+    app.command(cls=Command, epilog=examples(*shown))(config)
+    listed = ("amber variants", "amber variants --config pipeline.yaml")
+    app.command(cls=Command, epilog=examples(*listed))(variants)
 
 
 def config(
     key: Annotated[str | None, typer.Argument(help="A key or a section, such as train.lr or objective.")] = None,
-    config_file: ConfigFile = None,
-    overrides: Set = None,
+    config_file: options.ConfigFile = None,
+    overrides: options.Set = None,
     resolved: Annotated[
         bool, typer.Option("--resolved", help="Print the values that a command would use, and where they come from.")
     ] = False,
 ) -> None:
-    """Print configuration keys with their defaults and meanings, or the values in force.
-
-    Examples: `amber config objective`, `amber config train.lr`, `amber config --resolved --config pipeline.yaml`.
-    """
+    """Print configuration keys with their defaults and meanings, or the values in force."""
     from amber.config import load
     from amber.reference import every_key
 
@@ -49,7 +53,7 @@ def config(
     print_result("\n".join([*lines, *_of_variants(found, [one.name for one in chosen])]))
 
 
-def variants(config_file: ConfigFile = None, overrides: Set = None) -> None:
+def variants(config_file: options.ConfigFile = None, overrides: options.Set = None) -> None:
     """List the variants, those of a pipeline file included, with the keys that define each."""
     from amber.config import load
     from amber.train.matrix import BUILT_IN

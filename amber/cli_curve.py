@@ -7,33 +7,41 @@ from typing import Annotated, Any
 
 import typer
 
-from amber.cli_config import ConfigFile, Set, dataset_of, listed, load_given
+from amber import cli_options as options
+from amber.cli_config import dataset_of, listed, load_given
+from amber.cli_options import Command, examples
 from amber.cluster import Cluster
 from amber.console import print_result
 from amber.errors import UserError
 
 
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    shown = ("amber curve --features cache/ --dataset crema-d", "amber curve --votes 1,2,4 --draws 5 --dry-run")
+    app.command(cls=Command, epilog=examples(*shown))(curve)
+
+
 def curve(
     context: typer.Context,
-    features: Annotated[str | None, typer.Option("--features", help="The feature cache (default: cache/).")] = None,
-    dataset: Annotated[str | None, typer.Option("--dataset", help="The dataset's name in the cache.")] = None,
-    config_file: ConfigFile = None,
-    variants: Annotated[str, typer.Option("--variants", help="Such as soft,amber2.")] = "soft",
+    features: options.CacheFolder = None,
+    dataset: options.Cached = None,
+    config_file: options.ConfigFile = None,
+    variants: Annotated[str, typer.Option("--variants", help="Variants to train, with commas between them.")] = "soft",
     votes: Annotated[
         str | None,
-        typer.Option("--votes", help="Votes an utterance, such as 1,2,3 (default: 1,2,3,5,8,… to the median)."),
+        typer.Option("--votes", help="Votes per utterance, such as 1,2,3. [default: 1,2,3,5,8,… to the median]"),
     ] = None,
     draws: Annotated[int, typer.Option("--draws", min=1, help="How often votes are drawn.")] = 3,
     shares: Annotated[
-        bool, typer.Option("--shares/--no-shares", help="Also fewer utterances with more votes, at equal cost.")
+        bool, typer.Option("--shares/--no-shares", help="Also use fewer utterances with more votes, at equal cost.")
     ] = True,
-    seeds: Annotated[str | None, typer.Option("--seeds", help="Such as 0,1,2.")] = None,
-    runs: Annotated[str | None, typer.Option("--runs", help="Where runs are kept (default: runs/).")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes of a local Dask cluster.")] = None,
-    scheduler: Annotated[str | None, typer.Option("--scheduler", help="A running one: tcp://host:8786.")] = None,
-    overrides: Set = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; compute and write nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    seeds: options.Seeds = None,
+    runs: options.RunsFolder = None,
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
+    overrides: options.Set = None,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
 ) -> None:
     """Train with 1, 2, 3, … votes an utterance and measure where more raters stop paying.
 

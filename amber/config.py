@@ -66,7 +66,7 @@ class CorpusOptions(Section):
     """Which corpus, and where it is."""
 
     dataset: str = "demo"
-    """The corpus: `demo`, `table`, `iemocap`, `msp-podcast` or `crema-d`."""
+    """The corpus: `demo`, `table`, `audformat`, `iemocap`, `msp-podcast` or `crema-d`."""
     name: FolderName | None = None
     """The corpus's name in the cache; the dataset's where absent."""
     root: str | None = None

@@ -103,8 +103,7 @@ def survey(config: Config, corpus: Corpus, modalities: Sequence[Modality] = MODA
     if set(names.values()) == {NONE}:
         raise UserError("features.speech and features.text are both none: there is nothing to extract")
     for modality in modalities:
-        there = any(value is not None for value in corpus.column("audio" if modality == "speech" else "text"))
-        if not there or names[modality] == NONE:
+        if not _has(corpus, modality) or names[modality] == NONE:
             continue
         name = names[modality]
         device = choose(config.features.device, config.features.precision)
@@ -118,6 +117,21 @@ def survey(config: Config, corpus: Corpus, modalities: Sequence[Modality] = MODA
         spec = _spec(config, corpus, info, device)
         work.append(Work(info, reference, spec, config.features.max_failures))
     return work
+
+
+def _has(corpus: Corpus, modality: Modality) -> bool:
+    return any(value is not None for value in corpus.column("audio" if modality == "speech" else "text"))
+
+
+def _idle_encoders(config: Config, corpus: Corpus) -> list[str]:
+    """Say which encoder has nothing to encode."""
+    asked: dict[Modality, str] = {"speech": config.features.speech, "text": config.features.text}
+    what = {"speech": "a recording", "text": "a text"}
+    return [
+        f"{corpus.name}: no utterance has {what[modality]}, so --{modality} {name} does nothing"
+        for modality, name in asked.items()
+        if name != NONE and not _has(corpus, modality)
+    ]
 
 
 def run(
@@ -153,8 +167,8 @@ def run(
     loaded = load_corpus(config)
     corpus, folder = loaded.corpus, locate(config.features.cache) / loaded.corpus.name
     work = survey(config, corpus)
-    for line in loaded.ledger.lines():
-        console.say(f"{corpus.name}: {line}")
+    for line in [*(f"{corpus.name}: {line}" for line in loaded.ledger.lines()), *_idle_encoders(config, corpus)]:
+        console.say(line)
     with reaching(folder):
         _write_corpus(corpus, folder, console)
         loaded.ledger.write(folder)
@@ -185,7 +199,7 @@ def plan(config: Config) -> list[str]:
             f"  {part.info.modality}: {part.info.name}, {count(len(part.info.layers), 'layer')}, {size}, "
             f"{part.device.precision} on {part.device.name}: {done} of {part.spec.units} units cached"
         )
-    return lines
+    return [*lines, *(f"  {line}" for line in _idle_encoders(config, corpus))]
 
 
 def _committed(location: Path) -> int:
