@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -14,12 +13,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amber import __version__, cli_ask, cli_cache, cli_config, cli_corpus, cli_predict, cli_transcribe
+from amber import (
+    __version__,
+    cli_ask,
+    cli_cache,
+    cli_config,
+    cli_corpus,
+    cli_curve,
+    cli_matrix,
+    cli_predict,
+    cli_transcribe,
+)
 from amber import cli_options as options
+from amber.cli_config import dataset_of as _dataset
+from amber.cli_config import listed as _listed
 from amber.cli_config import load_given as _load
 from amber.cli_options import Command, examples
+from amber.cluster import Cluster
 from amber.console import Console, print_result
 from amber.errors import RunFailure, UserError
+from amber.location import locate
 from amber.machine import set_thread_defaults
 
 if TYPE_CHECKING:
@@ -143,8 +156,7 @@ def extract(
 
     if not config_file and not dataset:
         raise UserError("amber extract: say which corpus with --dataset (demo, table, …) or --config")
-    if workers and scheduler:
-        raise UserError("amber extract: --workers starts a cluster, --scheduler uses a running one; give one of them")
+    cluster = Cluster(workers, scheduler)
     # Without a pipeline file, the encoders are the paper's.
     defaults = {} if config_file else PAPER_ENCODERS
     config = _load(
@@ -167,7 +179,6 @@ def extract(
     if dry_run:
         print_result("\n".join(stage.plan(config)))
         return
-    cluster = stage.Cluster(workers, scheduler)
     outcomes = stage.run(config, context.obj.console, cluster, retry_failed, check)
     if as_json:
         print_result(json.dumps([outcome.as_json() for outcome in outcomes], indent=1))
@@ -189,11 +200,17 @@ def train(
     seeds: options.Seeds = None,
     folds: options.Folds = None,
     runs: options.RunsFolder = None,
+    tests: Annotated[
+        str | None, typer.Option("--test-dataset", help="Also test on other datasets of the cache, such as B or B,C.")
+    ] = None,
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
     overrides: options.Set = None,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
     """Train every variant, fold and seed that is not done, on cached features."""
+    cluster = Cluster(workers, scheduler)
     config = _load(
         config_file,
         overrides,
@@ -205,12 +222,13 @@ def train(
             "runs": runs,
         },
     )
+    config = _tested_on(config, tests)
     from amber.train import stage
 
     if dry_run:
         print_result("\n".join(stage.plan(config, _dataset(config, dataset))))
         return
-    experiment = stage.run(config, _dataset(config, dataset), context.obj.console)
+    experiment = stage.run(config, _dataset(config, dataset), context.obj.console, cluster)
     if as_json:
         done = [str(experiment.folder / run.path) for run in experiment.runs]
         print_result(json.dumps({"experiment": str(experiment.folder), "runs": done}, indent=1))
@@ -227,11 +245,11 @@ def train(
 def evaluate(
     context: typer.Context,
     runs: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option("--runs", help="An experiment's folder, such as runs/demo; several are put side by side."),
     ] = None,
     more: Annotated[
-        list[Path] | None, typer.Argument(metavar="[RUNS]...", help="Further folders, as in `--runs a b c`.")
+        list[str] | None, typer.Argument(metavar="[RUNS]...", help="Further folders, as in `--runs a b c`.")
     ] = None,
     imports: Annotated[
         list[Path] | None,
@@ -248,7 +266,7 @@ def evaluate(
 
     Other systems' predictions stand in the same table.
     """
-    folders = [*(runs or []), *(more or [])]
+    folders = [locate(folder) for folder in [*(runs or []), *(more or [])]]
     if not folders:
         raise UserError("amber evaluate: say which experiment with --runs, such as --runs runs/demo")
     config = _load(config_file, overrides)
@@ -259,7 +277,7 @@ def evaluate(
     print_result(json.dumps(result.metrics, indent=1) if as_json else result.text())
 
 
-for module in (cli_predict, cli_transcribe, cli_ask):
+for module in (cli_predict, cli_transcribe, cli_ask, cli_curve, cli_matrix):
     module.register(app)
 app.add_typer(cli_corpus.app, name="corpus")
 app.add_typer(cli_cache.app, name="cache")
@@ -302,19 +320,12 @@ def _command(error: Exception) -> str:
     return context.command_path if context else "amber"
 
 
-def _listed(text: str | None) -> list[Any] | None:
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    return [int(part) if re.fullmatch(r"[0-9]{1,20}", part) else part for part in parts]
+def _tested_on(config: Config, tests: str | None) -> Config:
+    """Return a configuration that tests on further datasets, with their usual labels where it says nothing of them."""
+    from amber.config import LabelOptions
 
-
-def _dataset(config: Config, dataset: str | None) -> str | None:
-    """Return the dataset that was named, on the command line or by the configuration's corpus."""
-    if dataset or "corpus" not in config.model_fields_set:
-        return dataset
-    named = config.corpus.name or ("dataset" in config.corpus.model_fields_set and config.corpus.dataset)
-    return named or None
+    named = {str(name): LabelOptions() for name in _listed(tests) or []}
+    return config.model_copy(update={"transfer": {**named, **config.transfer}}) if named else config
 
 
 def _check_matrix(config: Config) -> None:

@@ -14,6 +14,7 @@ from amber import cli_options as options
 from amber.cli_options import Command, examples
 from amber.console import print_result
 from amber.errors import UserError
+from amber.location import locate
 
 DRAWS = 10
 
@@ -55,10 +56,10 @@ def ask(
     from amber.evaluate.ask import page, stage
 
     if validate:
-        found, path = stage.check(runs, variant, _range(shown), draws, context.obj.console)
+        found, path = stage.check(locate(runs), variant, _range(shown), draws, context.obj.console)
         print_result(json.dumps(asdict(found), indent=1) if as_json else f"{page.plain(found)}\n\npage: {path}")
         return
-    asked = stage.ask(runs, variant, budget, cost, most, out, context.obj.console)
+    asked = stage.ask(locate(runs), variant, budget, cost, most, out, context.obj.console)
     print_result(json.dumps(asked.rows(), indent=1) if as_json else asked.text())
 
 

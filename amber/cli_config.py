@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -74,6 +75,22 @@ def load_given(path: Path | None, overrides: Sequence[str] | None, **sections: d
         if value is not None
     ]
     return config.load(path, [*given, *(overrides or ())])
+
+
+def listed(text: str | None) -> list[Any] | None:
+    """Return what an option lists between commas, numbers as such; None where it is not given."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    return [int(part) if re.fullmatch(r"[0-9]{1,20}", part) else part for part in parts]
+
+
+def dataset_of(config: Config, dataset: str | None) -> str | None:
+    """Return the dataset that was named, on the command line or by the configuration's corpus."""
+    if dataset or "corpus" not in config.model_fields_set:
+        return dataset
+    named = config.corpus.name or ("dataset" in config.corpus.model_fields_set and config.corpus.dataset)
+    return named or None
 
 
 def _described(key: Key) -> str:

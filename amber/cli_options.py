@@ -220,7 +220,7 @@ Folds = Annotated[
     str | None, typer.Option("--folds", help="Folds to train: all, or numbers such as 1,2. [default: all]")
 ]
 RunsFolder = Annotated[str | None, typer.Option("--runs", help="{train.runs}")]
-Experiment = Annotated[Path, typer.Option("--runs", help="An experiment's folder, such as runs/demo.")]
+Experiment = Annotated[str, typer.Option("--runs", help="An experiment's folder, such as runs/demo.")]
 Variant = Annotated[
     str | None,
     typer.Option(

@@ -13,6 +13,7 @@ from amber import cli_options as options
 from amber.cli_options import Command, examples
 from amber.console import print_result
 from amber.errors import UserError
+from amber.location import locate
 
 Model = Annotated[
     str,
@@ -68,7 +69,7 @@ def predict(
     Per utterance: the distribution over emotions, each expert's, the most likely class, the predicted ambiguity, and
     the conflict between voice and words. A file that can't be read is a row with its error.
     """
-    from amber.extract.stage import Cluster
+    from amber.cluster import Cluster
     from amber.predict import inputs, rows, stage
     from amber.predict.model import load
 
@@ -131,7 +132,7 @@ def export(
     if push:
         hub.check(push)  # a mistake is found before anything is written
     console = context.obj.console
-    console.say(exporting.run(runs, variant, to, exporting.Options(onnx, final, features), console))
+    console.say(exporting.run(locate(runs), variant, to, exporting.Options(onnx, final, features), console))
     if push:
         hub.push(to, push)
         context.obj.console.say(f"uploaded; to be used as --model {hub.SCHEME}{push}")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from amber import corpus as contract
+from amber.cluster import Cluster
 from amber.config import NONE, Config
 from amber.console import Advance, Console
 from amber.corpus import MODALITIES, Corpus, Modality
@@ -27,6 +28,7 @@ from amber.machine import Device, choose
 from amber.names import is_folder_name
 
 from . import audio, corpora, dialogue, engine, replaced, words
+from .cluster import run_on_cluster
 from .encoders import EncoderInfo
 from .engine import EncoderReference
 from .inputs import Input, inputs
@@ -66,14 +68,6 @@ class Work:
     def device(self) -> Device:
         """Return the device of the encoder."""
         return self.reference.device
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Where the work is done: in this process, by `workers` of a local cluster, or on a running `scheduler`."""
-
-    workers: int | None = None
-    scheduler: str | None = None
 
 
 def load_corpus(config: Config) -> corpora.Loaded:
@@ -312,7 +306,7 @@ def _commit(
     units = {number: every[store.unit(number).start : store.unit(number).stop] for number in missing}
     allowed = max(1, int(work.max_failures * work.spec.size))
     failed = len(store.errors())
-    with closing(_failures(work, store, units, cluster, advance)) as failures:
+    with closing(_failures(work, store, units, cluster, console, advance)) as failures:
         for more in failures:
             failed += more
             if failed > allowed:
@@ -320,14 +314,17 @@ def _commit(
 
 
 def _failures(
-    work: Work, store: FeatureStore, units: Mapping[int, Sequence[Input | None]], cluster: Cluster, advance: Advance
+    work: Work,
+    store: FeatureStore,
+    units: Mapping[int, Sequence[Input | None]],
+    cluster: Cluster,
+    console: Console,
+    advance: Advance,
 ) -> Generator[int, None, None]:
     """Do units, here or on a cluster; yield the number of failed utterances of each one."""
-    if cluster == Cluster():
+    if not cluster:
         return engine.run_locally(work.info, work.device, store, units, advance)
-    from .cluster import run_on_cluster  # late: it takes a second to import
-
-    return run_on_cluster(cluster.workers, cluster.scheduler, work.reference, store, units, advance)
+    return run_on_cluster(cluster, work.reference, store, units, console, advance)
 
 
 def _too_many(store: FeatureStore, failed: int, share: float) -> RunFailure:

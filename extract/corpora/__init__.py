@@ -23,6 +23,7 @@ LOADERS = {
     "iemocap": ".iemocap",
     "msp-podcast": ".msp_podcast",
     "crema-d": ".crema_d",
+    "audformat": ".audformat",
 }
 
 
