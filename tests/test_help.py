@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,3 +94,9 @@ def test_completion_is_on_for_the_installed_command() -> None:
     done = subprocess.run(command, capture_output=True, text=True, env={**environment(), **asked}, check=False)
     assert done.stdout.split() == ["demo"]
     assert "_AMBER_COMPLETE" not in os.environ
+
+
+def test_the_page_of_commands_names_every_command() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "commands.md").read_text(encoding="utf-8")
+    groups = {path.split()[1] for path in ALL}
+    assert [name for name in groups if not re.search(rf"amber {name}\b", page)] == []
