@@ -94,8 +94,10 @@ class Console:
             if not ended and now - last < PLAIN_INTERVAL:
                 return
             last = now
+            elapsed = now - started
+            left = f", {elapsed / (count - done) * (total - count):.0f} s left" if done < count < total else ""
             tail = f"  {note}" if note else ""
-            self._print(f"{label}: {count}/{total}  {now - started:.0f} s{tail}")
+            self._print(f"{label}: {count}/{total}  {elapsed:.0f} s{left}{tail}")
 
         return advance
 
