@@ -24,11 +24,13 @@ from amber.location import write_whole
 from amber.utterance import Utterance, Vote
 
 __all__ = [
+    "DIALOGUE",
     "FILE",
     "LEDGER",
     "MODALITIES",
     "TEXT_HUMAN",
     "TEXT_ORIGIN",
+    "TURN",
     "Corpus",
     "Ledger",
     "Modality",
@@ -39,6 +41,7 @@ __all__ = [
 
 FILE, LEDGER = "utterances.parquet", "ledger.json"
 TEXT_ORIGIN, TEXT_HUMAN = "text_origin", "text_human"  # columns of corpora with machine words
+DIALOGUE, TURN = "dialogue", "turn"  # columns of corpora of dialogues
 SCHEMA_VERSION = 2  # from 2 on the file carries its digest
 Modality = Literal["speech", "text"]
 MODALITIES: tuple[Modality, Modality] = ("speech", "text")
@@ -196,15 +199,20 @@ class Corpus:
             secondary_vote=secondary_vote,
         )
 
-    def input_hash(self, modality: Modality) -> str:
-        """Return a hash of the inputs of a feature set of `modality`: the ids, and audio spans or texts, in order."""
-        names = ("id", "audio", "start", "end") if modality == "speech" else ("id", "text")
+    def input_hash(self, modality: Modality, in_dialogue: bool = False) -> str:
+        """Return a hash of the inputs of a feature set of `modality`: the ids, and audio spans or texts, in order.
+
+        With `in_dialogue`, texts are read with earlier turns: the hash is of the dialogues, too.
+        """
+        names = ["id", "audio", "start", "end"] if modality == "speech" else ["id", "text"]
+        if in_dialogue:
+            names += [name for name in (DIALOGUE, TURN) if name in self.columns()]
         return corpus_table.digest(self.table[name] for name in names)
 
     def label_hash(self) -> str:
-        """Return a hash of everything but audio and text, on which training depends besides the features."""
+        """Return a hash of everything but the inputs of encoders, on which training depends besides the features."""
         about = {name: value for name, value in self._about().items() if name != "root"}
-        inputs = {"audio", "start", "end", "text", TEXT_ORIGIN, TEXT_HUMAN}
+        inputs = {"audio", "start", "end", "text", TEXT_ORIGIN, TEXT_HUMAN, DIALOGUE, TURN}
         names = [name for name in self.columns() if name not in {*inputs, "votes"}]
         votes = self.votes()
         columns = (votes.utterance, votes.rater.tolist(), votes.is_self, votes.names)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amber.config import SplitOptions
-from amber.corpus import Corpus
+from amber.corpus import DIALOGUE, Corpus
 from amber.errors import UserError, abbreviate, nearest
 
 Rows = NDArray[np.int64]
@@ -162,6 +162,27 @@ def unused(folds: Sequence[Fold], corpus: Corpus) -> list[str]:
         f"{len(ids)} utterances are in no part of any fold, as {why}: {abbreviate(ids)}"
         for why, ids in by_reason.items()
     ]
+
+
+def check_dialogues(folds: Sequence[Fold], corpus: Corpus) -> None:
+    """Refuse folds in which a dialogue stands in two parts, for features that were read with earlier turns.
+
+    Raises
+    ------
+    UserError
+        If there is such a fold: the words of one part would be in the features of another.
+
+    """
+    dialogues: Keys = corpus.column(DIALOGUE)
+    for fold in folds:
+        of = [{dialogues[row] for row in rows} for rows in fold.parts().values()]
+        both = sorted(d for d in (of[0] & of[1]) | (of[0] & of[2]) | (of[1] & of[2]) if d is not None)
+        if both:
+            raise UserError(
+                f"splits: fold {fold.number} ({fold.name}): {len(both)} dialogues are in two parts "
+                f"({abbreviate(both)}), and the text features read earlier turns\n"
+                "choose a scheme that keeps dialogues together, or features with text_context=0"
+            )
 
 
 def part_of(written: str) -> str | None:

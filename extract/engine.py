@@ -19,7 +19,7 @@ from amber.features.unit import Status
 from amber.machine import Device
 
 from . import encoders
-from .encoders import EncoderInfo
+from .encoders import EncoderInfo, memory
 from .inputs import Input
 from .rate import Rate
 from .units import Batch, UnitBuilder
@@ -61,13 +61,24 @@ class Engine:
         # with more of them than cores they wait for one another asleep.
         self._encoding = ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self._encoder = self._encoding.submit(info.load, device).result()
+        self._budget = self._encoding.submit(self._fitting_budget).result()
         self._stopped = threading.Event()
         self._rate = Rate()
+
+    def _fitting_budget(self) -> int:
+        """Return the budget of a batch: on a GPU by its free memory, and then the encoder's own too."""
+        budget = self._info.budget_on(self._device)
+        if self._device.name.startswith("cuda"):
+            batch = memory.trial(self._info)
+            budget = memory.fitting_budget(lambda: self._encoder.pooled(batch), self._info.budget, self._device.name)
+            if hasattr(self._encoder, "budget"):
+                self._encoder.budget = budget
+        return budget
 
     def do(self, number: int, inputs: Sequence[Input | None], advance: Advance) -> Done:
         """Read, encode and commit one unit."""
         builder = UnitBuilder(inputs, self._store.spec)
-        plan = builder.plan(self._info.budget_on(self._device), self._info.padding, self._info.heard)
+        plan = builder.plan(self._budget, self._info.padding, self._info.heard)
         reading = builder.reading(plan, self._readers, getattr(self._encoder, "prepare", None))
         self._encoding.submit(self._encode, builder, plan, reading, advance).result()
         unit = builder.unit()

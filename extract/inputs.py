@@ -8,9 +8,11 @@ from pathlib import Path
 
 from amber.audio import Signal
 from amber.corpus import Corpus
+from amber.features.spec import FeatureSpec
 
 from . import audio
-from .encoders import EncoderInfo
+from .dialogue import contexts
+from .encoders.passage import Passage
 
 
 @dataclass(frozen=True)
@@ -33,15 +35,15 @@ class Recording:
 
 @dataclass(frozen=True)
 class Transcript:
-    """A text."""
+    """A text, with what is read before it where there is such a thing."""
 
-    text: str
+    text: str | Passage
 
     def length(self) -> int:
         """Return the number of characters."""
         return len(self.text)
 
-    def read(self) -> str:
+    def read(self) -> str | Passage:
         """Return the text."""
         return self.text
 
@@ -49,11 +51,18 @@ class Transcript:
 Input = Recording | Transcript
 
 
-def inputs(corpus: Corpus, info: EncoderInfo) -> Sequence[Input | None]:
-    """Return the input of each utterance, in corpus order; None where the corpus has none."""
-    if info.modality == "text":
-        return [Transcript(text) if text is not None else None for text in corpus.column("text")]
-    return spans(corpus, info.sample_rate or 0)
+def inputs(corpus: Corpus, spec: FeatureSpec) -> Sequence[Input | None]:
+    """Return the input of each utterance to a feature set, in corpus order; None where the corpus has none."""
+    if spec.modality == "speech":
+        return spans(corpus, spec.sample_rate or 0)
+    texts, instruction = corpus.column("text"), spec.text_instruction
+    if not (instruction or spec.text_context):
+        return [Transcript(text) if text is not None else None for text in texts]
+    turns = contexts(corpus, spec.text_context) if spec.text_context else [()] * len(corpus)
+    return [
+        Transcript(Passage(text, instruction, before)) if text is not None else None
+        for text, before in zip(texts, turns, strict=True)
+    ]
 
 
 def spans(corpus: Corpus, rate: int) -> list[Recording | None]:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from amber import corpus as contract
-from amber.config import Config
+from amber.config import NONE, Config
 from amber.console import Advance, Console
 from amber.corpus import MODALITIES, Corpus, Modality
-from amber.errors import RunFailure, UserError, abbreviate
+from amber.errors import RunFailure, UserError, abbreviate, count
 from amber.features import recordings
 from amber.features.fill import fill
 from amber.features.spec import FeatureSpec
@@ -26,7 +26,7 @@ from amber.location import locate, reaching
 from amber.machine import Device, choose
 from amber.names import is_folder_name
 
-from . import audio, corpora, engine, replaced, words
+from . import audio, corpora, dialogue, engine, replaced, words
 from .encoders import EncoderInfo
 from .engine import EncoderReference
 from .inputs import Input, inputs
@@ -50,7 +50,7 @@ class Outcome:
     def line(self) -> str:
         """Return the outcome in one line."""
         counts = ", ".join(f"{n} {what}" for what, n in self.counts.items() if n)
-        return f"{self.location}: {counts} ({self.units_done_now} of {self.units} units done now)"
+        return f"{self.location}: {counts} ({self.units_done_now} of {count(self.units, 'unit')} done now)"
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,11 @@ class Cluster:
 def load_corpus(config: Config) -> corpora.Loaded:
     """Read the corpus that a configuration names, with the words that it asks for."""
     loaded = read_corpus(config)
-    return words.chosen(loaded, config, locate(config.features.cache) / loaded.corpus.name)
+    loaded = words.chosen(loaded, config, locate(config.features.cache) / loaded.corpus.name)
+    if config.features.text_context:
+        dialogue.contexts(loaded.corpus, config.features.text_context)  # is refused here, if it has no dialogues
+        dialogue.account(loaded.corpus, loaded.ledger)
+    return loaded
 
 
 def read_corpus(config: Config) -> corpora.Loaded:
@@ -101,10 +105,14 @@ def read_corpus(config: Config) -> corpora.Loaded:
 def survey(config: Config, corpus: Corpus, modalities: Sequence[Modality] = MODALITIES) -> list[Work]:
     """Find encoder, device and spec for each modality of the corpus."""
     work = []
+    names = {"speech": config.features.speech, "text": config.features.text}
+    if set(names.values()) == {NONE}:
+        raise UserError("features.speech and features.text are both none: there is nothing to extract")
     for modality in modalities:
-        if not any(value is not None for value in corpus.column("audio" if modality == "speech" else "text")):
+        there = any(value is not None for value in corpus.column("audio" if modality == "speech" else "text"))
+        if not there or names[modality] == NONE:
             continue
-        name = config.features.speech if modality == "speech" else config.features.text
+        name = names[modality]
         device = choose(config.features.device, config.features.precision)
         options = config.features
         margin = options.margin if options.context == "trimmed" else None
@@ -112,6 +120,7 @@ def survey(config: Config, corpus: Corpus, modalities: Sequence[Modality] = MODA
         info = reference.find()
         if config.features.level == "frames" and not info.has_frames:
             raise UserError(f"--level frames: {name} has one vector per utterance, no frames; choose another encoder")
+        _check_text_options(config, info)
         spec = _spec(config, corpus, info, device)
         work.append(Work(info, reference, spec, config.features.max_failures))
     return work
@@ -172,14 +181,14 @@ def plan(config: Config) -> list[str]:
     corpus, folder = loaded.corpus, locate(config.features.cache) / loaded.corpus.name
     duration = audio.hours(corpus.root, [path for path in corpus.column("audio") if path])
     hours = f"about {duration:.2f} h of audio" if duration is not None else "audio not there yet"
-    lines = [f"extract {corpus.name}: {len(corpus)} utterances, {hours}"]
+    lines = [f"extract {corpus.name}: {count(len(corpus), 'utterance')}, {hours}"]
     for part in survey(config, corpus):
         size = f"{len(corpus) * part.spec.vector_bytes / 1e6:.1f} MB"
         if part.spec.level == "frames":
             size = f"{part.spec.vector_bytes / 1e3:.1f} kB per frame"
         done = _committed(folder / part.spec.name)
         lines.append(
-            f"  {part.info.modality}: {part.info.name}, {len(part.info.layers)} layers, {size}, "
+            f"  {part.info.modality}: {part.info.name}, {count(len(part.info.layers), 'layer')}, {size}, "
             f"{part.device.precision} on {part.device.name}: {done} of {part.spec.units} units cached"
         )
     return lines
@@ -189,11 +198,23 @@ def _committed(location: Path) -> int:
     return int(FeatureStore.open(location).committed().sum()) if location.exists() else 0
 
 
+def _check_text_options(config: Config, info: EncoderInfo) -> None:
+    """Refuse options of texts for an encoder that can't follow them."""
+    options = config.features
+    asked = {"pooling=last": options.pooling == "last", "text_instruction": bool(options.text_instruction)}
+    asked["text_context"] = options.text_context > 0
+    wanted = [name for name, is_asked in asked.items() if is_asked]
+    if info.modality == "text" and wanted and not info.has_tokens:
+        raise UserError(f"features.{wanted[0]}: {info.name} is no model of tokens; choose another text encoder")
+
+
 def _spec(config: Config, corpus: Corpus, info: EncoderInfo, device: Device) -> FeatureSpec:
+    is_text = info.modality == "text"
+    pooling = config.features.pooling if is_text else "mean"
     return FeatureSpec(
         corpus=corpus.name,
         release=corpus.release,
-        inputs=corpus.input_hash(info.modality),
+        inputs=corpus.input_hash(info.modality, in_dialogue=is_text and config.features.text_context > 0),
         size=len(corpus),
         modality=info.modality,
         encoder=info.name,
@@ -201,12 +222,14 @@ def _spec(config: Config, corpus: Corpus, info: EncoderInfo, device: Device) -> 
         layers=info.layers,
         dim=info.dim,
         level=config.features.level,
-        pooling=config.features.pooling if config.features.level == "pooled" else "none",
+        pooling=pooling if config.features.level == "pooled" else "none",
         sample_rate=info.sample_rate,
         max_seconds=info.max_seconds,
         dtype=config.features.dtype,
         precision=device.precision,
         hop=info.hop if config.features.level == "frames" else None,
+        text_instruction=config.features.text_instruction if is_text else "",
+        text_context=config.features.text_context if is_text else 0,
         margin=info.margin,
     )
 
@@ -252,7 +275,7 @@ def extract(
             replaced.drop_changed(store, corpus, now, console)
 
         def commit(missing: Sequence[int], advance: Advance) -> None:
-            _commit(work, store, inputs(corpus, work.info), missing, cluster, console, advance)
+            _commit(work, store, inputs(corpus, work.spec), missing, cluster, console, advance)
 
         done_now = fill(store, commit, console, work.info.modality, retry_failed)
         if now is not None and check:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,12 @@ from amber.features.spec import FeatureSpec
 from amber.features.unit import Status, Unit
 
 from .batching import batches
-from .encoders import Encoder
+from .encoders import Encoder, TokenEncoder
+from .encoders.memory import in_halves
 from .inputs import Input, Recording
 
 AHEAD = 2  # batches that are read while one is encoded
-# What models and tokenizers raise for unsuitable inputs; running out of GPU memory is a RuntimeError.
+# What models and tokenizers raise for unsuitable inputs; running out of memory with one input is a RuntimeError.
 _ENCODER_ERRORS = (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError)
 
 Batch = Integers
@@ -126,7 +127,7 @@ class UnitBuilder:
         read = [place for place, item in enumerate(items) if not isinstance(item, Failure)]
         if not read:
             return
-        call = encoder.pooled if self._spec.level == "pooled" else encoder.frames
+        call = self._call(encoder)
         found = each(call, [items[place] for place in read])
         if len(found) > 1 and all(isinstance(one, Failure) for one in found):
             raise RunFailure(f"{self._spec.encoder}: {found[0].reason}, for every utterance of a batch")
@@ -138,6 +139,12 @@ class UnitBuilder:
             else:
                 self._features[i] = outcome
                 self._status[i] = Status.TRUNCATED if is_truncated else Status.OK
+
+    def _call(self, encoder: Encoder) -> Callable[[Sequence[Any]], Any]:
+        """Return what makes an encoder's features of the set's level and pooling."""
+        if self._spec.level == "frames":
+            return encoder.frames
+        return cast(TokenEncoder, encoder).last if self._spec.pooling == "last" else encoder.pooled
 
     def fail(self, i: int, failure: Failure) -> None:
         """Record that utterance `i` failed."""
@@ -182,9 +189,12 @@ def named(item: Input, error: AudioError) -> Failure:
 
 
 def each(call: Callable[[Sequence[Any]], Any], items: Sequence[Any], model: str = "the encoder") -> list[Any]:
-    """Give items to a model together, or one by one if that raises; return what it makes or a `Failure` for each."""
+    """Give items to a model together, or one by one if that raises; return what it makes or a `Failure` for each.
+
+    Items that exhaust the memory together are given to it in halves.
+    """
     try:
-        return list(call(items))
+        return in_halves(lambda some: list(call(some)), items)
     except _ENCODER_ERRORS as error:
         if len(items) == 1:
             first = (str(error).strip() or type(error).__name__).splitlines()[0]

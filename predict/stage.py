@@ -95,6 +95,9 @@ def _extracted(
         "device": options.device,
         "max_failures": 1.0,  # a failure is a row with its error
         **({"max_seconds": spec.max_seconds} if spec.max_seconds else {}),
+        **({"pooling": "last"} if spec.pooling == "last" else {}),
+        "text_instruction": spec.text_instruction,
+        "text_context": spec.text_context,
         **({"context": "full"} if spec.margin is None else {"context": "trimmed", "margin": spec.margin}),
     }
     config = validated(Config, {"features": features}, "--model")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +15,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tiny_models import SPEECH, TEXT, WORDS, save
+from tiny_models import CLOSING, DECODERS, OPENING, SPEECH, TEXT, WORDS, save
 
+from amber.errors import UserError
 from amber.extract.encoders import EncoderInfo, find, speech, transformer
 from amber.extract.encoders.forward import hidden_states
 from amber.extract.encoders.framing import Framing, framing
+from amber.extract.encoders.passage import Passage
 from amber.extract.encoders.windows import windows
 from amber.machine import Device, choose
 
@@ -92,8 +96,9 @@ def text_alone(folder: Path, text: str) -> Array:
     """Return the hidden states that transformers itself gives for one text, (T, L, D)."""
     from transformers import AutoModel, AutoTokenizer
 
-    tokens = AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt")
-    return states(AutoModel.from_pretrained(folder).eval(), dict(tokens))
+    closed = text if folder.name not in DECODERS or folder.name in CLOSING else f"{text}[SEP]"
+    tokens = AutoTokenizer.from_pretrained(folder)(closed, return_tensors="pt")
+    return states(AutoModel.from_pretrained(folder).eval(), dict(tokens))[1 if folder.name in OPENING else 0 :]
 
 
 def states(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> Array:
@@ -153,8 +158,56 @@ def test_text_in_a_padded_batch_is_what_it_is_alone(models: Callable[[str], Path
 def test_a_text_beyond_the_positions_is_cut_to_them(models: Callable[[str], Path], name: str) -> None:
     encoder = find(str(models(name)), "text").load(choose("cpu"))
     assert encoder.truncated(["fine", "day " * 100]).tolist() == [False, True]
-    positions = {"roberta": 63, "xlm-roberta": 63, "mpnet": 62}.get(name, 64)
-    assert [len(frames) for frames in encoder.frames(["fine", "day " * 100])] == [3, positions]
+    shifted = dict.fromkeys(("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert"), 63) | {"mpnet": 62}
+    special = 1 if name in DECODERS else 2  # among the features
+    lengths = [len(frames) for frames in encoder.frames(["fine", "day " * 100])]
+    assert lengths == [1 + special, shifted.get(name, 64) - (name in OPENING)]
+
+
+@pytest.mark.parametrize("name", ["bert", "xlm-roberta", "qwen3", "mistral"])
+def test_context_is_attended_to_and_not_pooled(models: Callable[[str], Path], name: str) -> None:
+    """Of a passage, features are those that transformers gives to the text's own tokens, the last among them."""
+    encoder = find(str(models(name)), "text").load(choose("cpu"))
+    joint = "\n" if name in DECODERS else " [SEP] "
+    passages = [Passage("miss her", "get out : ", ("fine .", "every day")), Passage("", "", ("so much",)), "fine"]
+    wholes = [f"get out : fine .{joint}every day{joint}miss her", f"so much{joint}", "fine"]
+    expected = [text_alone(models(name), whole) for whole in wholes]
+    own = [3, 1, len(expected[2])]  # the words and what closes them
+    found = encoder.frames(passages)
+    assert [len(frames) for frames in found] == own
+    for frames, mean, last, alone, count in zip(
+        found,
+        encoder.pooled(passages),
+        encoder.last(passages),
+        expected,
+        own,
+        strict=True,  # type: ignore[attr-defined]
+    ):
+        np.testing.assert_allclose(frames, alone[-count:], rtol=0, atol=BAR)
+        np.testing.assert_allclose(mean, alone[-count:].mean(axis=0), rtol=0, atol=BAR)
+        np.testing.assert_allclose(last, alone[-1], rtol=0, atol=BAR)
+
+
+@pytest.mark.parametrize("name", ["bert", "qwen2"])
+def test_what_is_too_long_loses_its_oldest_turns_then_its_end(models: Callable[[str], Path], name: str) -> None:
+    encoder = find(str(models(name)), "text").load(choose("cpu"))
+    old, near, text = " day" * 40, " much" * 30, " fine" * 20
+    passages = [Passage(text, "", (old, near)), Passage(text, "", (near,)), Passage(" fine" * 70, "get :", (near,))]
+    assert encoder.truncated(passages).tolist() == [True, False, True]
+    first, same, cut = encoder.frames(passages)
+    assert len(first) == 21
+    np.testing.assert_allclose(first, same, rtol=0, atol=BAR)
+    assert len(cut) == 64 - 3  # the positions but for the opening token and the instruction
+    with pytest.raises(ValueError, match="no room for the text"):
+        encoder.frames([Passage("fine", "day " * 80)])
+
+
+def test_a_decoder_with_code_of_its_own_is_refused(models: Callable[[str], Path], tmp_path: Path) -> None:
+    shutil.copytree(models("qwen2"), tmp_path / "own")
+    config = json.loads((tmp_path / "own" / "config.json").read_text())
+    (tmp_path / "own" / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoModel": "own.Model"}}))
+    with pytest.raises(UserError, match="code of its own"):
+        find(str(tmp_path / "own"), "text")
 
 
 @pytest.mark.parametrize("name", [*(name for name in SPEECH if name.endswith("group")), "data2vec-audio"])

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from test_store import spec
 
 from amber.errors import RunFailure
+from amber.extract.encoders import memory
 from amber.extract.inputs import Recording, Transcript
 from amber.extract.units import UnitBuilder
 from amber.features.spec import FeatureSpec
@@ -51,6 +53,47 @@ def test_features_that_can_t_be_stored_are_refused_by_name() -> None:
     assert unit.errors == ["", "features overflow float16; use --dtype float32", "features are not finite", "", ""]
     assert unit.features[:, 0, 0].tolist() == [1, 0, 0, 0, 2.5]
     assert encode(texts, spec(dtype="float32"), Echo()).status.tolist() == [1, 1, 2, 0, 3]
+
+
+class Small(Echo):
+    """An encoder on a device with room for a few texts."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+
+    def pooled(self, batch: list[str]) -> np.ndarray:
+        found = super().pooled(batch)
+        if len(batch) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return found
+
+
+@pytest.mark.parametrize("room", [1, 2, 3, 5])
+def test_a_batch_that_exhausts_the_memory_is_done_in_halves_to_the_same_bytes(room: int) -> None:
+    texts = [str(n) for n in range(10, 23)]
+    whole, small = Echo(), Small(room)
+    expected, found = encode(texts, spec(), whole), encode(texts, spec(), small)
+    assert [len(batch) for batch in whole.batches] == [13]
+    assert min(len(batch) for batch in small.batches if len(batch) <= room) >= (room + 1) // 2
+    assert (found.checksum, found.errors) == (expected.checksum, [""] * 13)
+
+
+def test_an_utterance_that_does_not_fit_alone_fails_by_name_and_the_others_are_done() -> None:
+    class Picky(Small):
+        def pooled(self, batch: list[str]) -> np.ndarray:
+            self.room = 0 if "13" in batch else 4
+            return super().pooled(batch)
+
+    unit = encode(["11", "12", "13", "14"], spec(), Picky(4))
+    assert unit.status.tolist() == [1, 1, 2, 1]
+    assert unit.errors[2] == "the encoder failed: CUDA out of memory."
+
+
+def test_a_batch_is_as_large_as_the_free_memory_allows() -> None:
+    assert memory.scaled(96_000, used=1 << 28, free=10 << 30) == 96_000 * 40 * 0.6
+    assert memory.scaled(96_000, used=1 << 40, free=10 << 30) == 96_000  # less is left to the halving
+    assert memory.scaled(96_000, used=0, free=10 << 30) == 96_000  # an encoder that is not on the GPU
 
 
 def test_what_the_encoder_can_t_take_fails_alone() -> None:

@@ -107,7 +107,24 @@ TEXT: dict[str, Callable[[], Any]] = {
     ),
     "mpnet": text(hf.MPNetModel, hf.MPNetConfig, **SIZE),
     "electra": text(hf.ElectraModel, hf.ElectraConfig, **SIZE, embedding_size=16),
+    "xlm-roberta-xl": text(hf.XLMRobertaXLModel, hf.XLMRobertaXLConfig, **SIZE),
+    "camembert": text(hf.CamembertModel, hf.CamembertConfig, **SIZE),
+    "rembert": text(hf.RemBertModel, hf.RemBertConfig, **SIZE, input_embedding_size=16, output_embedding_size=16),
 }
+KEYS = {**SIZE, "num_key_value_heads": 1, "head_dim": 16, "eos_token_id": 3, "bos_token_id": 2}
+DECODERS: dict[str, Callable[[], Any]] = {
+    "qwen2": lambda: hf.Qwen2Model(hf.Qwen2Config(vocab_size=512, max_position_embeddings=64, **KEYS)),
+    "qwen3": text(hf.Qwen3Model, hf.Qwen3Config, **KEYS),
+    "mistral": text(hf.MistralModel, hf.MistralConfig, **KEYS, sliding_window=16),
+    "llama": text(hf.LlamaModel, hf.LlamaConfig, **KEYS),
+    "gemma2": text(hf.Gemma2Model, hf.Gemma2Config, **KEYS, sliding_window=16),
+    "gemma3_text": text(
+        hf.Gemma3TextModel, hf.Gemma3TextConfig, **KEYS, sliding_window=16, use_bidirectional_attention=True
+    ),
+}
+TEXT |= DECODERS
+CLOSING = ("qwen3", "gemma3_text")  # decoders whose tokenizers close every text, as Qwen3-Embedding's does
+OPENING = tuple(name for name in DECODERS if name != "qwen2")  # decoders whose tokenizers open every text
 
 
 def save(name: str, folder: Path) -> Path:
@@ -119,7 +136,7 @@ def save(name: str, folder: Path) -> Path:
         extractor.save_pretrained(folder)
     else:
         model = TEXT[name]()
-        _tokenizer().save_pretrained(folder)
+        _tokenizer(name).save_pretrained(folder)
     enliven(model)
     model.save_pretrained(folder)
     return folder
@@ -136,15 +153,35 @@ def enliven(model: Any) -> None:
                 weight.copy_(torch.randn_like(weight) * fan_in**-0.5)
 
 
-def _tokenizer() -> Any:
+def _bytes_tokenizer() -> Any:
+    """Return Qwen2's tokenizer of bytes, with each word one token: for its models no other is loaded."""
+    from tokenizers import pre_tokenizers
+
+    tokens = dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *pre_tokenizers.ByteLevel.alphabet()])
+    merges: dict[tuple[str, str], None] = {}
+    for word in WORDS:
+        for end in range(1, len(word)):
+            merges[word[:end], word[end]] = tokens[word[: end + 1]] = None
+        merges["Ġ", word] = tokens[f"Ġ{word}"] = None
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    special = {"unk_token": "[UNK]", "eos_token": "[SEP]", "pad_token": "[PAD]"}
+    return hf.Qwen2Tokenizer(vocabulary, list(merges), **special)
+
+
+def _tokenizer(name: str) -> Any:
+    if name == "qwen2":
+        return _bytes_tokenizer()
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    if name in DECODERS:
+        special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "bos_token": "[CLS]", "eos_token": "[SEP]"}
     words = [*special.values(), *WORDS]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, special["unk_token"]))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    closing = " [SEP]" if name not in DECODERS or name in CLOSING else ""
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single=f"[CLS] $A{closing}", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     return hf.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)

@@ -1,13 +1,14 @@
 """What a feature cache holds, whether it is sound, and what of it nobody needs.
 
-A feature set is *current* if it is of the utterances that lie beside it now, *stale* if it is of others, *half* if a
+A feature set is *current* if it is of the utterances that lie beside it now, *aside* if it is of their words by someone
+else, human or machine, which can be had again (`corpus.transcripts`), *stale* if it is of other utterances, *half* if a
 run was killed while laying it out, and *unreadable* if its metadata are damaged or another version wrote it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +24,8 @@ from amber.features.store import FeatureStore, NoLayoutError, feature_sets, is_b
 from amber.features.unit import Status
 from amber.location import is_local, remove_folder
 
-State = Literal["current", "stale", "half", "unreadable"]
+State = Literal["current", "aside", "stale", "half", "unreadable"]
+Words = Callable[[Path, Corpus], Mapping[str, str]]  # whose the words are that a dataset can have, by hash of inputs
 JUST_NOW = 3600.0  # seconds: on object storage nothing but its age tells that a set is not being written
 _NOT_IN_SPEC = ("schema_version", "corpus", "size")  # said elsewhere in a listing
 
@@ -93,8 +95,13 @@ class Dataset:
         return {"dataset": self.name, **about, "features": [entry.as_json() for entry in self.entries]}
 
 
-def survey(cache: Path, dataset: str | None = None) -> list[Dataset]:
-    """Look at every dataset of a cache, or at one.
+def no_words(folder: Path, corpus: Corpus) -> Mapping[str, str]:
+    """Say that a dataset can have no words but those in force."""
+    return {}
+
+
+def survey(cache: Path, dataset: str | None = None, words: Words = no_words) -> list[Dataset]:
+    """Look at every dataset of a cache, or at one; `words` says what words are not in force and can be.
 
     Raises
     ------
@@ -108,7 +115,7 @@ def survey(cache: Path, dataset: str | None = None) -> list[Dataset]:
     names = [path.name for path in folders if (path / FILE).exists() or set_folders(cache, path.name)]
     if dataset is not None and dataset not in names:
         raise UserError(f"--features {cache}: no dataset {dataset!r} there; it holds {abbreviate(names) or 'none'}")
-    return [_look_at(cache, name) for name in names if dataset in (None, name)]
+    return [_look_at(cache, name, words) for name in names if dataset in (None, name)]
 
 
 def find_corpus(cache: Path, dataset: str | None) -> Corpus:
@@ -141,12 +148,13 @@ def read_corpus(folder: Path) -> tuple[Corpus | None, str]:
         return None, f"{folder / FILE}: can't be read: {error}"
 
 
-def _look_at(cache: Path, name: str) -> Dataset:
+def _look_at(cache: Path, name: str, words: Words) -> Dataset:
     corpus, trouble = read_corpus(cache / name)
-    return Dataset(name, corpus, trouble, [_entry(path, corpus) for path in set_folders(cache, name)])
+    whose = words(cache / name, corpus) if corpus else {}
+    return Dataset(name, corpus, trouble, [_entry(path, corpus, whose) for path in set_folders(cache, name)])
 
 
-def _entry(path: Path, corpus: Corpus | None) -> Entry:
+def _entry(path: Path, corpus: Corpus | None, words: Mapping[str, str]) -> Entry:
     try:
         store = FeatureStore.open(path)
         store.check_layout()
@@ -156,8 +164,10 @@ def _entry(path: Path, corpus: Corpus | None) -> Entry:
         return Entry(path, "half", "was never laid out whole")
     except (UserError, RunFailure) as error:
         return Entry(path, "unreadable", str(error))
-    if corpus and store.spec.inputs == corpus.input_hash(store.spec.modality):
+    if corpus and store.spec.is_of(corpus):
         return Entry(path, "current", recordings.replaced(store.stamps(), corpus), store)
+    if store.spec.modality == "text" and store.spec.inputs in words:
+        return Entry(path, "aside", f"of words that are not in force: {words[store.spec.inputs]}", store)
     return Entry(path, "stale", "of other utterances than the present ones", store)
 
 
@@ -166,7 +176,7 @@ def unneeded(datasets: Sequence[Dataset], pipelines: Collection[Config]) -> list
 
     A pipeline names the current sets of its encoder, whatever their layers and precision; where it says no encoder,
     as training without `features.speech` does, it names every current one. A set that can't be read, a set whose
-    utterances can't, and one that may be being written is never returned.
+    utterances can't, one of words that can be in force again, and one that may be being written is never returned.
     """
     found = []
     for dataset in datasets:
@@ -207,11 +217,11 @@ def delete(cache: Path, entry: Entry) -> None:
 def modalities(cache: Path, corpus: Corpus) -> set[Modality]:
     """Return the modalities that have features of the present utterances."""
     specs = [store.spec for store in feature_sets(cache, corpus.name)]
-    return {spec.modality for spec in specs if spec.inputs == corpus.input_hash(spec.modality)}
+    return {spec.modality for spec in specs if spec.is_of(corpus)}
 
 
 def find_set(
-    cache: Path, corpus: Corpus, modality: Modality, asked: str | None, level: Literal["pooled", "frames"] | None = None
+    cache: Path, corpus: Corpus, modality: Modality, asked: str | None, preferred: Mapping[str, object] | None = None
 ) -> FeatureStore:
     """Return the feature set of a modality that is of the present utterances.
 
@@ -225,8 +235,9 @@ def find_set(
         Which modality.
     asked
         An encoder or the name of a set; None: the only set there is.
-    level
-        Preferred where both levels of an encoder are there; a modality may also have one of them only.
+    preferred
+        Values of the spec, such as `level`, preferred where there are several sets of an encoder; there may also be
+        none with them.
 
     Raises
     ------
@@ -235,9 +246,10 @@ def find_set(
 
     """
     every = [store for store in feature_sets(cache, corpus.name) if store.spec.modality == modality]
-    current = [store for store in every if store.spec.inputs == corpus.input_hash(modality)]
+    current = [store for store in every if store.spec.is_of(corpus)]
     fitting = [store for store in current if asked is None or store.is_named(asked)]
-    fitting = [store for store in fitting if store.spec.level == level] or fitting
+    for name, value in (preferred or {}).items():
+        fitting = [store for store in fitting if getattr(store.spec, name) == value] or fitting
     where = f"{cache} holds for {corpus.name}, {modality}: {abbreviate((s.location.name for s in every), 9) or 'none'}"
     if not fitting:
         named = f"{asked} " if asked else ""

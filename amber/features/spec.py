@@ -11,13 +11,14 @@ import numpy as np
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from amber.config import Section
-from amber.corpus import Modality
+from amber.corpus import Corpus, Modality
 
 SCHEMA_VERSION = 1
 UNIT_BYTES = 2 << 20  # of a unit's features, one chunk: large enough to read fast, small enough to do again
 UNIT_ROWS = (64, 1024)  # least and most utterances in a unit
 UNITS_WANTED = 16  # at least, of a small corpus, so that a killed run keeps most of its work
-LATER = ("margin",)  # keys that earlier versions lacked: where None they are left out, so that hashes stay
+# Keys that earlier versions lacked: at their defaults they are left out, so that hashes stay.
+LATER = ("margin", "text_instruction", "text_context")
 ROOM_CHUNKS = 1 << 16  # chunks of frames that a unit has room for: 128 GiB, of which only the written take space
 
 
@@ -40,12 +41,15 @@ class FeatureSpec(Section):
     dtype: Literal["float16", "float32"]
     precision: str
     hop: int | None = None  # samples from frame to frame, of level *frames* and speech
+    text_instruction: str = ""  # read before every text
+    text_context: int = 0  # earlier turns of the dialogue that are read before a text, at most
     margin: float | None = None  # seconds of silence that a Whisper model hears after a recording; None: up to 30 s
     schema_version: int = SCHEMA_VERSION
 
     @model_serializer(mode="wrap")
     def _without_later(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in serialise(self).items() if value is not None or key not in LATER}
+        unset = {key for key in LATER if getattr(self, key) == type(self).model_fields[key].default}
+        return {key: value for key, value in serialise(self).items() if key not in unset}
 
     @property
     def key(self) -> str:
@@ -56,6 +60,10 @@ class FeatureSpec(Section):
     def name(self) -> str:
         """Return the set's folder name, such as `speech-wav2vec2-base-1a2b3c4d.zarr`."""
         return f"{self.modality}-{slug(self.encoder)}-{self.key}.zarr"
+
+    def is_of(self, corpus: Corpus) -> bool:
+        """Return whether the set is of a corpus's utterances as they are now."""
+        return self.inputs == corpus.input_hash(self.modality, in_dialogue=self.text_context > 0)
 
     @property
     def unit_rows(self) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from amber.corpus import Corpus, Ledger, Utterance, Vote
+from amber.corpus import DIALOGUE, TURN, Corpus, Ledger, Utterance, Vote
 from amber.errors import UserError
 
 from . import Loaded, Source
@@ -43,9 +43,10 @@ _TAG = re.compile(r"\[[^\]]*\]")
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One block of a label file: the utterance's id, its length by the header's times, its code and its votes."""
+    """One block of a label file: the utterance's id, its begin and length by the header's times, its code and votes."""
 
     id: str
+    start: float | None
     seconds: float | None
     code: str | None
     votes: list[Vote]
@@ -69,7 +70,8 @@ def load(source: Source) -> Loaded:
         raise UserError(f"{root}: no labelled utterance in Session*/dialog/EmoEvaluation/*.txt; is the copy complete?")
     texts = _read_transcripts(found, ledger)
     audio = _find_audio(found, root, ledger)
-    utterances = [_utterance(turn, texts, audio) for _, turn in sorted(turns.items())]
+    places = _places(turns.values())
+    utterances = [_utterance(turn, texts, audio, places) for _, turn in sorted(turns.items())]
     account(utterances, (Path(path).stem for path in audio.values()), ledger)
     ledger.add("transcript without label", *(uid for uid in texts if uid not in turns))
     _file_votes(turns.values(), ledger)
@@ -152,15 +154,17 @@ def _turn(line: str) -> Turn | None:
     header = _HEADER.match(line)
     if not header or not _UTTERANCE.fullmatch(header["id"]):
         return None
-    return Turn(header["id"], _seconds(header["span"]), (header["code"] or "").lower() or None, [])
+    start, seconds = _times(header["span"])
+    return Turn(header["id"], start, seconds, (header["code"] or "").lower() or None, [])
 
 
-def _seconds(span: str) -> float | None:
+def _times(span: str) -> tuple[float | None, float | None]:
+    """Return the begin and the length of a span in seconds; None where it is not written as one."""
     times = _SPAN.fullmatch(span)
     try:
-        return float(times[2]) - float(times[1]) if times else None
+        return (float(times[1]), float(times[2]) - float(times[1])) if times else (None, None)
     except ValueError:
-        return None
+        return None, None
 
 
 def _vote(line: str) -> Vote | None:
@@ -202,9 +206,24 @@ def _find_audio(found: Sequence[Path], root: Path, ledger: Ledger) -> dict[str, 
     return audio
 
 
-def _utterance(turn: Turn, texts: dict[str, str], audio: dict[str, str]) -> Utterance:
+def _places(turns: Iterable[Turn]) -> dict[str, str]:
+    """Return the number of each turn in its dialogue, by the time at which it begins; of those whose time is known."""
+    dialogues: dict[str, list[tuple[float, str]]] = {}
+    for turn in turns:
+        if turn.start is not None:
+            dialogues.setdefault(_dialogue(turn.id), []).append((turn.start, turn.id))
+    return {uid: str(n) for of in dialogues.values() for n, (_, uid) in enumerate(sorted(of), 1)}
+
+
+def _dialogue(uid: str) -> str:
+    return uid.rpartition("_")[0]
+
+
+def _utterance(turn: Turn, texts: dict[str, str], audio: dict[str, str], places: dict[str, str]) -> Utterance:
     name = _UTTERANCE.fullmatch(turn.id)
     assert name is not None  # noqa: S101 (a turn has an utterance's id)
+    place = places.get(turn.id)
+    in_dialogue = {DIALOGUE: _dialogue(turn.id), TURN: place} if place else {}
     return Utterance(
         id=turn.id,
         audio=audio.get(turn.id.lower()),
@@ -214,7 +233,7 @@ def _utterance(turn: Turn, texts: dict[str, str], audio: dict[str, str]) -> Utte
         release="full",
         consensus=None if turn.code == NO_CONSENSUS else turn.code,
         votes=tuple(turn.votes),
-        extra={"scenario": name["scenario"]},
+        extra={"scenario": name["scenario"], **in_dialogue},
     )
 
 

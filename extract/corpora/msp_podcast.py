@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from amber.corpus import Corpus, Ledger, Utterance, Vote
+from amber.corpus import DIALOGUE, TURN, Corpus, Ledger, Utterance, Vote
 from amber.corpus_table import garbage_collection_paused
 from amber.errors import UserError
 from amber.splits import part_of
@@ -90,6 +90,7 @@ def _load(source: Source) -> Loaded:
         texts = read_table(find_table(str(table), files.root, source.existing_root()), ids, ledger) | texts
     splits = _splits(ids, turns, files, ledger)
     release = _release(source.option("release", None), files, len(ids), ledger)
+    places = _places(ids)
     nothing, folder = TurnInfo(), files.audio.name if files.audio else ""
     utterances = []
     for uid in ids:
@@ -107,7 +108,7 @@ def _load(source: Source) -> Loaded:
                 split=splits.get(uid),
                 release=release or None,
                 consensus=turn.code if turn.code not in ("", NO_AGREEMENT) else None,
-                extra={"gender": turn.gender} if turn.gender else {},
+                extra={**({"gender": turn.gender} if turn.gender else {}), **places.get(uid, {})},
             )
         )
     account(utterances, (path.stem for path in audio.values()), ledger)
@@ -115,6 +116,20 @@ def _load(source: Source) -> Loaded:
     root = str(files.root.resolve())
     about: dict[str, Any] = {"name": source.name, "release": release, "root": root, "consensus_names": CONSENSUS}
     return Loaded(Corpus.of(utterances, **about), ledger)
+
+
+def _places(ids: list[str]) -> dict[str, dict[str, str]]:
+    """Return podcast and turn of each utterance whose name gives them: MSP-PODCAST_<podcast>_<turn>."""
+    podcasts: dict[str, list[tuple[tuple[int, ...], str]]] = {}
+    for uid in ids:
+        _, podcast, *numbers = uid.split("_")
+        if podcast.isdigit() and numbers and all(number.isdigit() for number in numbers):
+            podcasts.setdefault(podcast, []).append((tuple(map(int, numbers)), uid))
+    return {
+        uid: {DIALOGUE: podcast, TURN: str(place)}
+        for podcast, turns in podcasts.items()
+        for place, (_, uid) in enumerate(sorted(turns), 1)
+    }
 
 
 def _votes(files: ReleaseFiles, wanted: str, ledger: Ledger) -> dict[str, tuple[Vote, ...]]:

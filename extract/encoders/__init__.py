@@ -47,6 +47,13 @@ class Encoder(Protocol):
         """Return which items are longer than the encoder can take and are truncated, (B,)."""
 
 
+class TokenEncoder(Encoder, Protocol):
+    """An encoder of texts (str or `Passage`) token by token."""
+
+    def last(self, batch: Sequence[Any]) -> Floats32:
+        """Return each text's last token, (B, L, D)."""
+
+
 @dataclass(frozen=True)
 class EncoderInfo:
     """What is known of an encoder before its weights are loaded.
@@ -73,6 +80,8 @@ class EncoderInfo:
         False if an utterance is one vector.
     hop
         Samples from one frame to the next.
+    has_tokens
+        True of text models that take an instruction and earlier turns (`Passage`) and have `last`.
     heard
         Returns the samples or characters that the encoder processes of an input with that many.
     margin
@@ -94,6 +103,7 @@ class EncoderInfo:
     padding: float = 0.05
     has_frames: bool = True
     hop: int | None = None
+    has_tokens: bool = False
     heard: Callable[[int], int] = int
     margin: float | None = None
     trim: Callable[[float], EncoderInfo] | None = None

@@ -22,6 +22,7 @@ from .forward import hidden_states, to_device
 from .frame_spans import FrameSpan, join, pool
 from .framing import Framing
 from .masking import TrueLengths, hide_padding
+from .memory import in_halves
 from .preprocessing import at_least, preprocessing
 from .pretrained import PretrainedModel
 from .windows import Window, windows
@@ -70,7 +71,7 @@ class SpeechTransformer:
         self._device = device
         self._framing = framing
         self._window, self._overlap = framing.window(max_seconds)
-        self._budget = budget
+        self.budget = budget  # samples of a batch of windows, padding included
 
     def prepare(self, signal: Signal) -> Pieces:
         """Return the windows of a signal (T,) as the model takes them; any thread may call it."""
@@ -96,10 +97,10 @@ class SpeechTransformer:
         cut = [(place, piece) for place, pieces in enumerate(prepared) for piece in pieces]
         # The batch holds items of similar length already: this only bounds memory.
         sizes = [self._framing.heard(piece.window.samples) for _, piece in cut]
-        for chosen in batches(sizes, self._budget, padding=1.0):
-            yield from self._encode([cut[i] for i in chosen])
+        for chosen in batches(sizes, self.budget, padding=1.0):
+            yield from in_halves(lambda some: list(self._encode(some)), [cut[i] for i in chosen])
 
-    def _encode(self, cut: list[tuple[int, Piece]]) -> Iterator[FrameSpan]:
+    def _encode(self, cut: Sequence[tuple[int, Piece]]) -> Iterator[FrameSpan]:
         """Encode windows, each with the place of its signal, as one batch; yield the frames of their own parts."""
         self._lengths.set([piece.window.samples for _, piece in cut])
         inputs = self._preprocessing.batch([piece.values for _, piece in cut])

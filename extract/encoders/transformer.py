@@ -32,6 +32,9 @@ TEXT_TYPES = (
     "bert",
     "roberta",
     "xlm-roberta",
+    "xlm-roberta-xl",
+    "camembert",
+    "rembert",
     "distilbert",
     "deberta",
     "deberta-v2",
@@ -39,6 +42,7 @@ TEXT_TYPES = (
     "mpnet",
     "electra",
 )
+DECODER_TYPES = ("qwen2", "qwen3", "mistral", "llama", "gemma2", "gemma3_text")  # language models that embed texts
 # Size of a batch on a CPU in fp32, padding included. Larger batches were no faster and take more memory (docs/LOG.md).
 SPEECH_BUDGET = 6 * SAMPLE_RATE  # samples
 WHISPER_BUDGET = 30 * SAMPLE_RATE  # samples: those of its full length
@@ -51,10 +55,15 @@ def info(name: str, modality: Modality, layers: str, max_seconds: float) -> Enco
     """Return what is known of a model, given by folder, hub name (with `@revision`) or as `minilm`."""
     found = find_model(name)
     kind = found.config.model_type
-    if kind not in SPEECH_TYPES + TEXT_TYPES:
+    if kind not in SPEECH_TYPES + TEXT_TYPES + DECODER_TYPES:
         raise UserError(
             f"--{modality} {name}: models of type {kind} are not supported\n"
-            f"speech: {abbreviate(SPEECH_TYPES, 20)}; text: {abbreviate(TEXT_TYPES, 20)}"
+            f"speech: {abbreviate(SPEECH_TYPES, 20)}; text: {abbreviate(TEXT_TYPES + DECODER_TYPES, 30)}"
+        )
+    if kind in DECODER_TYPES and "AutoModel" in (getattr(found.config, "auto_map", None) or {}):
+        raise UserError(
+            f"--{modality} {name}: has code of its own for a {kind} model, which amber does not run; without it the "
+            "features\nwould be others than the model's (its attention may look both ways); choose another encoder"
         )
     if modality == "speech" and kind not in SPEECH_TYPES:
         raise UserError(
@@ -103,7 +112,7 @@ def _text(found: PretrainedModel, layers: tuple[int, ...]) -> EncoderInfo:
     def load(device: Device) -> Encoder:
         from .text import TextTransformer
 
-        return TextTransformer(found, layers, device)
+        return TextTransformer(found, layers, device, found.config.model_type in DECODER_TYPES)
 
     return EncoderInfo(
         name=found.name,
@@ -116,4 +125,5 @@ def _text(found: PretrainedModel, layers: tuple[int, ...]) -> EncoderInfo:
         budget=TEXT_BUDGET,
         load=load,
         padding=TEXT_PADDING,
+        has_tokens=True,
     )
