@@ -24,6 +24,7 @@ from amber.features.catalog import find_set
 from amber.features.store import feature_sets
 from amber.machine import choose
 from amber.names import model_name
+from amber.train.dataset import find_stores
 
 EMODB, WHISPER = SHARED / "emodb", SHARED / "whisper-tiny.en"
 CLIPS = 20
@@ -84,6 +85,9 @@ def test_contexts_live_side_by_side_and_are_found_by_the_model_s_name(tmp_path: 
             find_set(tmp_path / "cache", corpus, "speech", asked)
     for store in stores:
         assert find_set(tmp_path / "cache", corpus, "speech", store.location.name).spec == store.spec
+        context = wanted[store.spec.margin]
+        options = load(None, config(tmp_path, model, *(f"features.{value}" for value in context))).features
+        assert find_stores(options, corpus, ["speech"])["speech"].spec == store.spec
 
 
 def test_a_set_without_a_margin_keeps_the_name_that_it_had() -> None:
