@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from amber import corpus as contract
+from amber.cluster import Cluster
 from amber.config import NONE, Config
 from amber.console import Advance, Console
 from amber.corpus import MODALITIES, Corpus, Modality
@@ -27,6 +28,7 @@ from amber.machine import Device, choose
 from amber.names import is_folder_name
 
 from . import audio, corpora, dialogue, engine, replaced, words
+from .cluster import run_on_cluster
 from .encoders import EncoderInfo
 from .engine import EncoderReference
 from .inputs import Input, inputs
@@ -68,14 +70,6 @@ class Work:
         return self.reference.device
 
 
-@dataclass(frozen=True)
-class Cluster:
-    """Where the work is done: in this process, by `workers` of a local cluster, or on a running `scheduler`."""
-
-    workers: int | None = None
-    scheduler: str | None = None
-
-
 def load_corpus(config: Config) -> corpora.Loaded:
     """Read the corpus that a configuration names, with the words that it asks for."""
     loaded = read_corpus(config)
@@ -109,8 +103,7 @@ def survey(config: Config, corpus: Corpus, modalities: Sequence[Modality] = MODA
     if set(names.values()) == {NONE}:
         raise UserError("features.speech and features.text are both none: there is nothing to extract")
     for modality in modalities:
-        there = any(value is not None for value in corpus.column("audio" if modality == "speech" else "text"))
-        if not there or names[modality] == NONE:
+        if not _has(corpus, modality) or names[modality] == NONE:
             continue
         name = names[modality]
         device = choose(config.features.device, config.features.precision)
@@ -123,6 +116,21 @@ def survey(config: Config, corpus: Corpus, modalities: Sequence[Modality] = MODA
         spec = _spec(config, corpus, info, device)
         work.append(Work(info, reference, spec, config.features.max_failures))
     return work
+
+
+def _has(corpus: Corpus, modality: Modality) -> bool:
+    return any(value is not None for value in corpus.column("audio" if modality == "speech" else "text"))
+
+
+def _idle_encoders(config: Config, corpus: Corpus) -> list[str]:
+    """Say which encoder has nothing to encode."""
+    asked: dict[Modality, str] = {"speech": config.features.speech, "text": config.features.text}
+    what = {"speech": "a recording", "text": "a text"}
+    return [
+        f"{corpus.name}: no utterance has {what[modality]}, so --{modality} {name} does nothing"
+        for modality, name in asked.items()
+        if name != NONE and not _has(corpus, modality)
+    ]
 
 
 def run(
@@ -158,8 +166,8 @@ def run(
     loaded = load_corpus(config)
     corpus, folder = loaded.corpus, locate(config.features.cache) / loaded.corpus.name
     work = survey(config, corpus)
-    for line in loaded.ledger.lines():
-        console.say(f"{corpus.name}: {line}")
+    for line in [*(f"{corpus.name}: {line}" for line in loaded.ledger.lines()), *_idle_encoders(config, corpus)]:
+        console.say(line)
     with reaching(folder):
         _write_corpus(corpus, folder, console)
         loaded.ledger.write(folder)
@@ -190,7 +198,7 @@ def plan(config: Config) -> list[str]:
             f"  {part.info.modality}: {part.info.name}, {count(len(part.info.layers), 'layer')}, {size}, "
             f"{part.device.precision} on {part.device.name}: {done} of {part.spec.units} units cached"
         )
-    return lines
+    return [*lines, *(f"  {line}" for line in _idle_encoders(config, corpus))]
 
 
 def _committed(location: Path) -> int:
@@ -297,7 +305,7 @@ def _commit(
     units = {number: every[store.unit(number).start : store.unit(number).stop] for number in missing}
     allowed = max(1, int(work.max_failures * work.spec.size))
     failed = len(store.errors())
-    with closing(_failures(work, store, units, cluster, advance)) as failures:
+    with closing(_failures(work, store, units, cluster, console, advance)) as failures:
         for more in failures:
             failed += more
             if failed > allowed:
@@ -305,14 +313,17 @@ def _commit(
 
 
 def _failures(
-    work: Work, store: FeatureStore, units: Mapping[int, Sequence[Input | None]], cluster: Cluster, advance: Advance
+    work: Work,
+    store: FeatureStore,
+    units: Mapping[int, Sequence[Input | None]],
+    cluster: Cluster,
+    console: Console,
+    advance: Advance,
 ) -> Generator[int, None, None]:
     """Do units, here or on a cluster; yield the number of failed utterances of each one."""
-    if cluster == Cluster():
+    if not cluster:
         return engine.run_locally(work.info, work.device, store, units, advance)
-    from .cluster import run_on_cluster  # late: it takes a second to import
-
-    return run_on_cluster(cluster.workers, cluster.scheduler, work.reference, store, units, advance)
+    return run_on_cluster(cluster, work.reference, store, units, console, advance)
 
 
 def _too_many(store: FeatureStore, failed: int, share: float) -> RunFailure:
