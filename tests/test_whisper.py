@@ -30,6 +30,7 @@ EMODB, WHISPER = SHARED / "emodb", SHARED / "whisper-tiny.en"
 CLIPS = 20
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not (WHISPER.is_dir() and EMODB.is_dir()), reason="whisper-tiny.en and Emo-DB are not here: ../shared/data"
 )
