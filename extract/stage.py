@@ -108,8 +108,7 @@ def survey(config: Config, corpus: Corpus, modalities: Sequence[Modality] = MODA
         name = names[modality]
         device = choose(config.features.device, config.features.precision)
         options = config.features
-        margin = options.margin if options.context == "trimmed" else None
-        reference = EncoderReference(name, modality, options.layers, options.max_seconds, margin, device)
+        reference = EncoderReference(name, modality, options.layers, options.max_seconds, options.heard_margin, device)
         info = reference.find()
         if config.features.level == "frames" and not info.has_frames:
             raise UserError(f"--level frames: {name} has one vector per utterance, no frames; choose another encoder")
