@@ -48,24 +48,24 @@ def votes(corpus: Corpus) -> list[list[tuple[str, str]]]:
     return [[(v["rater"], v["labels"][0]) for v in of] for of in corpus.table["votes"].to_pylist()]
 
 
-def test_a_database_is_read_and_trained_on(here: Amber, tmp_path: Path) -> None:
+def test_a_database_is_read_and_trained_on(amber: Amber, tmp_path: Path) -> None:
     root, cache = database(tmp_path / "db"), tmp_path / "cache"
     asked = ("--dataset", "audformat", "--root", root, "--features", cache, "--speech", "logmel", "--text", "none")
-    assert "licence: CC-BY-4.0" in here("extract", *asked).stderr
+    assert "licence: CC-BY-4.0" in amber("extract", *asked).stderr
     corpus = Corpus.read(cache / "audformat" / FILE)
     assert list(corpus.ids) == FILES
     assert corpus.column("speaker") == ["a", "b", "c"] * 4
     assert corpus.column("text") == [None, *[f"word {number}" for number in range(11)]]
     assert votes(corpus)[0] == [("r1", "anger"), ("r2", "anger")]
     assert votes(corpus)[11] == [("r1", "joy")]
-    here("-q", "train", "--features", cache, "--runs", tmp_path / "runs", "--variants", "speech,prior", "--seeds", "0",
+    amber("-q", "train", "--features", cache, "--runs", tmp_path / "runs", "--variants", "speech,prior", "--seeds", "0",
          "--set", ONE, "--set", "train.epochs=1", "--set", "splits.k=3")  # fmt: skip
     assert len(list((tmp_path / "runs" / "audformat" / "speech").iterdir())) == 3
 
 
-def test_segments_have_their_span_and_the_file_s_speaker(here: Amber, tmp_path: Path) -> None:
+def test_segments_have_their_span_and_the_file_s_speaker(amber: Amber, tmp_path: Path) -> None:
     root = database(tmp_path / "db", segmented=True, storage="parquet")
-    here("-q", "extract", "--dataset", "audformat", "--root", root, "--features", tmp_path, "--speech", "logmel",
+    amber("-q", "extract", "--dataset", "audformat", "--root", root, "--features", tmp_path, "--speech", "logmel",
          "--text", "none")  # fmt: skip
     corpus = Corpus.read(tmp_path / "audformat" / FILE)
     assert corpus.ids[0] == "audio/000.wav#0-0.5"
@@ -74,18 +74,18 @@ def test_segments_have_their_span_and_the_file_s_speaker(here: Amber, tmp_path: 
     assert corpus.column("speaker")[:3] == ["a", "b", "c"]
 
 
-def test_what_can_t_be_decided_or_read_is_refused(here: Amber, tmp_path: Path) -> None:
+def test_what_can_t_be_decided_or_read_is_refused(amber: Amber, tmp_path: Path) -> None:
     root = database(tmp_path / "db")
     asked = ("extract", "--dataset", "audformat", "--features", tmp_path / "c", "--speech", "logmel", "--text", "none",
              "--dry-run")  # fmt: skip
 
     def refused(*more: object) -> str:
-        return here(*asked, *more, code=2).stderr
+        return amber(*asked, *more, code=2).stderr
 
     assert "no column of the scheme `emotion`" in refused("--root", root, "--set", "corpus.options.table=files")
     assert "no table 'rating'; did you mean" in refused("--root", root, "--set", "corpus.options.table=rating")
     assert "unknown 'vote'" in refused("--root", root, "--set", "corpus.options.columns={vote: x}")
-    one = here(*asked, "--root", root, "--set", "corpus.options.columns={votes: emotion.r1}").stdout
+    one = amber(*asked, "--root", root, "--set", "corpus.options.columns={votes: emotion.r1}").stdout
     assert "extract audformat: 12 utterances" in one
     assert "holds no db.yaml" in refused("--root", tmp_path)
     (root / "db.ratings.pkl").write_bytes(b"")

@@ -120,9 +120,9 @@ def test_the_student_answers_with_one_modality(amber: Amber, demo_cache: Path, t
     assert "1 utterances: 1 have text" in done.stderr
 
 
-def test_a_candidate_that_reads_what_is_missing_has_no_say(here: Amber, demo_cache: Path, tmp_path: Path) -> None:
+def test_a_candidate_that_reads_what_is_missing_has_no_say(amber: Amber, demo_cache: Path, tmp_path: Path) -> None:
     two = "train.candidates=[{layer: last, weight_decay: 0.01}, {layer: last, weight_decay: 0.01, reads: text}]"
-    here("-q", "train", "--features", demo_cache, "--runs", tmp_path, "--variants", "soft", "--seeds", "0", "--folds",
+    amber("-q", "train", "--features", demo_cache, "--runs", tmp_path, "--variants", "soft", "--seeds", "0", "--folds",
          "1", "--set", two, "--set", "train.epochs=2", "--set", "train.modality_dropout=0.3")  # fmt: skip
     model = SavedModel.read(tmp_path / "demo" / "soft" / "fold1-seed0" / "model")
     both, words = model.candidates

@@ -179,7 +179,7 @@ THROUGH = ("semicolons", "utf-16 without its mark", "mapped columns", "unknown n
            "raters' columns beside good names", "decimal commas", "excel with two sheets", "windows paths")  # fmt: skip
 
 
-def test_through_the_command_line_the_line_of_a_refusal_can_be_pasted(here: Amber, tmp_path: Path) -> None:
+def test_through_the_command_line_the_line_of_a_refusal_can_be_pasted(amber: Amber, tmp_path: Path) -> None:
     for number, name in enumerate(THROUGH):
         ugly = UGLY[name]
         (tmp_path / str(number)).mkdir()
@@ -188,13 +188,13 @@ def test_through_the_command_line_the_line_of_a_refusal_can_be_pasted(here: Ambe
         command = ["extract", "--dataset", "table", "--root", path, "--features", tmp_path / "cache", "--dry-run",
                    "--speech", "logmel", "--text", "minilm", *(word for pair in given for word in pair)]  # fmt: skip
         if ugly.refused:
-            refused = here(*command, code=2).stderr
+            refused = amber(*command, code=2).stderr
             assert ugly.refused in refused
             assert len(refused.splitlines()) <= 3
             line = re.search(r"--set ('[^']+'|\S+)", refused)
             assert line, refused
             command += ["--set", shlex.split(line[1])[0]]
-        assert "extract table: 6 utterances" in here(*command).stdout, name
+        assert "extract table: 6 utterances" in amber(*command).stdout, name
     assert not (tmp_path / "cache").exists()
 
 
