@@ -98,12 +98,13 @@ def run(
         print_result("\n".join(_plan(config, dataset)))
         return
     _check_matrix(config)
-    extraction.run(config, console)
+    outcomes = extraction.run(config, console)
     from amber.evaluate import stage as evaluation
     from amber.train import stage as training
 
-    experiment = training.run(config, dataset, console)
-    result = evaluation.run([experiment.folder], config.evaluate, console)
+    configs = _per_encoder(config, outcomes) if config.features.encoders else [config]
+    folders = [training.run(one, dataset, console).folder for one in configs]
+    result = evaluation.run(folders, config.evaluate, console)
     print_result(result.text())
 
 
@@ -116,6 +117,9 @@ def extract(
     root: Annotated[str | None, typer.Option("--root", help="Where the corpus lies.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Its name in the cache (default: the dataset).")] = None,
     speech: Annotated[str | None, typer.Option("--speech", help="Encoder: a name, a folder or a hub model.")] = None,
+    encoders: Annotated[
+        str | None, typer.Option("--encoders", help="Several speech encoders in one pass: a,b,c.")
+    ] = None,
     text: Annotated[str | None, typer.Option("--text", help="Encoder: a name, a folder or a hub model.")] = None,
     level: Annotated[str | None, typer.Option("--level", help="pooled or frames.")] = None,
     layers: Annotated[str | None, typer.Option("--layers", help="all, last, or numbers such as 6,12.")] = None,
@@ -139,6 +143,8 @@ def extract(
 
     if not config_file and not dataset:
         raise UserError("amber extract: say which corpus with --dataset (demo, table, …) or --config")
+    if speech and encoders:
+        raise UserError("amber extract: --encoders stands in place of --speech; give one of them")
     if workers and scheduler:
         raise UserError("amber extract: --workers starts a cluster, --scheduler uses a running one; give one of them")
     # Without a pipeline file, the encoders are the paper's.
@@ -149,6 +155,7 @@ def extract(
         corpus={"dataset": dataset, "root": root, "name": name},
         features={
             "speech": speech or defaults.get("speech"),
+            "encoders": _parts(encoders),
             "text": text or defaults.get("text"),
             "level": level,
             "layers": layers,
@@ -195,6 +202,8 @@ def train(
             "runs": runs,
         },
     )
+    if config.features.encoders:
+        raise UserError("amber train: features.encoders is for `amber run`; say which with --set features.speech=NAME")
     from amber.train import stage
 
     if dry_run:
@@ -265,10 +274,14 @@ def _command(error: Exception) -> str:
     return context.command_path if context else "amber"
 
 
+def _parts(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
 def _listed(text: str | None) -> list[Any] | None:
-    if text is None:
+    parts = _parts(text)
+    if parts is None:
         return None
-    parts = [part.strip() for part in text.split(",") if part.strip()]
     return [int(part) if re.fullmatch(r"[0-9]{1,20}", part) else part for part in parts]
 
 
@@ -285,6 +298,16 @@ def _check_matrix(config: Config) -> None:
     from amber.train import matrix
 
     matrix.variants(config)
+
+
+def _per_encoder(config: Config, outcomes: Sequence[Any]) -> list[Config]:
+    """Return the configuration of each experiment of a comparison of encoders, by what extraction found."""
+    from amber import encoder_table
+    from amber.features.store import FeatureStore
+
+    sets = [FeatureStore.open(one.location).spec for one in outcomes if one.modality == "speech"]
+    name = config.experiment or config.corpus.name or config.corpus.dataset
+    return encoder_table.experiments(config, name, sets)
 
 
 def _plan(config: Config, dataset: str) -> list[str]:

@@ -22,6 +22,10 @@ GPU_BATCHES = 26  # times the batch of a CPU that a GPU takes
 ENCODERS: dict[str, str] = {"logmel": ".acoustic", "egemaps": ".acoustic", "minilm": ".transformer"}
 
 
+class UnreachableError(UserError):
+    """An encoder that is not built in, not in a folder, and can't be had from the model hub."""
+
+
 class Encoder(Protocol):
     """Encodes a batch of B signals (float32 (T,) each) or texts.
 
