@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from amber import __version__, cli_config, cli_predict
+from amber.cli_ask import ask
 from amber.cli_cache import app as cache_app
 from amber.cli_config import load_given as _load
 from amber.cli_corpus import app as corpus_app
@@ -46,6 +47,7 @@ app.command("variants")(cli_config.variants)
 app.command("predict")(cli_predict.predict)
 app.command("export")(cli_predict.export)
 app.command()(transcribe)
+app.command()(ask)
 
 
 @dataclass
@@ -87,8 +89,12 @@ def run(
     overrides: Set = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; compute and write nothing.")] = False,
 ) -> None:
-    """Run every stage of a pipeline, doing only what is missing."""
+    """Run every stage of a pipeline, doing only what is missing.
+
+    Where `corpus.transcripts` asks for machine words and `transcribe.model` names a recogniser, it transcribes first.
+    """
     from amber.extract import stage as extraction
+    from amber.extract import transcribe as transcription
 
     path = pipeline or (Path("pipeline.yaml") if Path("pipeline.yaml").exists() else None)
     config = _load(path, overrides)
@@ -98,6 +104,9 @@ def run(
         print_result("\n".join(_plan(config, dataset)))
         return
     _check_matrix(config)
+    if transcription.is_due(config):
+        for line in transcription.run(config, console).lines():
+            console.say(line)
     outcomes = extraction.run(config, console)
     from amber.evaluate import stage as evaluation
     from amber.train import stage as training
@@ -223,18 +232,26 @@ def evaluate(
         typer.Option("--runs", help="An experiment's folder, such as runs/demo; several: side by side."),
     ] = None,
     more: Annotated[list[Path] | None, typer.Argument(metavar="[RUNS]...", help="As --runs: `--runs a b c`.")] = None,
+    imports: Annotated[
+        list[Path] | None, typer.Option("--import", help="A table of another system's predictions; several: again.")
+    ] = None,
+    names: Annotated[list[str] | None, typer.Option("--name", help="What to call it; once for each --import.")] = None,
     overrides: Set = None,
     config_file: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """Turn the predictions of an experiment, or of several side by side, into metrics, tables and a report."""
+    """Turn the predictions of an experiment, or of several side by side, into metrics, tables and a report.
+
+    Other systems' predictions stand in the same table: `amber evaluate --runs runs/demo --import gemini.csv`.
+    """
     folders = [*(runs or []), *(more or [])]
     if not folders:
         raise UserError("amber evaluate: say which experiment with --runs, such as --runs runs/demo")
     config = _load(config_file, overrides)
-    from amber.evaluate import stage
+    from amber.evaluate import imported, stage
 
-    result = stage.run(folders, config.evaluate, context.obj.console)
+    tables = imported.sources(imports or [], names or [])
+    result = stage.run(folders, config.evaluate, context.obj.console, tables)
     print_result(json.dumps(result.metrics, indent=1) if as_json else result.text())
 
 
@@ -295,9 +312,9 @@ def _dataset(config: Config, dataset: str | None) -> str | None:
 
 def _check_matrix(config: Config) -> None:
     """Refuse mistakes in the variants before hours of extraction."""
-    from amber.train import matrix
+    from amber.train import matrix, utterances
 
-    matrix.variants(config)
+    utterances.refuse_unread(config.features, matrix.variants(config))
 
 
 def _per_encoder(config: Config, outcomes: Sequence[Any]) -> list[Config]:
@@ -313,9 +330,13 @@ def _per_encoder(config: Config, outcomes: Sequence[Any]) -> list[Config]:
 def _plan(config: Config, dataset: str) -> list[str]:
     """Return what `amber run` would do; training can be planned in full only once its features are there."""
     from amber.extract import stage as extraction
+    from amber.extract import transcribe as transcription
 
     _check_matrix(config)
-    lines: list[str] = extraction.plan(config)
+    if transcription.is_due(config):
+        lines = [*transcription.plan(config), f"extract {dataset}: transcripts come first"]
+    else:
+        lines = extraction.plan(config)
     from amber.train import matrix
     from amber.train import stage as training
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from amber.console import Console, print_result
-from amber.errors import UserError, abbreviate
+from amber.errors import UserError, abbreviate, count
 from amber.location import locate
 from amber.names import is_folder_name
 
 if TYPE_CHECKING:
     from amber.corpus import Modality
+    from amber.extract.transcript_tables import TranscriptTable
     from amber.features.catalog import Dataset, Entry
 
 app = typer.Typer(help="List, verify, clean, share and receive cached features.", rich_markup_mode=None)
@@ -28,14 +30,19 @@ CACHE = "cache/"
 
 @app.command()
 def ls(features: Features = CACHE, as_json: Json = False) -> None:
-    """List datasets and feature sets: what they are, their size, and whether they are complete and current."""
+    """List datasets, feature sets and machine transcripts: what they are, their size, whether complete and current."""
+    from amber.extract.transcript_tables import tables, words_of
     from amber.features import catalog
 
-    found = catalog.survey(locate(features))
+    cache = locate(features)
+    found = catalog.survey(cache, words=lambda folder, corpus: words_of(corpus, tables(folder, corpus)))
+    said = [(dataset, tables(cache / dataset.name, dataset.corpus)) for dataset in found]
     if as_json:
-        print_result(json.dumps([dataset.as_json() for dataset in found], indent=1, ensure_ascii=False))
+        plain = [{**one.as_json(), "transcripts": [table.as_json() for table in of]} for one, of in said]
+        print_result(json.dumps(plain, indent=1, ensure_ascii=False))
     else:
-        print_result("\n".join(line for dataset in found for line in _listing(dataset)) or f"{features}: no dataset")
+        lines = [line for dataset, of in said for line in _listing(dataset, of)]
+        print_result("\n".join(lines) or f"{features}: no dataset")
 
 
 @app.command()
@@ -74,14 +81,31 @@ def gc(
     pipelines: Annotated[
         list[Path] | None, typer.Option("--pipeline", help="Keep what this pipeline names; may be given several times.")
     ] = None,
+    transcripts: Annotated[
+        list[str] | None,
+        typer.Option("--transcripts", help="Also this table of machine transcripts, by its name or its model's."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
 ) -> None:
-    """Delete feature sets that no pipeline names; without --pipeline, those of outdated utterances."""
+    """Delete feature sets that no pipeline names; without --pipeline, those of outdated utterances.
+
+    Text features of words that are not in force, human ones or those of a table of machine transcripts, are kept. With
+    --transcripts a table goes, and what was made of its words.
+    """
     from amber.config import load
+    from amber.extract.transcript_tables import tables, words_of
     from amber.features import catalog
 
-    console = context.obj.console
-    datasets = catalog.survey(locate(features))
+    console, cache, asked = context.obj.console, locate(features), transcripts or []
+    gone = [table for path in sorted(cache.glob("*")) if path.is_dir() for table in tables(path, None)
+            if any(map(table.is_called, asked))]  # fmt: skip
+    for name in asked:
+        if not any(table.is_called(name) for table in gone):
+            raise UserError(f"--transcripts {name}: no such table in {features}; `amber cache ls` lists them")
+    paths = {table.path for table in gone}
+    datasets = catalog.survey(
+        cache, words=lambda at, of: words_of(of, [table for table in tables(at, of) if table.path not in paths])
+    )
     found = catalog.unneeded(datasets, [load(path) for path in pipelines or ()])
     for dataset in datasets:
         for entry in dataset.entries:
@@ -89,15 +113,20 @@ def gc(
                 console.warn(f"{entry.path}: kept: {entry.trouble if dataset.corpus else dataset.trouble}")
             elif entry.may_be_in_work():
                 console.warn(f"{entry.path}: kept: it is being written, or was within the last hour")
-    if not found:
+    if not (found or gone):
         print_result(f"{features}: nothing to delete")
         return
-    print_result("\n".join(f"{entry.path}: {_size(entry.bytes)}, {_reason(entry)}" for entry in found))
-    if not (yes or _agreed(len(found), sum(entry.bytes for entry in found), console)):
+    lines = [f"{table.path}: {_size(table.bytes)}, asked for by --transcripts" for table in gone]
+    lines += [f"{entry.path}: {_size(entry.bytes)}, {_reason(entry)}" for entry in found]
+    what = f"{len(found)} feature sets" + (f" and {len(gone)} tables of transcripts" if gone else "")
+    print_result("\n".join(lines))
+    if not (yes or _agreed(what, sum(one.bytes for one in (*found, *gone)), console)):
         return
+    for table in gone:
+        table.delete()
     for entry in found:
-        catalog.delete(locate(features), entry)
-    print_result(f"{len(found)} feature sets deleted")
+        catalog.delete(cache, entry)
+    print_result(f"{what} deleted")
 
 
 @app.command()
@@ -155,14 +184,24 @@ def import_(
     print_result("\n".join(lines))
 
 
-def _listing(dataset: Dataset) -> list[str]:
+def _listing(dataset: Dataset, transcripts: Sequence[TranscriptTable]) -> list[str]:
     corpus = dataset.corpus
     if corpus:
         release = f", release {corpus.release}" if corpus.release else ""
-        head = f"{len(corpus)} utterances{release}{', synthetic' if corpus.synthetic else ''}"
+        head = f"{count(len(corpus), 'utterance')}{release}{', synthetic' if corpus.synthetic else ''}"
     else:
         head = dataset.trouble
-    return [f"{dataset.name}: {head}", *(f"  {line}" for entry in dataset.entries for line in _described(entry))]
+    sets = [line for entry in dataset.entries for line in _described(entry)]
+    tables = [line for table in transcripts for line in _words(table)]
+    return [f"{dataset.name}: {head}", *(f"  {line}" for line in (*sets, *tables))]
+
+
+def _words(table: TranscriptTable) -> list[str]:
+    head = f"{table.name}  {_size(table.bytes)}  {table.state}{': ' + table.trouble if table.trouble else ''}"
+    if not table.spec:
+        return [head]
+    counts = ", ".join(f"{n} {what}" for what, n in table.counts.items())
+    return [head, f"  transcripts, {table.spec.origin}; {counts}"]
 
 
 def _described(entry: Entry) -> list[str]:
@@ -170,12 +209,12 @@ def _described(entry: Entry) -> list[str]:
     if not entry.store:
         return [f"{head}  {entry.state}: {entry.trouble}"]
     spec, committed = entry.store.spec, entry.store.committed()
-    layers = abbreviate(map(str, spec.layers), 30)
+    layers = f"layer{'s' if len(spec.layers) > 1 else ''} {abbreviate(map(str, spec.layers), 30)}"
     counts = ", ".join(f"{n} {what}" for what, n in entry.counts().items() if n)
-    units = f"{committed.sum()} of {len(committed)} units{'' if committed.all() else ' (not complete)'}"
+    units = f"{committed.sum()} of {count(len(committed), 'unit')}{'' if committed.all() else ' (not complete)'}"
     return [
         f"{head}  {entry.state}{': ' + entry.trouble if entry.trouble else ''}",
-        f"  {spec.modality}, {spec.encoder}, {spec.level}, layers {layers}, {spec.dim} dimensions, "
+        f"  {spec.modality}, {spec.encoder}, {spec.level}, {layers}, {count(spec.dim, 'dimension')}, "
         f"{spec.dtype}, {spec.precision}",
         f"  {units}; {counts}",
     ]
@@ -185,11 +224,11 @@ def _reason(entry: Entry) -> str:
     return entry.trouble or "no pipeline names it"
 
 
-def _agreed(sets: int, size: int, console: Console) -> bool:
+def _agreed(what: str, size: int, console: Console) -> bool:
     if not sys.stdin.isatty():
         console.warn("nothing deleted: there is no terminal to ask on; give --yes")
         return False
-    return typer.confirm(f"Delete {sets} feature sets, {_size(size)}?", err=True)
+    return typer.confirm(f"Delete {what}, {_size(size)}?", err=True)
 
 
 def _size(count: int) -> str:

@@ -76,6 +76,7 @@ def predict(
             print_result(rows.rendered(found, loaded.classes, loaded.experts, "jsonl").decode())
     if out and not features:
         stage.remove(cache)
+    context.obj.console.say(rows.answered(found))
     failed = [one for one in found if one.error]
     if failed:
         context.obj.console.warn(
@@ -89,13 +90,21 @@ def export(
     to: Annotated[Path, typer.Option("--to", help="The bundle's folder, which must not be there yet.")],
     variant: Variant = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Also as `heads.onnx`, for use without amber.")] = False,
+    final: Annotated[
+        bool, typer.Option("--final", help="One model, trained on all utterances as the folds' models were.")
+    ] = False,
+    features: Annotated[
+        str | None, typer.Option("--features", help="For --final: the cache (default: the one that the runs read).")
+    ] = None,
     push: Annotated[
         str | None, typer.Option("--push", help="Also upload it: OWNER/NAME on the hub, private if it is new.")
     ] = None,
 ) -> None:
     """Make a bundle of a trained variant: one folder to use with `amber predict`, to hand on and to publish.
 
-    The models of all folds and seeds answer together: the mean of their distributions.
+    The models of all folds and seeds answer together: the mean of their distributions. With --final, one model answers
+    that learned from all utterances, with the steps, temperature and weights that the folds chose; the figures in its
+    card are those of the folds' models.
 
     Example: `amber export --runs runs/demo --variant amber2 --to demo-amber2`.
     """
@@ -104,7 +113,8 @@ def export(
 
     if push:
         hub.check(push)  # a mistake is found before anything is written
-    context.obj.console.say(exporting.run(runs, variant, to, onnx))
+    console = context.obj.console
+    console.say(exporting.run(runs, variant, to, exporting.Options(onnx, final, features), console))
     if push:
         hub.push(to, push)
         context.obj.console.say(f"uploaded; to be used as --model {hub.SCHEME}{push}")

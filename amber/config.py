@@ -45,6 +45,8 @@ Scheme = Literal[
 ]
 
 
+NONE = "none"  # the encoder of a modality that an experiment has none of
+
 # Keys of the objective in earlier versions, for the hint at today's.
 _RENAMED = {
     **{name: f"{name}_weight" for name in ("rater", "modality", "experts")},
@@ -92,12 +94,15 @@ class FeatureOptions(Section):
     cache: str = "cache/"
     """The feature cache: a folder, or a bucket such as `s3://bucket/cache`."""
     speech: str = "logmel"
-    """The speech encoder: `logmel`, `egemaps`, a local folder or a model's name on the hub."""
+    """The speech encoder: `logmel`, `egemaps`, a local folder or a model's name on the hub; `none`: no speech."""
     encoders: list[str] = []
     """Speech encoders to compare, in place of `speech`: extracted in one pass over the audio; `amber run` then trains
     every variant on each of their layers and shows them in one report."""
     text: str = "minilm"
-    """The text encoder: `minilm`, a local folder or a model's name on the hub."""
+    """The text encoder: `minilm`, a local folder or a model's name on the hub; `none`: no text."""
+    require: Literal["all", "read"] = "all"
+    """Which utterances are used: those with `all` modalities that any of the experiment's variants reads, the same
+    for every variant; or, for each variant by itself, those with what it `read`s."""
     level: Literal["pooled", "frames"] = "pooled"
     """One vector per utterance and layer, or one per frame."""
     layers: str = "all"
@@ -130,7 +135,7 @@ class LabelOptions(Section):
     """How votes become label distributions; `amber.labels` gives each option its meaning."""
 
     preset: str | None = None
-    """A named set of classes: `iemocap-4`, `-5` or `-9`, `msp-4`, `-8` or `-9`, `crema-4` or `-6`."""
+    """A named set of classes: `iemocap-4`, `-5`, `-9` or `-aer`, `msp-4`, `-8` or `-9`, `crema-4` or `-6`."""
     classes: dict[str, list[str]] | None = None
     """The classes by name, each with the corpus's labels that belong to it; instead of a preset."""
     other: Literal["drop", "keep"] | None = None
@@ -143,8 +148,8 @@ class LabelOptions(Section):
     """The weight of a secondary label."""
     min_votes: Annotated[int, Field(ge=0)] = 1
     """The fewest raters in the classes that an utterance must have."""
-    subset: Literal["consensus", "any", "majority"] | None = None
-    """Which utterances are used: the corpus's own label is in a class, any vote is, or half of the votes are."""
+    subset: Literal["consensus", "any", "majority", "complete"] | None = None
+    """Which utterances are used: the corpus's own label is in a class, any vote is, half of the votes are, or all."""
     smoothing: Share = 0.0
     """The share of a training target that is spread over the other classes."""
 
@@ -198,17 +203,20 @@ class CandidateOptions(Section):
     """L2 penalty, part of what is minimised."""
     mixture: bool = False
     """Whether a head that reads both modalities is a gated mixture of one head per modality."""
+    reads: Literal["speech", "text"] | None = None
+    """The only modality that a head reads that would read both."""
 
 
 LINEAR = CandidateOptions()
 MIXTURE = CandidateOptions(layer="all", weight_decay=[0.03, 0.1], mixture=True)
 PERCEPTRON = CandidateOptions(layer="all", hidden=128, weight_decay=0.03)
+ALONE = [CandidateOptions(layer="all", weight_decay=0.1, reads=modality) for modality in ("speech", "text")]
 
 
 class Training(Section):
     """How one run trains. Every key here can differ between variants."""
 
-    candidates: Annotated[list[CandidateOptions], Field(min_length=1)] = [LINEAR, MIXTURE, PERCEPTRON]
+    candidates: Annotated[list[CandidateOptions], Field(min_length=1)] = [LINEAR, MIXTURE, PERCEPTRON, *ALONE]
     """The kinds of head that a run trains."""
     select: Literal["pool", "best"] = "pool"
     """What becomes of a run's candidates: pooled with weights from dev, or the best on dev alone."""
@@ -220,6 +228,9 @@ class Training(Section):
     """Dropout of all candidates, in place of their own."""
     weight_decay: NotNegative | None = None
     """L2 penalty of all candidates, in place of their own."""
+    modality_dropout: Rate = 0.0
+    """The share of utterances of which, in a step, the fusion head sees one modality alone. Above 0, a model answers
+    for utterances that have only one."""
     stop: Literal["nll", "bc", "accuracy", "loss"] = "nll"
     """The score on dev that decides which step is best."""
     calibrate: bool = True

@@ -30,6 +30,11 @@ def abbreviate(names: Iterable[str], most: int = 5) -> str:
     return ", ".join(listed[:most]) + (f" and {more} more" if more > 0 else "")
 
 
+def count(n: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: `1 layer`, `2 layers`; `plural` is that of a noun that takes more than an s."""
+    return f"{n} {noun if n == 1 else plural or f'{noun}s'}"
+
+
 def printable(text: str) -> str:
     """Return a text that can be written: names of files may hold bytes that are not UTF-8, which are escaped."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -63,6 +63,8 @@ PRESETS: dict[str, LabelOptions] = {
     "iemocap-4": LabelOptions(classes=_IEMOCAP_4, other="drop", subset="consensus"),
     "iemocap-5": LabelOptions(classes=_IEMOCAP_4, other="keep", subset="any"),
     "iemocap-9": LabelOptions(classes=_IEMOCAP_9, other="drop", subset="any"),
+    # AER-LLM's utterances (arXiv 2409.18339): every vote lies in the classes.
+    "iemocap-aer": LabelOptions(classes=_IEMOCAP_4, other="drop", subset="complete"),
     "msp-4": LabelOptions(classes=_MSP_4, other="drop", subset="any"),
     "msp-8": LabelOptions(classes=_MSP_8, other="drop", subset="any"),
     "msp-9": LabelOptions(classes=_MSP_8, other="keep", subset="any"),
@@ -248,6 +250,8 @@ class LabelSpace:
             case "majority":
                 # The tolerance forgives the rounding of thirds that add up to a half.
                 return (inside > 0) & (inside >= counts.outside - 1e-9)
+            case "complete":
+                return (inside > 0) & (counts.outside < 1e-9)
             case _:
                 labels = corpus.column("consensus")
                 named = [corpus.consensus_names.get(label, label) if label else None for label in labels]

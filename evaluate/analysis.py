@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -107,12 +108,37 @@ def _protocol(experiment: Experiment) -> dict[str, Any]:
             one_seed=[variant for variant, seeds in experiment.seeds.items() if len(seeds) < 2],
         ),
         "corrected": results.Counted(n=int(counted.sum()), left_out=int((~counted).sum())),
+        **({"ensemble_weights": experiment.of_variants.weights} if experiment.of_variants else {}),
+        **({"imports": experiment.imports} if experiment.imports else {}),
         "conflict_from": experts[0] if experts else None,
+        "used": _used(experiment),
         "runs": [
             results.Run(variant=r.variant, fold=r.fold, seed=r.seed, key=r.key, folder=r.folder.name)
             for r in experiment.runs
         ],
     }
+
+
+def _used(experiment: Experiment) -> list[results.Used]:
+    """Return which utterances variants use; figures of their own where they are not the same ones."""
+    recorded = {run.variant: run.utterances for run in experiment.runs if run.utterances}
+    found: dict[str, results.Used] = {}
+    for variant, about in recorded.items():
+        kind = json.dumps(about, sort_keys=True)
+        used = found.setdefault(kind, results.Used(variants=[], **about))
+        used.variants.append(variant)
+    if not experiment.own:
+        return list(found.values())
+    return [_with_figures(experiment, used) for used in found.values()]
+
+
+def _with_figures(experiment: Experiment, used: results.Used) -> results.Used:
+    """Add how many utterances variants test, and the figures of each on all of them."""
+    own = experiment.own[used.variants[0]]
+    everything = Subset.everything(own.clusters)
+    shown = [v for v in experiment.variants if v in own.heads]
+    figures = {v: estimate(own.students(v), own.counts, [everything])[0].all() for v in shown}
+    return used.model_copy(update={"tested": len(own.ids), "figures": figures})
 
 
 def _facts(metric: metrics.Metric) -> results.MetricFacts:

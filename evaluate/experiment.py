@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ from amber.labels import distribution
 from amber.predictions import STUDENT
 
 from .metrics.distribution import jsd, normalised_entropy
+from .results import Import
 
 SHARED = ("dataset", "labels", "splits")  # what runs must have in common to be put into one table
 CALIBRATED = "student-calibrated"  # a temperature-scaled copy of the student, where training wrote one
 TEMPERATURE = "soft + temperature"  # the variant that this copy of `soft` is shown as
+OF_VARIANTS = "ensemble of variants"
 UNKNOWN = 1000  # groups, at most, of utterances whose speaker is not known
 
 
@@ -38,6 +40,12 @@ class FinishedRun:
     variant: str
     digest: str = ""
     vouched: bool = True
+
+    @property
+    def utterances(self) -> dict[str, Any]:
+        """Return which utterances its variant uses and how many; empty of runs that did not record it."""
+        found = self.config.get("utterances", {})
+        return found if isinstance(found, dict) else {}
 
     @property
     def seed(self) -> int:
@@ -74,6 +82,14 @@ class FinishedRun:
 
 
 @dataclass(frozen=True)
+class OfVariants:
+    """The ensemble of variants: predictions for the N test utterances, (N, C), and each variant's mean weight."""
+
+    p: Floats
+    weights: dict[str, float]
+
+
+@dataclass(frozen=True)
 class UtteranceInfo:
     """What the corpus tells of the N test utterances: transcripts, audio files, their spans, durations in seconds.
 
@@ -84,6 +100,11 @@ class UtteranceInfo:
     audio: list[Path | None]
     span: list[tuple[float | None, float | None]]
     seconds: Floats
+
+    def take(self, rows: Integers) -> UtteranceInfo:
+        """Return the information on the utterances of the given rows (n,)."""
+        text, audio, span = ([of[row] for row in rows] for of in (self.text, self.audio, self.span))
+        return UtteranceInfo(text, audio, span, self.seconds[rows])
 
     @classmethod
     def unknown(cls, n: int) -> UtteranceInfo:
@@ -115,6 +136,26 @@ class Experiment:
     weights: dict[str, dict[str, Floats]]
     info: UtteranceInfo
     left_out: list[str] = field(default_factory=list)  # heads that only some runs of a variant have
+    own: dict[str, Experiment] = field(default_factory=dict)  # by variant, all that it tests, where variants differ
+    of_variants: OfVariants | None = None
+    imports: list[Import] = field(default_factory=list)  # variants that were read from tables
+
+    def take(self, rows: Integers) -> Experiment:
+        """Return the experiment on the utterances of the given rows (n,), in their order."""
+        if np.array_equal(rows, np.arange(len(self.ids))):
+            return self
+        return replace(
+            self,
+            ids=self.ids[rows],
+            speakers=self.speakers[rows],
+            counts=self.counts[rows],
+            folds=self.folds[rows],
+            truth=self.truth[rows] if self.truth is not None else None,
+            heads={variant: {name: p[:, rows] for name, p in of.items()} for variant, of in self.heads.items()},
+            weights={variant: {name: w[:, rows] for name, w in of.items()} for variant, of in self.weights.items()},
+            info=self.info.take(rows),
+            of_variants=replace(self.of_variants, p=self.of_variants.p[rows]) if self.of_variants else None,
+        )
 
     @cached_property
     def y(self) -> Floats:
@@ -156,12 +197,13 @@ class Experiment:
         return np.asarray(self.heads[variant][head].mean(axis=0))
 
     def ensembles(self) -> dict[str, Floats]:
-        """Return the mean over seeds of every variant whose seeds differ, (1, N, C) each, as `<variant> ensemble`."""
-        return {
+        """Return the mean over seeds of every variant whose seeds differ, and the ensemble of variants, (1, N, C)."""
+        over_seeds = {
             f"{variant} ensemble": self.mean(variant)[None]
             for variant in self.variants
             if np.ptp(self.students(variant), axis=0).any()
         }
+        return over_seeds | ({OF_VARIANTS: self.of_variants.p[None]} if self.of_variants else {})
 
     def experts(self) -> tuple[str, Floats, Floats] | None:
         """Return where the speech and text experts' predictions come from, and both averaged over seeds, (N, C).

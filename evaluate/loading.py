@@ -17,12 +17,13 @@ from amber.corpus import Corpus
 from amber.errors import UserError, abbreviate
 from amber.predictions import STUDENT, Predictions
 
+from .ensemble import of_variants
 from .experiment import CALIBRATED, TEMPERATURE, Experiment, FinishedRun, base
 from .utterance_info import utterance_info
 
 TOLERANCE = 1e-3  # by which a distribution's sum may differ from 1
 IDENTITY = ("dataset", "variant", "fold", "seed")
-Read = list[tuple[FinishedRun, Predictions]]  # the test rows of every run
+Read = list[tuple[FinishedRun, Predictions]]  # rows of every run
 
 
 def load(name: str, runs: list[FinishedRun], corpus: Corpus | None, advance: Advance) -> Experiment:
@@ -36,11 +37,51 @@ def load(name: str, runs: list[FinishedRun], corpus: Corpus | None, advance: Adv
 
     """
     read: Read = []
+    dev: Read = []
     for run in runs:
         found = contract.read(run.folder / contract.FILE)
         _check_predictions(run, found)
         read.append((run, found.of(part="test")))
+        dev.append((run, found.of(part="dev", head=STUDENT)))
         advance(1, run.variant)
+    differ = any(run.utterances.get("require") == "read" for run in runs)
+    experiment = _of_different(name, read, corpus) if differ else _joined(name, read, corpus)
+    trained = dict.fromkeys(run.variant for run in runs)
+    ensemble, why_not = of_variants(dev, {variant: experiment.mean(variant) for variant in trained}, experiment.folds)
+    left_out = [*experiment.left_out, *([why_not] if why_not else [])]
+    return replace(experiment, of_variants=ensemble, left_out=left_out)
+
+
+def _of_different(name: str, read: Read, corpus: Corpus | None) -> Experiment:
+    """Join variants that test different utterances: on those that all of them test, and each on its own.
+
+    Raises
+    ------
+    UserError
+        If variants are there in different folds, or test no utterance in common.
+
+    """
+    alike: dict[tuple[str, ...], Read] = {}
+    for run, found in read:
+        alike.setdefault(tuple(run.utterances.get("have", ())), []).append((run, found))
+    together = {have: _joined(name, of, None) for have, of in alike.items()}  # refused where one of them lacks a run
+    folds = {have: {run.fold for run in one.runs} for have, one in together.items()}
+    common = set.intersection(*(set(one.ids.tolist()) for one in together.values()))
+    if len(set(map(frozenset, folds.values()))) > 1:
+        raise UserError(f"{name}: not the same folds in every variant; finish the missing ones with `amber train`")
+    if not common:
+        raise UserError(
+            f"{name}: no utterance is tested by every variant, so they can't be compared\n"
+            "train those that read the same under names of their own: --set experiment=NAME"
+        )
+    kept = [(run, found.where(np.isin(found.keys["id"], list(common)))) for run, found in read]
+    own = {variant: one for one in together.values() for variant in one.variants}
+    return replace(_joined(name, kept, corpus), own=own)
+
+
+def _joined(name: str, read: Read, corpus: Corpus | None) -> Experiment:
+    """Join the test rows of runs by utterance; the errors are those of `load`."""
+    runs = [run for run, _ in read]
     classes = read[0][1].classes
     for run, found in read:
         if found.classes != classes:

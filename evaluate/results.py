@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 5  # 4 had sentences among the comparisons, and no `metrics`
+SCHEMA_VERSION = 6  # 5 had metrics without words and meaning, and no `nll_bits`
 
 Interval = tuple[float, float]  # low and high end of a 95 % interval
 
@@ -189,6 +189,8 @@ class MetricFacts(Model):
 
     title: str
     unit: str
+    words: str
+    meaning: str
     higher_is_better: bool
     proper: bool
     headline: bool
@@ -211,6 +213,22 @@ class Uncertainty(Model):
     one_seed: list[str]
 
 
+class Used(Model):
+    """Which utterances variants use: those that have some modalities, `used` of `labelled` ones.
+
+    Where variants use different ones, `tested` is how many of these they test, and `figures` are those of each variant
+    on all of them.
+    """
+
+    variants: list[str]
+    require: str
+    have: list[str]
+    labelled: int
+    used: int
+    tested: int | None = None
+    figures: dict[str, Estimates] = {}
+
+
 class Run(Model):
     """A run that was evaluated."""
 
@@ -219,6 +237,17 @@ class Run(Model):
     seed: int
     key: str
     folder: str
+
+
+class Import(Model):
+    """Predictions read from a table: its file and seeds, the test ids that it lacks, and its ids of no utterance."""
+
+    name: str
+    file: str
+    sha256: str
+    seeds: list[int]
+    missing: list[str]
+    unknown: list[str]
 
 
 class Results(ReferenceScores):
@@ -246,13 +275,16 @@ class Results(ReferenceScores):
     versus: Versus
     calibration: dict[str, Calibration]
     series: Series
+    used: list[Used] = []
     runs: list[Run]
+    imports: list[Import] = []
+    ensemble_weights: dict[str, float] = {}
 
 
 class MetricsFile(Results):
     """`metrics.json`: results, what they were computed from (`key`), and the digests of the files beside them."""
 
-    schema_version: Annotated[Literal[5], Field(alias="schema")]
+    schema_version: Annotated[Literal[6], Field(alias="schema")]
     amber: str
     key: str
     files: dict[str, str]

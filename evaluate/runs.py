@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from amber import done
-from amber.errors import UserError, abbreviate
+from amber.errors import UserError, abbreviate, count
 
 from .experiment import SHARED, FinishedRun, base, damaged
 
@@ -39,7 +39,7 @@ def find_runs(folder: Path) -> list[FinishedRun]:
     damaged = [what for _, faults in checked for what in faults]
     if damaged:
         raise UserError(
-            f"{folder}: {len(damaged)} files of finished runs are not what was written: {abbreviate(damaged, 3)}\n"
+            f"{folder}: {count(len(damaged), 'file')} of finished runs not as written: {abbreviate(damaged, 3)}\n"
             "put them back, or train these runs again: the same `amber train` does them, and only them"
         )
     found = [_found(folder, path.parent, sealed) for path, (sealed, _) in zip(paths, checked, strict=True) if sealed]
@@ -87,9 +87,13 @@ def differences(one: FinishedRun, other: FinishedRun) -> list[str]:
 
 
 def side_by_side(experiments: Sequence[tuple[str, list[FinishedRun]]]) -> list[FinishedRun]:
-    """Put the runs of several experiments together: variant `soft` of experiment `a` is then called `a/soft`."""
+    """Put the runs of several experiments together: variant `soft` of experiment `a` is then called `a/soft`.
+
+    Namesakes stand together, in the order in which the experiments are given.
+    """
     named = [replace(run, variant=f"{name}/{run.variant}") for name, runs in experiments for run in runs]
-    return sorted(named, key=_order)
+    place = {name: i for i, (name, _) in enumerate(experiments)}
+    return sorted(named, key=lambda run: (*_order(run)[:2], place[run.variant.partition("/")[0]], *_order(run)[2:]))
 
 
 def _order(run: FinishedRun) -> tuple[Any, ...]:

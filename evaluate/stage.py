@@ -13,19 +13,20 @@ from amber import __version__, seal
 from amber.config import EvaluateOptions
 from amber.console import Console
 from amber.corpus import Corpus
-from amber.errors import UserError
+from amber.errors import UserError, count
 from amber.location import write_whole
 
-from . import strata
+from . import imported, strata
 from .analysis import analyse
 from .experiment import FinishedRun
 from .loading import load
-from .report import page, tables, text
+from .metrics import METRICS
+from .report import latex, page, tables, text
 from .results import SCHEMA_VERSION, MetricsFile, Results
 from .runs import differences, find_runs, side_by_side
 from .utterance_info import digest, find_corpus
 
-METRICS = "metrics.json"
+FILE = "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -54,48 +55,62 @@ class Evaluation:
         return "\n".join([tables.plain(self.results), "", *said, "", f"report: {self.folder / 'report.html'}"])
 
 
-def run(folders: Sequence[Path], options: EvaluateOptions, console: Console) -> Evaluation:
+def run(
+    folders: Sequence[Path], options: EvaluateOptions, console: Console, imports: Sequence[imported.Source] = ()
+) -> Evaluation:
     """Evaluate an experiment, or several side by side; nothing is computed where the results on disk are current.
 
-    Several are written to a folder beside the first, named after all of them (`runs/a+b`). Where they differ in what
-    a table must share (dataset, labels, splits), each is evaluated on its own, and that is said.
+    Several are written to a folder beside the first, named after all of them (`runs/a+b`), and so are imported
+    predictions (`runs/a+gemini`). Where experiments differ in what a table must share (dataset, labels, splits), each
+    is evaluated on its own, and that is said.
 
     Raises
     ------
     UserError
-        If there are no finished runs, or two experiments have the same name.
+        If there are no finished runs, two experiments have the same name, or imported predictions can't be used.
 
     """
     found = [(folder.resolve().name, find_runs(folder)) for folder in folders]
     if len(found) == 1:
-        return _evaluate(folders[0], found[0][0], found[0][1], options, console)
+        return _evaluate(folders[0], found[0][0], found[0][1], options, console, imports)
     apart = _apart(found)
     if apart:
         console.warn(f"{apart}: their results are shown one below the other and not tested against each other")
-        parts = [_evaluate(at, name, runs, options, console) for at, (name, runs) in zip(folders, found, strict=True)]
+        parts = [
+            _evaluate(at, name, runs, options, console, imports)
+            for at, (name, runs) in zip(folders, found, strict=True)
+        ]
         return Evaluation(folders[0].parent, None, tuple(parts))
     name = "+".join(name for name, _ in found)
-    return _evaluate(folders[0].resolve().parent / name, name, side_by_side(found), options, console)
+    return _evaluate(folders[0].resolve().parent / name, name, side_by_side(found), options, console, imports)
 
 
 def _evaluate(
-    folder: Path, name: str, runs: list[FinishedRun], options: EvaluateOptions, console: Console
+    folder: Path,
+    name: str,
+    runs: list[FinishedRun],
+    options: EvaluateOptions,
+    console: Console,
+    imports: Sequence[imported.Source],
 ) -> Evaluation:
+    if imports:
+        name = "+".join([name, *(source.name for source in imports)])
+        folder = folder.resolve().parent / name
     unvouched = [run for run in runs if not run.vouched]
     if unvouched:
         console.warn(
-            f"{folder}: {len(unvouched)} runs were trained by an earlier version, which kept no digests: whether they "
-            "are as they were finished is not known"
+            f"{folder}: {count(len(unvouched), 'run')} trained by an earlier version, which kept no digests: whether "
+            "all is as it was finished is not known"
         )
     corpus = find_corpus(runs)
-    key = _key(runs, options, corpus)
+    key = _key(runs, options, corpus, imports)
     former = _former(folder, key, console)
     if former:
         console.say(f"{folder}: evaluated before, nothing changed")
         return Evaluation(folder, former)
-    console.say(f"{folder}: evaluating {len(runs)} runs")
+    console.say(f"{folder}: evaluating {count(len(runs), 'run')}")
     with console.progress("read predictions", len(runs)) as advance:
-        experiment = load(name, runs, corpus, advance)
+        experiment = imported.join(load(name, runs, corpus, advance), imports, console)
     for line in experiment.left_out:
         console.warn(f"{line}; it is left out")
     levels = strata.divide(experiment)
@@ -103,7 +118,7 @@ def _evaluate(
     caption = text.caption(results)
     written = {
         "table.md": tables.markdown(results, caption),
-        "table.tex": tables.latex(results, caption),
+        "table.tex": latex.latex(results, caption),
         "report.html": page.render(experiment, levels, results, folder),
     }
     return Evaluation(folder, _write(folder, key, results, {name: of.encode() for name, of in written.items()}))
@@ -114,11 +129,11 @@ def _write(folder: Path, key: str, results: Results, contents: dict[str, bytes])
     files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     head = {"schema": SCHEMA_VERSION, "key": key, "amber": __version__}
     # Last, and sealed: it vouches for the other files.
-    contents[METRICS] = seal.dump({**head, **_as_json(results), "files": files})
+    contents[FILE] = seal.dump({**head, **_as_json(results), "files": files})
     folder.mkdir(exist_ok=True)
     for name, content in contents.items():
         write_whole(folder / name, content)
-    return MetricsFile.model_validate_json(contents[METRICS])
+    return MetricsFile.model_validate_json(contents[FILE])
 
 
 def _as_json(results: Results) -> dict[str, Any]:
@@ -135,15 +150,19 @@ def _apart(found: Sequence[tuple[str, list[FinishedRun]]]) -> str:
     return "; ".join(f"{name} differs from {first} in {', '.join(what)}" for name, what in differing if what)
 
 
-def _key(runs: Sequence[FinishedRun], options: EvaluateOptions, corpus: Corpus | None) -> str:
+def _key(
+    runs: Sequence[FinishedRun], options: EvaluateOptions, corpus: Corpus | None, imports: Sequence[imported.Source]
+) -> str:
     of_runs = [(str(r.folder), r.variant, r.key, r.digest) for r in runs]
-    parts = [SCHEMA_VERSION, __version__, options.model_dump(), of_runs, digest(corpus)]
+    measured = [metric.key for metric in METRICS]
+    parts = [SCHEMA_VERSION, __version__, measured, options.model_dump(), of_runs, digest(corpus)]
+    parts += [[(source.name, source.path.name, source.digest()) for source in imports]] if imports else []
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def _former(folder: Path, key: str, console: Console) -> MetricsFile | None:
     """Return the results on disk if they are of the same runs and options, and everything is as it was written."""
-    path = folder / METRICS
+    path = folder / FILE
     if not path.is_file():
         return None
     content = path.read_bytes()

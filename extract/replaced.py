@@ -6,6 +6,7 @@ import numpy as np
 
 from amber.console import Console
 from amber.corpus import Corpus
+from amber.errors import count
 from amber.features import recordings
 from amber.features.store import FeatureStore
 
@@ -24,7 +25,7 @@ def drop_changed(store: FeatureStore, corpus: Corpus, now: recordings.Stamps, co
         rows = np.flatnonzero(changed)
         units = store.units_of(rows)
         store.take_back(units)
-        what = f"{len(units)} unit{'s' if len(units) > 1 else ''}"
+        what = count(len(units), "unit")
         console.warn(f"{store.spec.modality}: {recordings.describe(corpus, then, now, rows)}; doing {what} again")
     _write_stamps(store, then, recordings.merged(then, now, done & ~changed & (now[:, recordings.TIME] != 0)))
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from amber.console import Advance, Console
 from amber.corpus import Corpus, Modality
-from amber.errors import RunFailure, abbreviate
+from amber.errors import RunFailure, abbreviate, count
 from amber.features import recordings
 from amber.features.fill import fill, missing_units
 from amber.features.spec import FeatureSpec
@@ -44,7 +44,7 @@ class Outcome:
     def line(self) -> str:
         """Return the outcome in one line."""
         counts = ", ".join(f"{n} {what}" for what, n in self.counts.items() if n)
-        return f"{self.location}: {counts} ({self.units_done_now} of {self.units} units done now)"
+        return f"{self.location}: {counts} ({self.units_done_now} of {count(self.units, 'unit')} done now)"
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from amber import corpus as contract
-from amber.config import Config
+from amber.config import NONE, Config
 from amber.console import Console
 from amber.corpus import MODALITIES, Corpus, Modality
-from amber.errors import UserError, abbreviate
+from amber.errors import UserError, abbreviate, count
 from amber.features.spec import FeatureSpec
 from amber.features.store import FeatureStore
 from amber.location import locate, reaching
@@ -67,7 +67,10 @@ def _references(config: Config, corpus: Corpus, modalities: Sequence[Modality]) 
     """Return which encoders a configuration means for the modalities that a corpus has."""
     options = config.features
     names = {"speech": options.encoders or [options.speech], "text": [options.text]}
-    there = [m for m in modalities if any(v is not None for v in corpus.column("audio" if m == "speech" else "text"))]
+    if all(asked == [NONE] for asked in names.values()):
+        raise UserError("features.speech and features.text are both none: there is nothing to extract")
+    columns = {"speech": "audio", "text": "text"}
+    there = [m for m in modalities if names[m] != [NONE] and any(v is not None for v in corpus.column(columns[m]))]
     device = choose(options.device, options.precision) if there else None
     margin = options.margin if options.context == "trimmed" else None
     return [
@@ -147,7 +150,7 @@ def plan(config: Config) -> list[str]:
     corpus, folder = loaded.corpus, locate(config.features.cache) / loaded.corpus.name
     duration = audio.hours(corpus.root, [path for path in corpus.column("audio") if path])
     hours = f"about {duration:.2f} h of audio" if duration is not None else "audio not there yet"
-    lines = [f"extract {corpus.name}: {len(corpus)} utterances, {hours}"]
+    lines = [f"extract {corpus.name}: {count(len(corpus), 'utterance')}, {hours}"]
     for reference in _references(config, corpus, MODALITIES):
         try:
             part = _work(reference, config, corpus)
@@ -160,7 +163,7 @@ def plan(config: Config) -> list[str]:
             size = f"{part.spec.vector_bytes / 1e3:.1f} kB per frame"
         done = _committed(folder / part.spec.name)
         lines.append(
-            f"  {part.info.modality}: {part.info.name}, {len(part.info.layers)} layers, {size}, "
+            f"  {part.info.modality}: {part.info.name}, {count(len(part.info.layers), 'layer')}, {size}, "
             f"{part.device.precision} on {part.device.name}: {done} of {part.spec.units} units cached"
         )
     return lines

@@ -18,14 +18,14 @@ from amber.audio import SAMPLE_RATE, AudioError
 from amber.config import Config
 from amber.console import Advance, Console
 from amber.corpus import Corpus
-from amber.errors import RunFailure, UserError, abbreviate
+from amber.errors import RunFailure, UserError, abbreviate, count
 from amber.features import recordings
 from amber.features.recordings import stamp
 from amber.location import locate, reaching
 from amber.lock import held
 from amber.machine import Device, choose
 
-from . import recognisers, stage
+from . import recognisers, stage, words
 from .engine import READERS
 from .inputs import Recording, spans
 from .recognisers import Recogniser, RecogniserInfo
@@ -53,7 +53,7 @@ class Outcome:
     def lines(self) -> list[str]:
         """Return the outcome in lines."""
         counts = ", ".join(f"{n} {what}" for what, n in self.counts.items() if n)
-        lines = [f"{self.location}: {counts} ({self.units_done_now} of {self.units} units done now)"]
+        lines = [f"{self.location}: {counts} ({self.units_done_now} of {count(self.units, 'unit')} done now)"]
         return [*lines, self.wer.line()] if self.wer else lines
 
 
@@ -134,6 +134,14 @@ def run(config: Config, console: Console, retry_failed: bool = False) -> Outcome
     return outcome
 
 
+def is_due(config: Config) -> bool:
+    """Return whether a pipeline asks for machine words by a recogniser, and they are not there in full."""
+    if config.corpus.transcripts == words.HUMAN:
+        return False
+    corpus = stage.read_corpus(config).corpus
+    return words.wanting(corpus, config, locate(config.features.cache) / corpus.name)
+
+
 def plan(config: Config) -> list[str]:
     """Return what `run` would do, in lines."""
     corpus = stage.read_corpus(config).corpus
@@ -141,9 +149,10 @@ def plan(config: Config) -> list[str]:
     store = TranscriptStore(locate(config.features.cache) / corpus.name, work.spec, corpus.ids)
     done = work.spec.units - len(store.missing())
     there = sum(path is not None for path in corpus.column("audio"))
+    of, units = count(len(corpus), "utterance"), count(work.spec.units, "unit")
     return [
-        f"transcribe {corpus.name}: {there} recordings of {len(corpus)} utterances by {work.spec.origin}",
-        f"  {work.device.precision} on {work.device.name}: {done} of {work.spec.units} units done, to {store.location}",
+        f"transcribe {corpus.name}: {count(there, 'recording')} of {of} by {work.spec.origin}",
+        f"  {work.device.precision} on {work.device.name}: {done} of {units} done, to {store.location}",
     ]
 
 
@@ -160,8 +169,8 @@ def _missing(store: TranscriptStore, corpus: Corpus, console: Console, retry_fai
         if rows:
             names = abbreviate((corpus.column("audio")[row] for row in rows), 3)
             units = store.take_back(rows)
-            what = f"{len(rows)} recordings changed since they were transcribed"
-            console.warn(f"{what}: {names}; doing {len(units)} units again")
+            what = f"{count(len(rows), 'recording')} changed since they were transcribed"
+            console.warn(f"{what}: {names}; doing {count(len(units), 'unit')} again")
     if retry_failed:
         store.take_back([row for row, one in done.items() if one.status == "failed"])
     return store.missing()
@@ -230,10 +239,10 @@ def _recognise(recogniser: Recogniser, signals: Sequence[Any], spec: TranscriptS
     outcomes = list(signals)
     read = [place for place, signal in enumerate(signals) if not isinstance(signal, Failure)]
     if read:
-        words = each(recogniser.recognise, [signals[place] for place in read], "the recogniser")
-        if len(words) > 1 and all(isinstance(one, Failure) for one in words):
-            raise RunFailure(f"{spec.model}: {words[0].reason}, for every utterance of a batch")
-        for place, one in zip(read, words, strict=True):
+        heard = each(recogniser.recognise, [signals[place] for place in read], "the recogniser")
+        if len(heard) > 1 and all(isinstance(one, Failure) for one in heard):
+            raise RunFailure(f"{spec.model}: {heard[0].reason}, for every utterance of a batch")
+        for place, one in zip(read, heard, strict=True):
             outcomes[place] = one
     return outcomes
 

@@ -19,6 +19,7 @@ from amber.features import recordings
 
 from . import transcripts
 from .corpora import Loaded
+from .transcript_tables import texts
 from .transcripts import Transcript, TranscriptSpec
 
 HUMAN = "human"
@@ -50,16 +51,29 @@ def chosen(loaded: Loaded, config: Config, folder: Path) -> Loaded:
     return replace(loaded, corpus=_with_words(corpus, spec, rows, wanted))
 
 
+def wanting(corpus: Corpus, config: Config, folder: Path) -> bool:
+    """Return whether a configuration asks for machine words by a recogniser, and they are not there in full.
+
+    They are not if there is no finished table of them, it is damaged, or recordings were replaced since.
+    """
+    if config.corpus.transcripts == HUMAN or not config.transcribe.model:
+        return False
+    try:
+        _, rows = _find(folder, corpus, config)
+    except UserError:
+        return True
+    return bool(_changed(corpus, rows))
+
+
 def _with_words(corpus: Corpus, spec: TranscriptSpec, rows: Sequence[Transcript], wanted: str) -> Corpus:
     """Return the corpus with its text chosen, and the two columns that say whose it is and keep the human one."""
-    human = corpus.column("text")
-    texts, origins = [], []
-    for own, machine in zip(human, rows, strict=True):
-        keep = wanted == "fill" and own is not None
-        text = own if keep else machine.text
-        texts.append(text)
-        origins.append(None if text is None else HUMAN if keep else spec.origin)
-    return corpus.with_strings({"text": texts, TEXT_ORIGIN: origins, TEXT_HUMAN: human})
+    fill, human = wanted == "fill", corpus.column("text")
+    chosen = texts(corpus, rows, fill)
+    origins = [
+        None if text is None else HUMAN if fill and own is not None else spec.origin
+        for text, own in zip(chosen, human, strict=True)
+    ]
+    return corpus.with_strings({"text": chosen, TEXT_ORIGIN: origins, TEXT_HUMAN: human})
 
 
 def _account(loaded: Loaded, spec: TranscriptSpec, rows: Sequence[Transcript], wanted: str) -> None:

@@ -60,8 +60,7 @@ def write(
         If the folder exists.
 
     """
-    if to.exists():
-        raise UserError(f"--to {to}: exists; choose another name, or remove it")
+    refuse_existing(to)
     partial = to.with_name(f".{to.name}.{uuid.uuid4().hex}.partial")
     try:
         for name, folder in models.items():
@@ -81,6 +80,12 @@ def write(
         partial.rename(to)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def refuse_existing(to: Path) -> None:
+    """Refuse a place where something is already."""
+    if to.exists():
+        raise UserError(f"--to {to}: exists; choose another name, or remove it")
 
 
 def read(folder: Path) -> Bundle:
@@ -132,7 +137,8 @@ def card_of(
     encoders
         The encoders with their revisions.
     config
-        What the runs share: dataset, labels, splits, and how many runs there are.
+        What the runs share: dataset, labels, splits, how many `members` (runs) there are, and what is to be said of the
+        `final` model, if it is one trained on all utterances.
     table
         The variant's figures as Markdown; empty if the experiment was not evaluated.
 
@@ -154,11 +160,10 @@ Predicts how raters would vote on the emotion of an utterance, as a distribution
 
 ## Data and protocol
 
-- Trained on {dataset["name"]}{release}; variant `{variant}`; {config["members"]} models (folds and seeds), whose
-  distributions are averaged.
+- Trained on {dataset["name"]}{release}; variant `{variant}`; {_models(config)}
 - Labels: {labels["subset"]} subset, raters {labels["raters"]}, votes outside the classes: {labels["other"]}.
-- Folds: {config["splits"]["scheme"]}. The figures are of each fold's own model on utterances it did not see; the
-  ensemble of all of them has seen every utterance of the corpus and must not be tested on it.
+- Folds: {config["splits"]["scheme"]}. The figures are of each fold's own model on utterances it did not see;
+  {_seen(config)}
 - Frozen encoders: {"; ".join(encoders)}.
 
 ## Figures
@@ -176,3 +181,20 @@ The encoders and the corpus have licences of their own, which may restrict the u
 with them. IEMOCAP and MSP-Podcast are licensed for research; ask their owners before you publish a model. This bundle
 holds no recordings, transcripts, votes or ids.
 """
+
+
+def _models(config: Mapping[str, Any]) -> str:
+    """Say what models there are."""
+    final = config["final"]
+    if not final:
+        return f"{config['members']} models (folds and seeds), whose\n  distributions are averaged."
+    return (
+        f"one model, trained on all\n  {final['utterances']} utterances: for as many steps as {final['runs']} models "
+        "of folds and seeds took (the median),\n  with the means of their candidates' weights and temperatures."
+    )
+
+
+def _seen(config: Mapping[str, Any]) -> str:
+    """Say what figures can't be had of the models of a bundle."""
+    who = "this model" if config["final"] else "the ensemble of all of them"
+    return f"{who} has seen every utterance of the corpus and must not be tested on it."

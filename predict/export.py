@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from amber import seal
-from amber.errors import UserError
+from amber.console import Console
+from amber.errors import UserError, count
 
 from . import bundle, model, onnx
 
+FINAL = "final"  # the member that is trained on all utterances
 
-def run(experiment: Path, variant: str | None, to: Path, with_onnx: bool = False) -> str:
-    """Write a bundle of an experiment's variant, perhaps with an ONNX file; return what was written, in one line.
+
+@dataclass(frozen=True)
+class Options:
+    """What goes into a bundle.
+
+    `onnx`: the heads as ONNX too. `final`: in the place of the runs' models, one that is trained on all utterances, on
+    the features in `cache`, or in the cache that the runs read.
+    """
+
+    onnx: bool = False
+    final: bool = False
+    cache: str | None = None
+
+
+def run(experiment: Path, variant: str | None, to: Path, options: Options, console: Console) -> str:
+    """Write a bundle of an experiment's variant; return what was written, in one line.
 
     Raises
     ------
@@ -26,8 +44,29 @@ def run(experiment: Path, variant: str | None, to: Path, with_onnx: bool = False
     """
     if not experiment.is_dir():
         raise UserError(f"--runs {experiment}: no such folder")
+    bundle.refuse_existing(to)
     runs = model.runs_of(experiment, variant)
     loaded = model.load(experiment, variant)
+    if not options.final:
+        return _write(experiment, runs, {run.name: run / model.MODEL for run in runs}, loaded, to, options)
+    from amber.train.final import train_final
+
+    with tempfile.TemporaryDirectory(prefix="amber-") as folder:
+        place = Path(folder, FINAL)
+        about = train_final(runs, options.cache, place, console)
+        member = model.of_folders(FINAL, [place])
+        return _write(experiment, runs, {FINAL: place}, member, to, options, about)
+
+
+def _write(
+    experiment: Path,
+    runs: Sequence[Path],
+    models: Mapping[str, Path],
+    loaded: model.Model,
+    to: Path,
+    options: Options,
+    final: Mapping[str, Any] | None = None,
+) -> str:
     name = runs[0].parent.name
     shared = _shared(runs[0])
     about = {
@@ -37,14 +76,16 @@ def run(experiment: Path, variant: str | None, to: Path, with_onnx: bool = False
         "student": loaded.members[0].student,
         "features": {modality: spec.model_dump(mode="json") for modality, spec in loaded.specs.items()},
         **shared,
+        **({"final": final} if final else {}),
     }
     encoders = [f"{modality}: {spec.encoder} (revision {spec.revision})" for modality, spec in loaded.specs.items()]
-    card = bundle.card_of(
-        to.name, name, loaded.classes, encoders, {**shared, "members": len(runs)}, _figures(experiment, name)
-    )
-    more = {onnx.FILE: lambda path: onnx.write(path, loaded.members)} if with_onnx else {}
-    bundle.write(to, {run.name: run / model.MODEL for run in runs}, card, about, more)
-    return f"{to}: {name} of {experiment}, {len(runs)} models that answer together"
+    about_models = {**shared, "members": len(runs), "final": final}
+    card = bundle.card_of(to.name, name, loaded.classes, encoders, about_models, _figures(experiment, name))
+    more = {onnx.FILE: lambda path: onnx.write(path, loaded.members)} if options.onnx else {}
+    bundle.write(to, models, card, about, more)
+    if final:
+        return f"{to}: {name} of {experiment}, one model that learned from all {final['utterances']} utterances"
+    return f"{to}: {name} of {experiment}, {count(len(runs), 'model')}, which answer together"
 
 
 def _shared(run: Path) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def load(where: str | Path, variant: str | None = None) -> Model:
     if (path / bundle.FILE).is_file():
         return _of_bundle(path.name, path)
     if (path / done.FILE).is_file():
-        return _of(f"{path.parent.name}/{path.name}", _whole([path]))
+        return of_folders(f"{path.parent.name}/{path.name}", _whole([path]))
     return _of_experiment(path, variant)
 
 
@@ -114,12 +114,12 @@ def runs_of(experiment: Path, variant: str | None) -> list[Path]:
 
 
 def _of_bundle(name: str, path: Path) -> Model:
-    return _of(name, [path / member for member in bundle.read(path).members])
+    return of_folders(name, [path / member for member in bundle.read(path).members])
 
 
 def _of_experiment(path: Path, variant: str | None) -> Model:
     runs = runs_of(path, variant)
-    return _of(f"{path.name}/{runs[0].parent.name}", _whole(runs))
+    return of_folders(f"{path.name}/{runs[0].parent.name}", _whole(runs))
 
 
 def _whole(runs: Sequence[Path]) -> list[Path]:
@@ -131,7 +131,15 @@ def _whole(runs: Sequence[Path]) -> list[Path]:
     return [run / MODEL for run in runs]
 
 
-def _of(name: str, folders: Sequence[Path]) -> Model:
+def of_folders(name: str, folders: Sequence[Path]) -> Model:
+    """Load the models in some folders as one.
+
+    Raises
+    ------
+    UserError
+        If one can't be read, or they do not read and say the same.
+
+    """
     members = tuple(SavedModel.read(folder) for folder in folders)
     first = members[0]
     for member, folder in zip(members, folders, strict=True):

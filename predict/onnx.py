@@ -22,7 +22,7 @@ from amber.corpus import Modality
 from amber.errors import UserError
 from amber.features.catalog import pick_layers
 from amber.features.spec import FeatureSpec
-from amber.train.head_names import INPUTS, inputs_of
+from amber.train.head_names import inputs_of, read_by
 from amber.train.heads import GATE_SPEED
 from amber.train.matrix import TRAINED
 from amber.train.saved import SavedCandidate, SavedModel
@@ -205,7 +205,7 @@ def _scaled(graph: Graph, x: str, scaling: Scaling) -> str:
 def _head(graph: Graph, head: str, candidate: SavedCandidate, read: Mapping[Modality, str]) -> str:
     """Add one head of a candidate (`Head` or `Mixture`); return log-probabilities (n, C)."""
     state = {name: value.numpy() for name, value in candidate.state.items()}
-    x = {m: _vector(graph, read[m], state.get(f"mix.{m}")) for m in INPUTS[head]}
+    x = {m: _vector(graph, read[m], state.get(f"mix.{m}")) for m in read_by(head, candidate.reads)}
     prefix = f"heads.{head}."
     if not (candidate.mixture and len(x) > 1):
         return _plain(graph, prefix, state, x)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,11 @@ class Prediction:
     def label(self) -> str | None:
         """Return the most likely class, the first of equals; None if there is no answer."""
         return max(self.distribution, key=self.distribution.__getitem__) if self.distribution else None
+
+    @property
+    def by_expert(self) -> bool:
+        """Return whether one expert answers in the student's place, as its modality is the only one there."""
+        return len(self.modalities) == 1 and self.experts.get(self.modalities[0]) == self.distribution
 
     @property
     def ambiguity(self) -> float | None:
@@ -108,6 +114,15 @@ def of_arrays(
         single = answers.get(there[0], {}) if len(there) == 1 else {}
         found.append(Prediction(uid, student or single, answers, there, error))
     return found
+
+
+def answered(predictions: Sequence[Prediction]) -> str:
+    """Say in one line how many utterances had which modalities, and whose answer is a single expert's."""
+    had = Counter(one.modalities for one in predictions)
+    alone = sum(one.by_expert for one in predictions)
+    counts = [f"{n} have {' and '.join(which) or 'neither'}" for which, n in sorted(had.items(), reverse=True)]
+    said = f"{len(predictions)} utterances: {', '.join(counts)}"
+    return f"{said}; {alone} are answered by the expert of the one modality that they have" if alone else said
 
 
 def _row(distribution: Mapping[str, float]) -> Floats:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,21 @@ def emodb() -> Path:
     if not (path / "table.csv").exists():
         pytest.skip("Emo-DB is not here: it is read from ../shared/data/emodb beside the checkout")
     return path
+
+
+@pytest.fixture(scope="session")
+def here() -> Amber:
+    """Run the command line in this process, which is a second or two faster; for what needs no process of its own."""
+
+    def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        found = subprocess.CompletedProcess(arguments, int(end.value.code or 0), out.getvalue(), err.getvalue())
+        assert found.returncode == code, f"exit {found.returncode}\n{found.stdout}\n{found.stderr}"
+        return found
+
+    return run
 
 
 def demo_config(cache: Path, *overrides: str, size: int = 100) -> Config:

@@ -31,23 +31,25 @@ def both(layer: str) -> tuple[tuple[str, str], ...]:
     return (("speech", layer), ("text", layer))
 
 
-def test_the_defaults_are_linear_heads_of_three_layer_choices_and_mixtures_and_a_perceptron_on_all() -> None:
+def test_the_defaults_are_linear_heads_of_three_layer_choices_and_of_one_modality_mixtures_and_a_perceptron() -> None:
     found = made()
-    assert Counter((c.layers, c.hidden, c.mixture) for c in found) == {
-        (both("all"), 0, False): 3,
-        (both("last"), 0, False): 3,
-        (both("mean"), 0, False): 3,
-        (both("all"), 0, True): 2,
-        (both("all"), 128, False): 1,
+    assert Counter((c.layers, c.hidden, c.mixture, c.reads) for c in found) == {
+        (both("all"), 0, False, None): 3,
+        (both("last"), 0, False, None): 3,
+        (both("mean"), 0, False, None): 3,
+        (both("all"), 0, True, None): 2,
+        (both("all"), 128, False, None): 1,
+        (both("all"), 0, False, "speech"): 1,
+        (both("all"), 0, False, "text"): 1,
     }
-    assert {c.weight_decay for c in found if not c.hidden and not c.mixture} == {0.01, 0.1, 1.0}
+    assert {c.weight_decay for c in found if not c.hidden and not c.mixture and not c.reads} == {0.01, 0.1, 1.0}
     assert {c.weight_decay for c in found if c.mixture} == {0.03, 0.1}
     assert {c.weight_decay for c in found if c.hidden} == {0.03}
 
 
-def test_where_one_modality_is_read_nothing_is_mixed() -> None:
+def test_where_one_modality_is_read_there_is_nothing_to_mix_or_to_choose() -> None:
     found = made(held={"text": (1, 2)})
-    assert not any(c.mixture for c in found)
+    assert not any(c.mixture or c.reads for c in found)
     # What is then a linear head's twin is not trained twice.
     on_all = sorted((c.hidden, c.weight_decay) for c in found if c.layers == (("text", "all"),))
     assert on_all == [(0, 0.01), (0, 0.03), (0, 0.1), (0, 1.0), (128, 0.03)]
@@ -64,19 +66,25 @@ def test_a_candidate_is_written_with_what_kind_of_head_it_is() -> None:
         "dropout": 0.1,
         "weight_decay": 1,
         "mixture": True,
+        "reads": None,
     }
+    (alone,) = made("candidates=[{layer: last, weight_decay: 1, mixture: true, reads: text}]")
+    assert alone.described()["reads"] == "text"
+    assert not alone.described()["mixture"]  # of one
 
 
 def test_of_one_stored_layer_every_choice_is_the_same() -> None:
     found = made(held=ONE_LAYER)
     assert {c.layers for c in found} == {both("last")}
-    assert sorted((c.hidden, c.mixture, c.weight_decay) for c in found) == [
-        (0, False, 0.01),
-        (0, False, 0.1),
-        (0, False, 1.0),
-        (0, True, 0.03),
-        (0, True, 0.1),
-        (128, False, 0.03),
+    assert sorted((c.hidden, c.mixture, c.reads or "", c.weight_decay) for c in found) == [
+        (0, False, "", 0.01),
+        (0, False, "", 0.1),
+        (0, False, "", 1.0),
+        (0, False, "speech", 0.1),
+        (0, False, "text", 0.1),
+        (0, True, "", 0.03),
+        (0, True, "", 0.1),
+        (128, False, "", 0.03),
     ]
     learned = made("layer=learned", held=ONE_LAYER)
     assert {c.layers for c in learned} == {both("last")}
@@ -87,15 +95,15 @@ def test_of_one_stored_layer_every_choice_is_the_same() -> None:
 
 def test_what_is_said_of_all_candidates_is_true_of_all() -> None:
     assert {c.layers for c in made("layer=mean")} == {both("mean")}
-    assert len(made("layer=mean")) == 3 + 2 + 1
+    assert len(made("layer=mean")) == 3 + 2 + 1 + 2
     assert {c.hidden for c in made("hidden=8")} == {8}
     assert {c.hidden for c in made("hidden=0")} == {0}
     assert {c.weight_decay for c in made("weight_decay=0.7")} == {0.7}
-    assert len(made("weight_decay=0.7")) == 3 + 1 + 1
+    assert len(made("weight_decay=0.7")) == 3 + 1 + 1 + 2
     assert {c.dropout for c in made("hidden=8", "dropout=0.2")} == {0.2}
     assert made("layer=last", "hidden=8", "dropout=0.1", "weight_decay=0") == [
-        Candidate(both("last"), 8, 0.1, 0.0, mixture)  # type: ignore[arg-type]
-        for mixture in (False, True)
+        Candidate(both("last"), 8, 0.1, 0.0, mixture, reads)  # type: ignore[arg-type]
+        for mixture, reads in ((False, None), (True, None), (False, "speech"), (False, "text"))
     ]
 
 
@@ -106,8 +114,8 @@ def test_a_linear_head_has_no_dropout_and_so_is_one_whatever_the_dropout() -> No
 
 
 def test_a_choice_by_modality() -> None:
-    one, mixture = made("layer={text: 1}", "hidden=0", "weight_decay=1")
-    assert one.layers == mixture.layers == (("speech", "last"), ("text", 1))
+    found = made("layer={text: 1}", "hidden=0", "weight_decay=1")
+    assert {one.layers for one in found} == {(("speech", "last"), ("text", 1))}
     lists = "candidates=[{layer: [{speech: 6, text: mean}, last], hidden: 4, weight_decay: [1, 2]}]"
     assert [(c.layers, c.weight_decay) for c in made(lists)] == [
         ((("speech", 6), ("text", "mean")), 1),
@@ -121,9 +129,10 @@ def test_a_choice_by_modality() -> None:
 
 def test_the_structure_is_all_but_the_penalty() -> None:
     first, *others = made("layer=all", "hidden=256")
-    assert {c.structure for c in others if not c.mixture} == {first.structure}
+    assert {c.structure for c in others if not c.mixture and not c.reads} == {first.structure}
     assert {c.structure for c in others if c.mixture} == {replace(first.structure, mixture=True)}
-    assert len({c.structure for c in made()}) == 5
+    assert {c.structure for c in others if c.reads == "text"} == {replace(first.structure, reads="text")}
+    assert len({c.structure for c in made()}) == 7
 
 
 def test_frames_are_not_put_side_by_side() -> None:
@@ -132,7 +141,7 @@ def test_frames_are_not_put_side_by_side() -> None:
     assert {c.hidden for c in found} == {0}
     # Unless there is but one layer, which is the last.
     assert {c.hidden for c in made(frames=("speech",), held=ONE_LAYER)} == {0, 128}
-    with pytest.raises(UserError, match=r"train\.candidates: all 6 put layers side by side(.|\n)*name one layer"):
+    with pytest.raises(UserError, match=r"train\.candidates: all 8 put layers side by side(.|\n)*name one layer"):
         made("layer=all", frames=("speech", "text"))
 
 

@@ -20,8 +20,12 @@ from amber.config import EvaluateOptions
 from amber.console import Console
 from amber.errors import UserError
 from amber.evaluate import stage
+from amber.evaluate.ensemble import of_variants
+from amber.evaluate.experiment import OF_VARIANTS
 from amber.evaluate.report import tables, text
+from amber.evaluate.report.latex import latex as in_latex
 from amber.evaluate.results import Dataset
+from amber.opinion_pool import fit_weights
 from amber.train import stage as training
 
 QUIET = Console(quiet=True)
@@ -65,7 +69,7 @@ def test_figures_recomputed_from_outside(copy: Path) -> None:
             assert low <= values.mean() <= high
     assert sum(level["n"] for level in found["strata"]["ambiguity"].values()) == 100
     assert sum(level["n"] for level in found["strata"]["agreement"].values()) == 100
-    assert set(found["ensembles"]) == {"ce ensemble", "soft ensemble", "amber2 ensemble"}
+    assert set(found["ensembles"]) == {"ce ensemble", "soft ensemble", "amber2 ensemble", OF_VARIANTS}
     assert set(found["truth"]) == {"ce", "soft", "amber2", *found["ensembles"]}
 
 
@@ -87,7 +91,7 @@ def test_an_incomplete_run_does_not_count(copy: Path) -> None:
     found = stage.run([copy], OPTIONS, QUIET).metrics
     assert found["summary"]["soft"]["bc"]["std"] is None
     assert found["uncertainty"]["one_seed"] == ["soft"]
-    assert list(found["ensembles"]) == ["ce ensemble", "amber2 ensemble"]
+    assert list(found["ensembles"]) == ["ce ensemble", "amber2 ensemble", OF_VARIANTS]
     assert "soft: one seed" in (copy / "table.md").read_text()
     assert "soft: one seed" in (copy / "report.html").read_text()
     assert not any("soft" in (c["variant"], c["reference"]) for c in found["versus"]["comparisons"] if c["supported"])
@@ -201,6 +205,54 @@ def test_an_ensemble_is_the_mean_over_seeds_and_is_not_tested(copy: Path) -> Non
     assert "soft ensemble" in (copy / "table.md").read_text()
 
 
+def test_the_ensemble_of_variants_is_weighted_on_each_fold_s_dev_part(copy: Path) -> None:
+    found = stage.run([copy], OPTIONS, QUIET).metrics
+    variants = ["ce", "soft", "amber2"]
+    hit, weights = [], []
+    for fold in range(1, 6):
+        rows = {
+            variant: [
+                pq.read_table(copy / variant / f"fold{fold}-seed{seed}" / predictions.FILE).to_pylist()
+                for seed in (0, 1)
+            ]
+            for variant in variants
+        }
+
+        def means(part: str, of: dict = rows) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+            p = []
+            for variant in variants:
+                by_seed = []
+                for file in of[variant]:
+                    here = sorted(
+                        (r for r in file if (r["part"], r["head"]) == (part, "student")), key=lambda r: r["id"]
+                    )
+                    by_seed.append([[r[f"p_{c}"] for c in found["classes"]] for r in here])
+                p.append(np.mean(by_seed, axis=0))
+            return np.log(p), np.array([[r[f"n_{c}"] for c in found["classes"]] for r in here])
+
+        log_p, counts = means("dev")
+        weights.append(fit_weights(log_p, counts))
+        log_p, counts = means("test")
+        pooled = np.exp(np.tensordot(weights[-1], log_p, axes=1))
+        pooled /= pooled.sum(axis=1, keepdims=True)
+        hit += np.sqrt(pooled * counts / counts.sum(axis=1, keepdims=True)).sum(axis=1).tolist()
+    assert found["ensembles"][OF_VARIANTS]["bc"]["mean"] == pytest.approx(np.mean(hit))
+    assert list(found["ensemble_weights"].values()) == pytest.approx(np.mean(weights, axis=0).tolist())
+    assert "The ensemble of variants pools all of them" in (copy / "table.md").read_text()
+
+
+def test_there_is_no_ensemble_of_variants_without_dev_utterances_in_common(copy: Path) -> None:
+    for path in copy.glob(f"soft/fold2-*/{predictions.FILE}"):
+        found = predictions.read(path)
+        predictions.write(path, found.where(found.keys["part"] != "dev"))
+    vouch(copy)
+    metrics = stage.run([copy], OPTIONS, QUIET).metrics
+    assert OF_VARIANTS not in metrics["ensembles"]
+    assert "ensemble_weights" not in metrics
+    many = {f"v{k}": np.full((4, 3), 1 / 3) for k in range(51)}
+    assert "50 are the most" in of_variants([], many, np.ones(4, dtype=np.int64))[1]
+
+
 def test_the_oracle_and_raters_stand_below_the_variants(copy: Path) -> None:
     evaluation = stage.run([copy], OPTIONS, QUIET)
     found = evaluation.metrics
@@ -224,9 +276,9 @@ def test_the_paper_s_figures_stand_beside_ours_on_its_corpora_and_never_beside_s
     for synthetic in (True, False):
         ours = results.model_copy(update={"dataset": Dataset(name="iemocap", release="", synthetic=synthetic)})
         said = text.caption(ours)
-        table, latex = tables.markdown(ours, said), tables.latex(ours, said)
-        assert ("| AmbER2 (paper) | 0.830 | 0.670 |  |  |  | 0.683 | 0.675 |  |  |" in table) is not synthetic
-        assert ("AmbER2 (paper) & 0.830 & 0.670" in latex) is not synthetic
+        table, latex = tables.markdown(ours, said), in_latex(ours, said)
+        assert ("| AmbER2 (abstract) | 0.830 | 0.670 |  |  |  | 0.683 | 0.675 |  |  |" in table) is not synthetic
+        assert ("AmbER2 (abstract) & 0.830 & 0.670" in latex) is not synthetic
         assert any("The paper's class set" in line for line in said) is not synthetic
         assert any("say nothing about real speech" in line for line in said) is synthetic
     assert not set(latex) & set("↑↓±−²%_") - {"%", "_"}

@@ -74,6 +74,13 @@ def outside_corrected(y: np.ndarray, p: np.ndarray, votes: np.ndarray) -> dict[s
     return {"brier_corrected": distance, "r2_pooled": 1 - distance / (agree.mean() - among)}
 
 
+def five_bins(confidence: np.ndarray, correct: np.ndarray) -> float:
+    """AER-LLM's calibration error: bins are open below and closed above."""
+    which = stats.binned_statistic(-confidence, correct, bins=np.linspace(-1, 0, 6)).binnumber
+    inside = [which == b for b in np.unique(which)]
+    return float(sum(here.mean() * abs(confidence[here].mean() - correct[here].mean()) for here in inside))
+
+
 def outside(y: np.ndarray, p: np.ndarray, votes: np.ndarray) -> dict[str, float]:
     classes = np.arange(y.shape[1])
     truth, guess = y.argmax(axis=1), p.argmax(axis=1)
@@ -84,12 +91,19 @@ def outside(y: np.ndarray, p: np.ndarray, votes: np.ndarray) -> dict[str, float]
     def squared_pearson(a: np.ndarray, b: np.ndarray) -> float:
         return 0.0 if np.ptp(a) < 1e-9 or np.ptp(b) < 1e-9 else stats.pearsonr(a, b)[0] ** 2
 
+    def covariances(a: np.ndarray, b: np.ndarray) -> float:
+        (var_a, covariance), (_, var_b) = np.cov(a, b, ddof=0)
+        return float(covariance**2 / (var_a * var_b + 1e-10))
+
     def determination(a: np.ndarray, b: np.ndarray) -> float:
         return 0.0 if np.ptp(a) < 1e-9 else sk.r2_score(a, b)
 
     return {
         "bc": np.mean([np.dot(np.sqrt(a), np.sqrt(b)) for a, b in pairs]),
         "r2": np.mean([squared_pearson(a, b) for a, b in pairs]),
+        "r2_aer": np.mean([covariances(a, b) for a, b in pairs]),
+        "js_distance": np.mean([jensenshannon(a, b) for a, b in pairs]),
+        "ece_five": five_bins(p.max(axis=1), (truth == guess).astype(float)),
         "r2_determination": np.mean([determination(a, b) for a, b in pairs]),
         "jsd": np.mean([jensenshannon(a, b, base=2) ** 2 for a, b in pairs]),
         "kl": np.mean([stats.entropy(a, b, base=2) for a, b in pairs]),
@@ -99,6 +113,7 @@ def outside(y: np.ndarray, p: np.ndarray, votes: np.ndarray) -> dict[str, float]
             [-stats.multinomial.logpmf(np.rint(a * n), round(n), b) for (a, b), n in zip(pairs, votes, strict=True)]
         ),
         "nll_per_vote": -sum(n * a @ np.log(b) for (a, b), n in zip(pairs, votes, strict=True)) / votes.sum(),
+        "nll_bits": -sum(n * a @ np.log2(b) for (a, b), n in zip(pairs, votes, strict=True)) / votes.sum(),
         **outside_corrected(y, p, votes),
         "soft_brier": np.mean([a @ [((b - np.eye(len(b))[c]) ** 2).sum() for c in classes] for a, b in pairs]),
         "accuracy": sk.accuracy_score(truth, guess),

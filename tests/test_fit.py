@@ -35,7 +35,14 @@ QUIET = replace(PERCEPTRON, dropout=0.0)
 LINEAR = Candidate(LAYERS, hidden=0, dropout=0.0, weight_decay=0.05)
 MIXTURE = replace(LINEAR, mixture=True)
 OF_PERCEPTRONS = replace(PERCEPTRON, mixture=True)
-KINDS = {"perceptron": PERCEPTRON, "linear": LINEAR, "mixture": MIXTURE, "mixture of perceptrons": OF_PERCEPTRONS}
+ALONE = replace(LINEAR, reads="speech")
+KINDS = {
+    "perceptron": PERCEPTRON,
+    "linear": LINEAR,
+    "mixture": MIXTURE,
+    "mixture of perceptrons": OF_PERCEPTRONS,
+    "one modality": ALONE,
+}
 every_kind = pytest.mark.parametrize("candidate", KINDS.values(), ids=KINDS)
 DIMS: dict[Modality, int] = {"speech": 6, "text": 5}
 
@@ -111,6 +118,20 @@ def test_members_that_differ_in_their_penalty_learn_what_each_learns_alone(candi
     name = f"heads.fusion.{'experts.speech.' if candidate.mixture else ''}weight1.speech"
     first = [f.state[name].norm() for f in together[:2]]
     assert float(first[1]) < 0.8 * float(first[0])
+
+
+@every_kind
+def test_as_many_steps_without_a_dev_part_give_what_was_best_with_one(candidate: Candidate) -> None:
+    """`amber export --final` trains so; members of one group end at different steps."""
+    group = [Member(run(s), replace(candidate, weight_decay=w)) for s, w in enumerate((0.0, 3.0, 0.1, 0.01))]
+    known = fitted(*group)
+    steps = [int(one.records[one.best - 1]["step"]) for one in known]
+    assert len(set(steps)) > 1
+    again = [replace(member, steps=n) for member, n in zip(group, steps, strict=True)]
+    for one, other, n in zip(known, fit(again, TRAIN, None, lambda: None), steps, strict=True):
+        assert other.records[-1]["step"] == n
+        for name, value in one.state.items():
+            torch.testing.assert_close(other.state[name], value, atol=1e-5, rtol=1e-5)
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others() -> None:
@@ -285,6 +306,20 @@ def test_a_mixture_s_hidden_units_are_dropped_too() -> None:
     (dropped,) = fitted(Member(one, OF_PERCEPTRONS))
     (quiet,) = fitted(Member(one, replace(OF_PERCEPTRONS, dropout=0.0)))
     assert abs(dropped.records[0]["train_loss"] - quiet.records[0]["train_loss"]) > 1e-3
+
+
+@pytest.mark.parametrize("reads", ["speech", "text"])
+@pytest.mark.parametrize("kind", [LINEAR, QUIET], ids=["linear", "perceptron"])
+def test_a_student_that_reads_one_modality_says_nothing_of_the_other(kind: Candidate, reads: Modality) -> None:
+    member = Member(run(3, "soft"), replace(kind, reads=reads))
+    (found,) = fitted(member)
+    other = next(modality for modality in DIMS if modality != reads)
+    changed_part = replace(DEV, inputs={**DEV.inputs, other: torch.zeros_like(DEV.inputs[other])})
+    assert torch.equal(predicted(member, found), predicted(member, found, changed_part))
+    assert f"heads.fusion.weight1.{other}" not in found.state
+    learned = min(scores(found, "dev_nll"))
+    assert learned < 0.95 * np.log(CLASSES)  # and it has learned something
+    assert scores(fitted(Member(run(3, reads), kind))[0], "dev_nll")[-1] == pytest.approx(learned, abs=0.02)
 
 
 def test_a_head_of_one_modality_is_never_a_mixture() -> None:
@@ -648,17 +683,17 @@ def test_no_step_waits_for_the_device(objective: dict[str, Any]) -> None:
     assert counts[0] == counts[1]
 
 
-@pytest.mark.parametrize("mixture", [False, True])
-def test_groups_have_a_size(mixture: bool) -> None:
+@pytest.mark.parametrize("linear", [LINEAR, MIXTURE, ALONE], ids=["linear", "mixture", "one modality"])
+def test_groups_have_a_size(linear: Candidate) -> None:
     dims: dict[Modality, int] = {"speech": 768, "text": 768}
-    linear = replace(LINEAR, mixture=mixture)
     wide, narrow = replace(linear, hidden=256), replace(linear, hidden=16)
     size = largest_group(HEADS, dims, wide, 4, "cpu")
     assert 1 <= size < largest_group(("fusion",), dims, narrow, 4, "cpu")
     assert size < largest_group(HEADS, dims, linear, 4, "cpu")
     for candidate in (linear, wide):
         size = largest_group(HEADS, dims, candidate, 4, "cpu")
-        heads = Heads(HEADS, dims, candidate.hidden, 4, list(range(min(size, 200))), mixture=mixture)
+        seeds, kind = list(range(min(size, 200))), {"mixture": linear.mixture, "reads": linear.reads}
+        heads = Heads(HEADS, dims, candidate.hidden, 4, seeds, **kind)  # type: ignore[arg-type]
         of_one = sum(p.numel() for p in heads.parameters()) // min(size, 200)
         assert 4 * 4 * of_one * size <= GROUP_BYTES["cpu"] < 4 * 4 * of_one * (size + 1)
     huge: dict[Modality, int] = {"speech": 10**7, "text": 10**7}

@@ -17,7 +17,7 @@ from amber import document
 from amber.config import load
 from amber.corpus import Vote
 from amber.errors import UserError
-from amber.extract.corpora import cells
+from amber.tables import cells
 
 
 def benchmark() -> Any:

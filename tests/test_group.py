@@ -18,10 +18,10 @@ from scipy.special import erf, log_softmax, softmax
 from amber import predictions
 from amber.config import Config
 from amber.console import Console
+from amber.opinion_pool import best, fit_weights, pool
 from amber.train import context as context_module
 from amber.train import group as module
 from amber.train import stage
-from amber.train.candidate_pool import best, fit_weights, pool
 from amber.train.context import FoldContext
 from amber.train.dataset import TrainingData
 from amber.train.group import TrainedRun, train
@@ -31,13 +31,14 @@ from amber.train.prior import Prior, fit_prior, speaker_folds
 
 Floats = np.ndarray
 QUIET = Console(quiet=True)
-# Seven candidates: linear and not, mixtures and not, of every kind of layer choice, with one penalty and with two.
+# Eight candidates: linear and not, mixtures and not, of every kind of layer choice, with one penalty and with two, and
+# one that reads speech alone.
 SEVERAL = (
     "train.candidates=[{layer: [last, all], hidden: 0, weight_decay: [0.1, 1]}, "
     "{layer: mean, hidden: 8, weight_decay: 0.1}, {layer: all, weight_decay: 0.1, mixture: true}, "
-    "{layer: last, hidden: 8, weight_decay: 0.1, mixture: true}]"
+    "{layer: last, hidden: 8, weight_decay: 0.1, mixture: true}, {layer: all, weight_decay: 0.1, reads: speech}]"
 )
-CANDIDATES, EXPERTS = 7, (4 + 1) * 3  # linear candidates and the linear mixture, with three heads each
+CANDIDATES, EXPERTS = 8, (4 + 1) * 3  # linear candidates and the linear mixture, with three heads each
 LOOKS = ("train.steps=40", "train.every=10", "train.lr=0.01", "train.warmup=5", "labels.subset=any")
 NAMES = ("amber2", "amber2-prior", "pool", "prior-best", "pool-best", "soft")
 VARIANTS = (
@@ -157,9 +158,9 @@ def test_the_candidates_of_the_defaults_all_train(demo_cache: Path) -> None:
     """Speech has one stored layer here and text several; every other test has candidates of its own."""
     of, (run, _) = context(demo_cache, "amber2")
     (found,) = train([run], of)
-    assert len(found.components) == 3 * 3 + 2 + 1
+    assert len(found.components) == 3 * 3 + 2 + 1 + 2
     assert {c.candidate for c in found.components} == set(of.candidates(run))
-    assert {record["candidate"] for record in found.records} == set(range(1, 13))
+    assert {record["candidate"] for record in found.records} == set(range(1, 15))
     n = len(of.fold.dev)
     for head, p in found.probabilities.items():
         total = sum(c.weights["student" if head == "fusion" else head] for c in found.components)
@@ -195,7 +196,8 @@ def log_p_of(candidate: Mapping[str, Any], head: str, tensors: Mapping[str, Floa
     """Return a candidate's log-probabilities (n, C) of every utterance."""
     prefix = f"{candidate['number']}.heads.{head}"
     x = {}
-    for modality in ("speech", "text") if head == "fusion" else (head,):
+    both = (candidate["reads"],) if candidate["reads"] else ("speech", "text")
+    for modality in both if head == "fusion" else (head,):
         layer = candidate["layer"][modality]
         raw = data.inputs(modality, "learned" if layer == "all" else layer)
         x[modality] = scaled(raw, tensors, f"scaling.{modality}.{layer}")
@@ -315,8 +317,10 @@ def test_linear_and_hidden_candidates_and_layers_side_by_side_are_among_what_was
         for one in json.loads(path.read_text())["candidates"]
         if any(one["weights"].values())
     ]
-    kinds = {(bool(one["hidden"]), one["mixture"]) for one in every}
-    assert kinds == {(hidden, mixture) for hidden in (False, True) for mixture in (False, True)}
+    kinds = {(bool(one["hidden"]), one["mixture"], one["reads"]) for one in every}
+    assert kinds == {(h, mixture, None) for h in (False, True) for mixture in (False, True)} | {
+        (False, False, "speech")
+    }
     assert {one["layer"]["text"] for one in every} == {"last", "all", "mean"}
 
 

@@ -141,10 +141,10 @@ def test_import_joins_by_id_and_accounts_for_every_row(run_cache: Run, tmp_path:
     asked = (*asked, "--speech", f"{path}:/speech", "--ids", f"{path}:/ids")
     said = run_cache(*asked)
     assert "6 ok" in said
-    assert "1 absent, 6 ok, 1 failed (1 of 1 units done now)" in said
+    assert "1 absent, 6 ok, 1 failed (1 of 1 unit done now)" in said
     assert "not in the table: 2 (extra, more)" in said
     assert "without features: 1 (u1)" in said
-    assert "1 rows are not finite in float32 (u2)" in said
+    assert "1 row not finite in float32 (u2)" in said
     store = loaded(tmp_path / "c")["speech"]
     assert store.layer(0)[:, 0].tolist() == [7, 0, 0, 3, 4, 5, 6, 1]
     assert store.errors() == {"u2": "the row in features.h5:/speech is not finite in float32"}
@@ -152,11 +152,11 @@ def test_import_joins_by_id_and_accounts_for_every_row(run_cache: Run, tmp_path:
     ledger = json.loads((tmp_path / "c" / "mine" / "ledger.json").read_text())
     assert ledger["entries"]["without features"] == ["u1"]
     before = contents(tmp_path / "c")
-    assert "0 of 1 units done now" in run_cache(*asked)
+    assert "0 of 1 unit done now" in run_cache(*asked)
     assert contents(tmp_path / "c") == before
     run_cache("verify", "--features", tmp_path / "c")
     flip(Path(store.location, "pooled", "c", "0", "0", "0"))
-    assert "1 of 1 units done now" in run_cache(*asked)
+    assert "1 of 1 unit done now" in run_cache(*asked)
     assert contents(tmp_path / "c") == before
     # The same rows of other utterances are other features.
     with h5py.File(path, "a") as file:
@@ -182,7 +182,7 @@ def test_import_joins_by_id_and_accounts_for_every_row(run_cache: Run, tmp_path:
         (("--speech", "{h}:/nan"), "no row is finite in float32"),
         (("--speech", "{h}:/speech", "--text", "{h}:/fewer"), "3 rows"),
         (("--speech", "{h}:/speech", "--ids", "{h}:/flat"), "ids must be strings"),
-        (("--speech", "{h}:/speech", "--ids", "{h}:/dup"), "1 ids occur more than once: u1"),
+        (("--speech", "{h}:/speech", "--ids", "{h}:/dup"), "1 id there more than once: u1"),
         (("--speech", "{h}:/speech", "--ids", "{h}:/latin"), "must be UTF-8"),
         (("--speech", "{h}:/fewer", "--ids", "{h}:/ids"), "3 rows, but 4 ids"),
         (

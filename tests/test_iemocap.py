@@ -306,6 +306,14 @@ def test_iemocap_9_keeps_happiness_and_excitement_apart(loaded):
     }
 
 
+def test_iemocap_aer_takes_the_utterances_all_of_whose_votes_lie_in_the_classes(loaded):
+    assert labelled(loaded.corpus, preset="iemocap-aer") == {
+        "Ses01F_impro99_F002": (0, 2, 1, 0),
+        "Ses01F_impro99_M000": (0, 3, 0, 0),
+        "Ses05M_script99_1b_F000": (0, 0, 1, 0),
+    }
+
+
 NAMES = st.sampled_from(sorted(iemocap.CONSENSUS.values()))
 COMMENTS = st.text(st.characters(blacklist_categories=("Cc", "Cs", "Zl", "Zp")), max_size=20)
 
@@ -331,6 +339,12 @@ def test_the_check_names_what_is_wrong_with_a_copy(release):
     assert "utterances without exactly three external raters: 1" in warned
     assert "utterances without three or four votes: 1" in warned
     assert not any("length differs" in text or "contradict" in text or "against the header" in text for text in warned)
+
+
+def test_the_check_counts_the_utterances_of_aer_llm_in_both_readings(release):
+    merged, apart = [text for text in findings(release, "info") if text.startswith("every vote in the four classes")]
+    assert "merged into happiness: 3, unanimous 2, two to one 1, three ways 0; others 0 (AER-LLM: 4370," in merged
+    assert "outside the classes: 1, unanimous 1, two to one 0, three ways 0; others 0" in apart
 
 
 def test_the_check_finds_a_header_that_the_votes_contradict(release):

@@ -79,6 +79,8 @@ def test_subsets() -> None:
 
     assert kept("any") == [0, 1, 2]
     assert kept("majority") == [0, 1]
+    assert kept("complete") == [0]
+    assert kept("complete", multiple="first") == [0]
     assert kept("consensus") == [0]  # the last has the label but no vote that counts
     assert kept("consensus", other="keep") == [0, 2, 3]
     assert kept("any", min_votes=1, other="keep") == [0, 1, 2, 3]

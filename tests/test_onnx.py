@@ -19,10 +19,12 @@ from amber.train import stage as training
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
 
 QUIET = Console(quiet=True)
-# Every kind of candidate: linear and not, one layer, their mean, side by side, learned, and a gated mixture.
+# Every kind of candidate: linear and not, one layer, their mean, side by side, learned, a gated mixture, and one
+# that reads one modality.
 CANDIDATES = """train.candidates=[
     {layer: last, hidden: 0, weight_decay: 0.01}, {layer: mean, hidden: 8, weight_decay: 0.01},
-    {layer: all, mixture: true, weight_decay: 0.01}, {layer: learned, hidden: 4, mixture: true, weight_decay: 0.01}]"""
+    {layer: all, mixture: true, weight_decay: 0.01}, {layer: learned, hidden: 4, mixture: true, weight_decay: 0.01},
+    {layer: last, weight_decay: 0.01, reads: text}]"""
 
 
 RIVALS = "train.candidates=[{layer: all, mixture: true}]"  # what is no head can't learn layers
@@ -46,7 +48,7 @@ def runs(demo_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_graph_gives_what_torch_gives(runs: Path, demo_cache: Path, tmp_path: Path, variant: str) -> None:
     target = tmp_path / "bundle"
     experiment = runs / ("heads" if variant in TRAINED else "rivals")
-    exporting.run(experiment, variant, target, with_onnx=True)
+    exporting.run(experiment, variant, target, exporting.Options(onnx=True), QUIET)
     loaded = model.load(target)
     session = onnxruntime.InferenceSession(target / "heads.onnx", providers=["CPUExecutionProvider"])
     stored = {
@@ -68,7 +70,7 @@ def test_the_graph_gives_what_torch_gives(runs: Path, demo_cache: Path, tmp_path
 
 def test_what_has_no_graph_is_refused_and_a_changed_one_too(runs: Path, amber: Amber, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="prior has no ONNX graph"):
-        exporting.run(runs / "rivals", "prior", tmp_path / "bundle", with_onnx=True)
+        exporting.run(runs / "rivals", "prior", tmp_path / "bundle", exporting.Options(onnx=True), QUIET)
     assert not list(tmp_path.iterdir())
     target = tmp_path / "bundle"
     amber("export", "--runs", runs / "heads", "--variant", "ce", "--to", target, "--onnx")

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from conftest import Amber, demo_config, environment
+from conftest import Amber, demo_config, environment, vouch
 
 import amber as package
 from amber import predictions
@@ -98,6 +98,50 @@ def test_an_experiment_and_its_bundle_answer_with_the_mean_of_their_runs(
     assert "Trained on synthetic data" in card
     assert "logmel" in card
     assert "exists" in amber("export", "--runs", experiment, "--to", target, code=2).stderr
+
+
+@pytest.mark.parametrize("variant", ["amber2", "pool"])
+def test_one_model_on_all_utterances(
+    here: Amber, experiment: Path, corpus: Corpus, tmp_path: Path, variant: str
+) -> None:
+    asked = ("export", "--runs", experiment, "--variant", variant, "--final", "--to")
+    for name in ("one", "again"):
+        here(*asked, tmp_path / name)
+    files = {p.relative_to(tmp_path / "one"): p.read_bytes() for p in (tmp_path / "one" / "members").rglob("*.*")}
+    assert {p.name for p in files} == {"heads.safetensors", "config.json", "README.md"}
+    assert files == {p: (tmp_path / "again" / p).read_bytes() for p in files}  # same seeds, same bytes
+    about = json.loads((tmp_path / "one" / bundle.FILE).read_text())["final"]
+    assert (about["utterances"], about["runs"], about["seed"]) == (len(corpus), 4, 0)
+    runs = sorted((experiment / variant).iterdir())
+    stopped = [[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in runs]
+    best = [min((r for r in of if r["candidate"] == 1), key=lambda r: r["dev_nll"])["step"] for of in stopped]
+    assert about["steps"]["1"] == round(float(np.median(best)))
+    configs = [json.loads((run / "model" / "config.json").read_text()) for run in runs]
+    weights = [config["candidates"][0]["weights"]["speech"] for config in configs]
+    final = json.loads((tmp_path / "one" / "members" / "final" / "config.json").read_text())
+    assert final["candidates"][0]["weights"]["speech"] == pytest.approx(np.mean(weights))
+    assert final["temperature"] == pytest.approx(np.mean([config["temperature"] for config in configs]))
+    card = (tmp_path / "one" / "README.md").read_text()
+    assert f"one model, trained on all\n  {len(corpus)} utterances" in card
+    assert "figures are of each fold's own model" in card
+    # It says about what the models of the folds say.
+    table = table_of(corpus, list(corpus.ids[:8]), tmp_path / "t.csv")
+    p = [[list(one["distribution"].values()) for one in map(json.loads, here("predict", "--model", of, "--variant",
+          variant, "--table", table).stdout.splitlines())] for of in (tmp_path / "one", experiment)]  # fmt: skip
+    assert 1e-6 < np.abs(np.subtract(*p)).max() < 0.15
+
+
+def test_a_final_model_that_can_t_be_had_is_refused(here: Amber, experiment: Path, tmp_path: Path) -> None:
+    asked = ("export", "--runs", experiment, "--final", "--to", tmp_path / "bundle")
+    assert "leave out --final" in here(*asked, "--variant", "logistic", code=2).stderr
+    assert "give it with --features" in here(*asked, "--features", tmp_path / "none", code=2).stderr
+    changed = Path(shutil.copytree(experiment, tmp_path / "demo"))
+    config = changed / "amber2" / "fold1-seed0" / "config.yaml"
+    config.write_text(config.read_text().replace("modality_weight: 0.5", "modality_weight: 0.6"))
+    vouch(changed)
+    refused = here("export", "--runs", changed, "--final", "--to", tmp_path / "bundle", code=2).stderr
+    assert "does not hold what" in refused
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_a_changed_bundle_and_another_schema_are_refused(experiment: Path, amber: Amber, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from scipy.stats import dirichlet_multinomial
 
 from amber.config import Objective
-from amber.train.candidate_pool import fit_weights, pool
+from amber.opinion_pool import fit_weights, pool
+from amber.panel import WORTH, worth
 from amber.train.objective import GroupLoss
-from amber.train.prior import FOLDS, WORTH, fit_prior, speaker_folds, worth
+from amber.train.prior import FOLDS, fit_prior, speaker_folds
 from amber.train.targets import Pseudo
 
 SPEAKERS = st.lists(st.none() | st.sampled_from("abcdefghijkl"), min_size=1, max_size=120)

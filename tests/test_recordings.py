@@ -99,11 +99,11 @@ def test_a_recording_that_was_replaced_is_named_and_its_unit_done_again(folder: 
         run_cache("ls", "--features", folder / "cache"),
         run_cache("verify", "--features", folder / "cache"),
     ):
-        assert "1 recordings changed since they were extracted: r70.wav" in listed
+        assert "1 recording changed since they were extracted: r70.wav" in listed
     before = feature_sets(folder / "cache", "table")[0].content()
     units, said = extract(folder)
     assert units == 1
-    assert "speech: 1 recordings changed since they were extracted: r70.wav" in said
+    assert "speech: 1 recording changed since they were extracted: r70.wav" in said
     assert ("12,844 bytes, now 25,644" in said) == (how == "longer")
     store = feature_sets(folder / "cache", "table")[0]
     assert store.content() != before
@@ -168,13 +168,13 @@ def test_runs_on_some_of_the_recordings_are_not_done_when_there_are_more(folder:
     said = Said()
     every = training.run(config(folder), "table", said)
     assert len(every.data.corpus) == ROWS
-    assert "1 runs of another configuration or cache will be replaced" in said.text
+    assert "1 run of another configuration or cache will be replaced" in said.text
 
 
 def test_training_says_that_recordings_were_replaced(folder: Path) -> None:
     record(folder / "r9.wav", 0.9)
     said = "\n".join(training.plan(config(folder), "table"))
-    assert "speech: 1 recordings changed since they were extracted: r9.wav (12,844 bytes, now 28,844)" in said
+    assert "speech: 1 recording changed since they were extracted: r9.wav (12,844 bytes, now 28,844)" in said
 
 
 def test_ids_that_are_not_the_utterances_are_refused(folder: Path) -> None:

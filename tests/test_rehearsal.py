@@ -57,7 +57,7 @@ def test_a_layout_from_synth_to_report(run: Run, tmp_path: Path, layout: str) ->
     run("train", "--features", cache, *quick)
     text = run("evaluate", "--runs", runs / dataset, "--set", "evaluate.resamples=200")
     assert "Synthetic data" in text
-    assert "(paper)" not in text
+    assert "(abstract)" not in text
 
 
 def test_a_label_decision_is_made_after_extraction_and_is_seen(run: Run, tmp_path: Path) -> None:

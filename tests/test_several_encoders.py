@@ -149,7 +149,7 @@ def test_a_plan_needs_no_hub(models: list[str], tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     config = configured(tmp_path, ["logmel", "somebody/some-model"], "features.text=somebody/other")
     lines = stage.plan(config)
-    assert lines[1].startswith("  speech: logmel, 1 layers")
+    assert lines[1].startswith("  speech: logmel, 1 layer,")
     assert lines[2].startswith("  speech: somebody/some-model, not checked: it is not here (reason: ")
     assert lines[3].startswith("  text: somebody/other, not checked")
     with pytest.raises(UserError, match="can't be had from the model hub"):

@@ -14,14 +14,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from conftest import SHARED, Amber, contents, flip
+from conftest import ONE, SHARED, Amber, Run, contents, flip
 from tiny_recognisers import save
 
 from amber.config import Config, load
 from amber.console import Console
 from amber.corpus import Corpus
 from amber.errors import RunFailure, UserError
-from amber.extract import transcribe
+from amber.extract import stage, transcribe
 from amber.extract.stage import load_corpus
 from amber.extract.transcripts import UNIT, TranscriptStore, read
 from amber.features.store import feature_sets
@@ -202,6 +202,62 @@ def test_whose_words_the_text_is(corpus: Path, cache: Path) -> None:
     assert fill.corpus.column("text_human") == own
     # What training depends on besides the features is the same.
     assert human.label_hash() == asr.corpus.label_hash() == fill.corpus.label_hash()
+
+
+def test_cache_lists_transcripts_and_keeps_what_was_made_of_them(corpus: Path, cache: Path, run_cache: Run) -> None:
+    name, where = table(cache).stem, ("--features", cache)
+    made = {}
+    for whose in ("asr", "fill", "human"):
+        words = config(corpus, cache, f"corpus.transcripts={whose}", "features.speech=none")
+        made[whose] = stage.run(words, QUIET)[0].location.name
+    assert len(set(made.values())) == 3
+    (listed,) = json.loads(run_cache("ls", *where, "--json"))
+    assert {one["name"]: one["state"] for one in listed["features"]} == {
+        made["asr"]: "aside", made["fill"]: "aside", made["human"]: "current",
+    }  # fmt: skip
+    (about,) = listed["transcripts"]
+    assert (about["name"], about["state"]) == (name, "current")
+    assert about["counts"] == {"ok": ROWS - 2, "failed": 1, "absent": 1}
+    said = run_cache("ls", *where)
+    assert f"transcripts, {about['origin']}; {ROWS - 2} ok, 1 failed, 1 absent" in said
+    assert f"of words that are not in force: {about['origin']}, fill" in said
+
+    assert "nothing to delete" in run_cache("gc", *where, "--yes")
+    stage.run(config(corpus, cache, "corpus.transcripts=asr", "features.speech=none"), QUIET)
+    assert "nothing to delete" in run_cache("gc", *where, "--yes")  # now the human words are not in force
+
+    assert "no such table" in run_cache("gc", *where, "--transcripts", "whisper", "--yes", code=2)
+    done = run_cache("gc", *where, "--transcripts", NAME, "--yes")
+    assert "1 feature sets and 1 tables of transcripts deleted" in done
+    assert not list(cache.glob("table/transcripts-*"))
+    left = {path.name for path in (cache / "table").glob("*.zarr")}
+    assert left == {made["asr"], made["human"]}  # what is in force, and what can be again
+
+
+def test_run_transcribes_what_the_pipeline_asks_for(here: Amber, own: Path, whole: Path, tmp_path: Path) -> None:
+    rows = UNIT + 2
+    (own / "table.csv").write_text("\n".join((own / "table.csv").read_text().splitlines()[: rows + 1]) + "\n")
+    cache, runs, pipeline = tmp_path / "cache", tmp_path / "runs", tmp_path / "p.yaml"
+    pipeline.write_text(
+        f"corpus: {{dataset: table, root: {own}, transcripts: fill}}\ntranscribe: {{model: {own / NAME}}}\n"
+        f"features: {{cache: {cache}, speech: none}}\nsplits: {{k: 3}}\n"
+        f"labels: {{classes: {{joy: [joy], other: [grief]}}, subset: any}}\n"
+        f"train: {{runs: {runs}, variants: [text, prior], seeds: [0], epochs: 1}}\n"
+    )
+    planned = here("run", pipeline, "--dry-run").stdout
+    assert "0 of 2 units done" in planned
+    assert "extract table: transcripts come first" in planned
+    assert not cache.exists()
+    assert "table: note: text: gaps filled by" in here("run", pipeline, "--set", ONE).stderr
+    heard = [one.text for one in read(table(cache))[2]]
+    assert heard == [one.text for one in read(table(whole))[2]][:rows]
+    again = here("run", pipeline, "--set", ONE).stderr
+    assert "transcripts-" not in again
+    assert "all 6 runs are done" in again
+    table(cache).unlink()  # it alone is done again: what follows from it is current
+    last = here("run", pipeline, "--set", ONE).stderr
+    assert "(2 of 2 units done now)" in last
+    assert "all 6 runs are done" in last
 
 
 def test_what_can_t_be_decided_is_refused(amber: Amber, corpus: Path, own: Path, cache: Path) -> None:

@@ -106,7 +106,7 @@ def test_only_the_damaged_run_is_trained_again(
     before = contents(experiment / "soft")
     damage(experiment, "flip:predictions.parquet")
     training.run(config(demo_cache, experiment.parent), None, QUIET)
-    assert "1 runs are damaged and are trained again" in capfd.readouterr().err
+    assert "1 damaged run trained again" in capfd.readouterr().err
     assert contents(experiment / "soft") == before
     file = f"{RUN}/predictions.parquet"
     assert (experiment / file).read_bytes() == (trained / file).read_bytes()
@@ -128,7 +128,7 @@ def test_runs_of_an_earlier_version_are_read_with_a_warning_and_trained_again(
         path.write_text(json.loads(path.read_text())["key"] + "\n")
     (experiment / "metrics.json").unlink()
     evaluation.run([experiment], OPTIONS, QUIET)
-    assert "2 runs were trained by an earlier version, which kept no digests" in capfd.readouterr().err
+    assert "2 runs trained by an earlier version, which kept no digests" in capfd.readouterr().err
     assert len(training.prepare(config(demo_cache, experiment.parent), None).missing()) == 2
     (experiment / RUN / "config.yaml").write_text("{")
     with pytest.raises(UserError, match=r"config\.yaml: damaged"):

@@ -1,7 +1,7 @@
 """The candidates of a run: the small models that it trains side by side, each with its layers, width and penalty.
 
 Which of them suits a corpus depends on its size and on its features, so dev decides: `train.select` (see
-`candidate_pool.py`). Candidates that differ in their penalty alone train on one run axis.
+`amber/opinion_pool.py`). Candidates that differ in their penalty alone train on one run axis.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ Layers = tuple[tuple[Modality, Layer], ...]  # the layer choice of each modality
 class Candidate:
     """One model of a run: its layer choice by modality, hidden units (0: linear), dropout and L2 penalty.
 
-    `mixture`: a head that reads two modalities is a mixture of one head for each (`heads.Mixture`).
+    `mixture`: a head that reads two modalities is a mixture of one head for each (`heads.Mixture`). `reads`: of two
+    modalities it reads this one alone.
     """
 
     layers: Layers
@@ -30,6 +31,7 @@ class Candidate:
     dropout: float
     weight_decay: float
     mixture: bool = False
+    reads: Modality | None = None
 
     @property
     def structure(self) -> Candidate:
@@ -44,6 +46,7 @@ class Candidate:
             "dropout": self.dropout,
             "weight_decay": self.weight_decay,
             "mixture": self.mixture,
+            "reads": self.reads,
         }
 
 
@@ -65,7 +68,7 @@ def candidates(
     -------
     list of Candidate
         Without repetition: choices that read the same layers are one, a linear head has no dropout, and where one
-        modality is read there is nothing to mix.
+        modality is read there is nothing to mix or to choose.
 
     Raises
     ------
@@ -83,8 +86,9 @@ def candidates(
             if any(layer == "all" and modality in frames for modality, layer in layers):
                 side_by_side += 1
                 continue
-            mixture = options.mixture and len(layers) > 1
-            found[Candidate(layers, hidden, dropout if hidden else 0.0, penalty, mixture)] = None
+            reads = options.reads if len(layers) > 1 else None
+            mixture = options.mixture and len(layers) > 1 and not reads
+            found[Candidate(layers, hidden, dropout if hidden else 0.0, penalty, mixture, reads)] = None
     if not found:
         raise UserError(
             f"train.candidates: all {side_by_side} put layers side by side (`all`); of frames, name one layer"

@@ -16,7 +16,7 @@ from .attention import ATTENTION
 from .batches import FoldSplit
 from .candidates import Candidate, Layers, candidates
 from .dataset import TrainingData
-from .head_names import INPUTS, inputs_of
+from .head_names import read_by
 from .inputs import Inputs, split
 from .matrix import Run
 from .member import Member
@@ -71,7 +71,7 @@ class FoldContext:
 
 def candidates_of(run: Run, data: TrainingData) -> list[Candidate]:
     """Return the candidates of a run on the features of an experiment."""
-    held = {modality: data.held(modality) for modality in inputs_of(run.variant.heads)}
+    held = {modality: data.held(modality) for modality in run.variant.reads}
     return candidates(run.variant.training, held, [modality for modality in held if data.is_frames(modality)])
 
 
@@ -96,7 +96,8 @@ def largest_group(
     `dims` are the dimensions of the heads' inputs. `frames` is the number of frames in a batch of utterances of mean
     length, over all modalities that are frames.
     """
-    parameters = sum(_parameters([dims[m] for m in INPUTS[head]], candidate, classes) for head in heads)
+    inputs = [read_by(head, candidate.reads) for head in heads]
+    parameters = sum(_parameters([dims[m] for m in read], candidate, classes) for read in inputs)
     allowed = GROUP_BYTES.get(device, OTHER_DEVICE_BYTES)
     largest = allowed // (4 * parameters * 4)  # float32; the parameter, its gradient and two moments
     if frames:  # padded to twice the mean; float32; the attention's hidden units, their gradient, and one to spare

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from amber.arrays import Mask
 from amber.config import FeatureOptions, Layer
 from amber.corpus import Corpus, Modality
 from amber.errors import UserError
@@ -27,7 +28,10 @@ PREFERRED = ("level", "pooling", "text_instruction", "text_context")
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The experiment's utterances: n rows of the corpus with counts, and their rows in each feature set."""
+    """Labelled utterances: n rows of the corpus with counts, and their rows in each feature set.
+
+    The row is -1 where a set has no usable features of an utterance. Only utterances with all of them can be read.
+    """
 
     corpus: Corpus
     space: LabelSpace
@@ -43,6 +47,56 @@ class TrainingData:
     def y(self) -> NDArray[np.float64]:
         """Return the raters' distributions, (n, C)."""
         return distribution(self.counts)
+
+    def has(self, modalities: Collection[Modality]) -> Mask:
+        """Return whether each utterance has usable features in all of these modalities, (n,)."""
+        found = np.ones(len(self.corpus), dtype=bool)
+        for modality in modalities:
+            found &= self.rows[modality] >= 0
+        return found
+
+    def having(self, modalities: Sequence[Modality]) -> TrainingData:
+        """Return the utterances with usable features in all of these modalities; the others are counted.
+
+        Raises
+        ------
+        UserError
+            If there are none.
+
+        """
+        before, left_out = len(self.corpus), {}
+        for place, modality in enumerate(modalities, 1):
+            there = int(self.has(modalities[:place]).sum())
+            before, left_out[f"no {modality} features"] = there, before - there
+        if not before:
+            what = f"features: none of the {len(self.corpus)} labelled utterances of {self.corpus.name} has"
+            if len(modalities) < 2:
+                raise UserError(f"{what} {modalities[0]} features; see what `amber extract` said of them")
+            raise UserError(
+                f"{what} all of its features ({' and '.join(modalities)})\n"
+                "train variants that read one of them, or let each use what it reads: --set features.require=read"
+            )
+        chosen = self.take(np.flatnonzero(self.has(modalities)))
+        return replace(chosen, left_out={**self.left_out, **left_out})
+
+    def take(self, rows: NDArray[np.int64]) -> TrainingData:
+        """Return the utterances in these rows."""
+        return replace(
+            self,
+            corpus=self.corpus.take(rows),
+            counts=self.counts[rows],
+            truth=self.truth[rows] if self.truth is not None else None,
+            rows={modality: where[rows] for modality, where in self.rows.items()},
+        )
+
+    def of(self, modalities: Collection[Modality]) -> TrainingData:
+        """Return the same utterances with the features of these modalities alone."""
+        return replace(
+            self,
+            stores={m: self.stores[m] for m in modalities},
+            rows={m: self.rows[m] for m in modalities},
+            stored_lengths={m: of for m, of in self.stored_lengths.items() if m in modalities},
+        )
 
     def is_frames(self, modality: Modality) -> bool:
         """Return whether a modality's features are frames rather than pooled."""
@@ -138,7 +192,9 @@ def find_stores(
         if all(value is None for value in corpus.column("audio" if modality == "speech" else "text")):
             what, other = ("audio", "text") if modality == "speech" else ("transcripts", "speech")
             if modality not in catalog.modalities(locate(options.cache), corpus):
-                raise UserError(f"features: {corpus.name} has no {what}; train what needs none: --variants {other}")
+                raise UserError(
+                    f"features: {corpus.name} has no {what}; train what needs none: --variants {other},prior"
+                )
         asked = getattr(options, modality) if modality in options.model_fields_set else None
         preferred = {name: getattr(options, name) for name in PREFERRED}
         found[modality] = catalog.find_set(locate(options.cache), corpus, modality, asked, preferred)
@@ -146,39 +202,27 @@ def find_stores(
 
 
 def join(corpus: Corpus, space: LabelSpace, stores: Mapping[Modality, FeatureStore]) -> TrainingData:
-    """Choose the experiment's utterances and join them to their features, by id.
-
-    Utterances without usable features in one of the modalities are left out and counted.
-    """
+    """Join all labelled utterances to their features, by id."""
     labelled = space.label(corpus)
     ids = [corpus.ids[row] for row in labelled.rows]
-    keep = np.ones(len(ids), dtype=bool)
-    left_out = dict(labelled.left_out)
     rows: dict[Modality, NDArray[np.int64]] = {}
     stored_lengths: dict[Modality, NDArray[np.int64]] = {}
     for modality, store in stores.items():
         place = {uid: row for row, uid in enumerate(store.ids())}
-        rows[modality] = np.array([place.get(uid, -1) for uid in ids], dtype=np.int64)
+        found = np.array([place.get(uid, -1) for uid in ids], dtype=np.int64)
         usable = np.isin(store.status(), USABLE)
         if store.spec.level == "frames":
             stored_lengths[modality] = np.diff(store.spans(), axis=1)[:, 0]
             usable &= stored_lengths[modality] > 0
-        there = (rows[modality] >= 0) & usable[rows[modality]]
-        left_out[f"no {modality} features"] = int(np.sum(keep & ~there))
-        keep &= there
-    if not keep.any():
-        raise UserError(
-            f"features: none of the {len(ids)} labelled utterances of {corpus.name} has all of its features"
-        )
-    chosen = np.flatnonzero(keep)
+        rows[modality] = np.where((found >= 0) & usable[found], found, -1)
     return TrainingData(
-        corpus=corpus.take(labelled.rows[chosen]),
+        corpus=corpus.take(labelled.rows),
         space=space,
-        counts=labelled.counts[chosen],
-        truth=labelled.truth[chosen] if labelled.truth is not None else None,
+        counts=labelled.counts,
+        truth=labelled.truth,
         stores=stores,
-        rows={modality: where[chosen] for modality, where in rows.items()},
+        rows=rows,
         stored_lengths=stored_lengths,
-        left_out=left_out,
+        left_out=labelled.left_out,
         outside=labelled.outside,
     )

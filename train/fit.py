@@ -15,12 +15,15 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from amber.corpus import Modality
+
 from .batches import Batch, FoldSplit
+from .head_names import INPUTS
 from .heads import Heads, of_runs
 from .member import Member, MemberState, State, TrainedMember
 from .objective import GroupLoss, bhattacharyya_coefficient
 from .schedule import Schedule
-from .streams import dropout_mask
+from .streams import MODALITIES, dropout_mask, generator, present_modalities
 from .targets import Pseudo, distribution, drop_raters
 
 AVERAGED = 4  # steps of which one is taken into the average: it costs as much as the step's own update
@@ -30,7 +33,7 @@ EVALUATION_ROWS = 8192  # utterances times members that are scored at once, to b
 def fit(
     group: Sequence[Member],
     train: FoldSplit,
-    dev: FoldSplit,
+    dev: FoldSplit | None,
     on_evaluation: Callable[[], None],
     smoothing: float = 0.0,
     prior: Pseudo | None = None,
@@ -42,7 +45,7 @@ def fit(
     group
         The members.
     train, dev
-        Their scaled inputs and the raters' votes.
+        Their scaled inputs and the raters' votes. Without a dev part every member trains its own `steps`.
     on_evaluation
         Called after every evaluation on dev.
     smoothing
@@ -62,7 +65,8 @@ def fit(
 
     """
     training, device = group[0].run.variant.training, train.rows.device
-    schedule = Schedule.of(training, len(train), len(dev))
+    schedule = Schedule.of(training, len(train), len(dev) if dev is not None else 0)
+    ends = {member.steps for member in group}
     by_stream = sorted(range(len(group)), key=lambda place: train.stream(group[place].seed))
     states = [MemberState(place, group[place], str(device)) for place in by_stream]
     heads = _new_heads([state.member for state in states], train).to(device)
@@ -74,31 +78,36 @@ def fit(
     active = states
     step, since = 0, 0
     total = torch.zeros(len(active), device=train.rows.device)  # of the losses since the last evaluation
-    stepper = _Stepper(heads, train, active, list(streams.values()), smoothing, prior)
+    losing = [generator(stream, MODALITIES, str(device)) for stream in streams]  # which modality is dropped
+    stepper = _Stepper(heads, train, active, list(streams.values()), losing, smoothing, prior)
     while active:
         step, since = step + 1, since + 1
         optimizer.param_groups[0]["lr"] = training.lr * schedule.rate(step)
         total += stepper.step(optimizer, *sampler.draw())
         if step % AVERAGED == 1:
             schedule.average(means, heads.parameters(), 1 + step // AVERAGED)
-        if not schedule.evaluates(step):
+        if not (schedule.evaluates(step) if dev is not None else step in ends):
             continue
         _swap(heads, means)
-        scores = {"train_loss": (total / since).tolist(), **_scores(heads, dev, active)}
+        scores = {"train_loss": (total / since).tolist()}
+        scores |= _scores(heads, dev, active) if dev is not None else {}
         for place, state in enumerate(active):
             if state.improves({"step": step, **{name: score[place] for name, score in scores.items()}}):
                 state.weights = _weights_of(heads, place)
         _swap(heads, means)
         on_evaluation()
-        staying = [place for place, state in enumerate(active) if not state.finished and step < schedule.steps]
+        going = dev is None or step < schedule.steps
+        staying = [place for place, state in enumerate(active) if not state.finished and going]
         if len(staying) < len(active):
             active = [active[place] for place in staying]
             before, streams = streams, _streams(train, active)
-            sampler.keep([place for place, stream in enumerate(before) if stream in streams])
+            kept = [place for place, stream in enumerate(before) if stream in streams]
+            sampler.keep(kept)
+            losing = [losing[place] for place in kept]
             means = [mean[staying] for mean in means]
             _keep(heads, optimizer, staying)
             if active:
-                stepper = _Stepper(heads, train, active, list(streams.values()), smoothing, prior)
+                stepper = _Stepper(heads, train, active, list(streams.values()), losing, smoothing, prior)
         total, since = torch.zeros(len(active), device=train.rows.device), 0
     return [state.trained() for state in sorted(states, key=lambda state: state.place)]
 
@@ -135,12 +144,13 @@ class _Stepper:
         train: FoldSplit,
         states: Sequence[MemberState],
         streams: Sequence[int],
+        losing: Sequence[torch.Generator],
         smoothing: float,
         prior: Pseudo | None,
     ) -> None:
         device = train.rows.device
         self.heads, self.train, self.states = heads, train, states
-        self.streams = streams  # how many members learn from each stream
+        self.streams, self.losing = streams, losing  # how many members learn from each stream; its random generator
         objectives = [state.member.run.variant.objective for state in states]
         self.loss = GroupLoss(objectives, train.counts, smoothing)
         self.rates = [objective.rater_dropout for objective in objectives]
@@ -156,7 +166,8 @@ class _Stepper:
         counts = self.train.counts[places]  # (R, B, C)
         if any(self.rates):
             counts = drop_raters(counts, self.rates, [state.raters for state in self.states])
-        log_p = self.heads(batch, self.streams, self._dropout(places.shape[1]))
+        rows = places.shape[1]
+        log_p = self.heads(batch, self.streams, self._dropout(rows), self._present(rows))
         each = self.loss(log_p, counts, self.prior.at(places) if self.prior else None)  # (R, B)
         if self.subset is None:
             mean = each.mean(dim=1)
@@ -173,6 +184,12 @@ class _Stepper:
                     weight.grad.addcmul_(weight, self.penalty, value=factor)
         optimizer.step()
         return mean.detach()
+
+    def _present(self, rows: int) -> dict[Modality, Tensor] | None:
+        """Return which modalities each utterance keeps, (S, rows); None where none is dropped."""
+        rate = self.states[0].member.run.variant.training.modality_dropout
+        both = next((INPUTS[name] for name in self.heads.names if len(INPUTS[name]) > 1), None)
+        return present_modalities(rate, rows, both, self.losing) if rate and both else None
 
     def _dropout(self, rows: int) -> dict[str, Tensor] | None:
         """Return the dropout masks (R, rows, H) of a step by head; None where nothing is dropped."""
@@ -194,7 +211,7 @@ def _new_heads(group: Sequence[Member], part: FoldSplit) -> Heads:
     layers = {modality: shape[0] for modality, shape in shapes.items() if len(shape) == 2}
     seeds, classes = [member.seed for member in group], part.counts.shape[1]
     return Heads(run.variant.heads, dims, candidate.hidden, classes, seeds, layers, part.frame_dims,
-                 candidate.mixture)  # fmt: skip
+                 candidate.mixture, candidate.reads)  # fmt: skip
 
 
 def _scores(heads: Heads, dev: FoldSplit, states: Sequence[MemberState]) -> dict[str, list[float]]:

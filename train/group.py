@@ -18,11 +18,11 @@ from torch import Tensor
 
 from amber.arrays import Floats
 from amber.corpus import Modality
+from amber.opinion_pool import best, fit_weights, pool
 from amber.splits import Fold
 
 from . import rivals
 from .calibration import fit_temperature
-from .candidate_pool import best, fit_weights, pool
 from .candidates import Candidate
 from .context import FoldContext, candidates_of
 from .dataset import TrainingData
@@ -80,7 +80,7 @@ def train(group: Sequence[Run], context: FoldContext) -> list[TrainedRun]:
         priors = _cross_fit(group, context)
     components: list[list[tuple[Candidate, TrainedMember, dict[Modality, Scaling]]]] = [[] for _ in group]
     log_p: list[dict[str, list[Floats]]] = [{} for _ in group]
-    for structure in _structures(context.candidates(group[0])):
+    for structure in structures(context.candidates(group[0])):
         for of_run, component, predicted in _train(structure, group, priors, context):
             components[of_run].append(component)
             for head, values in predicted.items():
@@ -165,7 +165,7 @@ def _cross_fit(group: Sequence[Run], context: FoldContext) -> list[Prior]:
     log_p: list[list[Floats]] = [[] for _ in group]
     runs = [replace(run, variant=run.variant.experts) for run in group]
     subsets = [torch.from_numpy(fold_of != number).to(context.device) for number in folds]
-    for structure in _structures(_experts(context.candidates(group[0]))):
+    for structure in structures(_experts(context.candidates(group[0]))):
         train_part, dev, _, _ = context.splits(structure[0].layers)
         members = [Member(run, one, subset) for run in runs for one in structure for subset in subsets]
         outside: list[dict[str, Tensor]] = []  # by member: the log-probabilities (m, C) of each expert
@@ -186,8 +186,12 @@ def _cross_fit(group: Sequence[Run], context: FoldContext) -> list[Prior]:
 
 
 def _experts(found: Sequence[Candidate]) -> list[Candidate]:
-    """Return the candidates that experts are fitted with: linear ones where there are any, as each is fitted often."""
-    return [candidate for candidate in found if not candidate.hidden] or list(found)
+    """Return the candidates that experts are fitted with, as each is fitted often: linear ones where there are any.
+
+    Experts on one modality are heads of their own, so that what reads one of two is left out where there is another.
+    """
+    whole = [candidate for candidate in found if not candidate.reads] or list(found)
+    return [candidate for candidate in whole if not candidate.hidden] or whole
 
 
 def _training_folds(data: TrainingData, fold: Fold) -> tuple[NDArray[np.int64], list[int]]:
@@ -227,9 +231,9 @@ def _rivals(group: Sequence[Run], context: FoldContext) -> list[TrainedRun]:
     ]
 
 
-def _structures(found: Sequence[Candidate]) -> list[list[Candidate]]:
+def structures(found: Sequence[Candidate]) -> list[list[Candidate]]:
     """Group candidates that train in one step, those of one layer choice after another."""
-    ordered = sorted(found, key=lambda one: (str(one.layers), one.mixture, one.hidden, one.dropout))
+    ordered = sorted(found, key=lambda one: (str(one.layers), one.mixture, str(one.reads), one.hidden, one.dropout))
     return [list(same) for _, same in itertools.groupby(ordered, key=lambda one: one.structure)]
 
 

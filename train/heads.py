@@ -24,7 +24,7 @@ from amber.corpus import MODALITIES, Modality
 
 from .attention import AttentivePooling, Padded
 from .batches import Batch
-from .head_names import HEADS, INPUTS
+from .head_names import HEADS, INPUTS, read_by
 from .streams import POOLING, generator, start
 
 GATE_PENALTY = 10.0  # of a mixture's gate: it has few utterances in doubt to learn from (docs/LOG.md)
@@ -106,11 +106,23 @@ class Mixture(nn.Module):
         of_experts = [one for expert in self.experts.values() for one in expert.penalised]  # type: ignore[union-attr]
         return [*of_experts, *((weight, GATE_PENALTY) for weight in self.gate.values())]
 
-    def forward(self, x: Mapping[Modality, Tensor], streams: Sequence[int], mask: Tensor | None = None) -> Tensor:
-        """Return log-probabilities (R, B, C), as for `Head`; every expert's hidden units are multiplied alike."""
+    def forward(
+        self,
+        x: Mapping[Modality, Tensor],
+        streams: Sequence[int],
+        mask: Tensor | None = None,
+        present: Mapping[Modality, Tensor] | None = None,
+    ) -> Tensor:
+        """Return log-probabilities (R, B, C), as for `Head`; every expert's hidden units are multiplied alike.
+
+        The gate gives nothing to the expert on a modality that is absent where `present` (S, B) says so.
+        """
         scores: Tensor = GATE_SPEED * self.gate_bias
         for modality in self.inputs:
             scores = scores + product(x[modality], self.gate[modality], streams)  # (R, B, M)
+        if present:
+            there = torch.stack([of_runs(present[modality], streams) for modality in self.inputs], dim=-1)
+            scores = scores.masked_fill(~there, float("-inf"))
         log_p = torch.stack([expert(x, streams, mask) for expert in self.experts.values()], dim=-2)  # (R, B, M, C)
         return torch.logsumexp(log_p + log_softmax(scores, dim=-1).unsqueeze(-1), dim=-2)
 
@@ -138,6 +150,8 @@ class Heads(nn.Module):
         its heads; `dims` is 2 D there.
     mixture
         Whether heads that read two modalities are mixtures.
+    reads
+        The only modality of heads that would read two.
 
     """
 
@@ -151,6 +165,7 @@ class Heads(nn.Module):
         layers: Mapping[Modality, int] | None = None,
         frames: Mapping[Modality, int] | None = None,
         mixture: bool = False,
+        reads: Modality | None = None,
     ) -> None:
         super().__init__()
         self.names = tuple(names)
@@ -163,8 +178,9 @@ class Heads(nn.Module):
         self.heads = nn.ModuleDict()
         for name in names:
             generators = [generator(seed, HEADS.index(name)) for seed in seeds]
-            kind = Mixture if mixture and len(INPUTS[name]) > 1 else Head
-            self.heads[name] = kind({m: dims[m] for m in INPUTS[name]}, hidden, classes, generators)
+            inputs = {modality: dims[modality] for modality in read_by(name, reads)}
+            kind = Mixture if mixture and len(inputs) > 1 else Head
+            self.heads[name] = kind(inputs, hidden, classes, generators)
 
     @property
     def penalised(self) -> list[tuple[nn.Parameter, float]]:
@@ -172,11 +188,37 @@ class Heads(nn.Module):
         return [one for head in self.heads.values() for one in head.penalised]  # type: ignore[union-attr]
 
     def forward(
-        self, inputs: Batch, streams: Sequence[int], masks: Mapping[str, Tensor] | None = None
+        self,
+        inputs: Batch,
+        streams: Sequence[int],
+        masks: Mapping[str, Tensor] | None = None,
+        present: Mapping[Modality, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Return log-probabilities (R, B, C) by head; `masks` are the dropout masks (R, B, H) by head."""
+        """Return log-probabilities (R, B, C) by head.
+
+        Parameters
+        ----------
+        inputs
+            By modality, in S streams.
+        streams
+            How many runs read each stream.
+        masks
+            The dropout masks (R, B, H) by head.
+        present
+            Which utterances have each modality, (S, B), for heads that read more than one. They see zeros in the place
+            of an absent one: about its mean over the training part, as inputs are standardised. None: all have both.
+
+        """
         x = {modality: self._vectors(modality, value, streams) for modality, value in inputs.items()}
-        return {name: self.heads[name](x, streams, masks[name] if masks else None) for name in self.names}
+        seen = {m: _where(present[m], value, streams) for m, value in x.items()} if present else x
+        found: dict[str, Tensor] = {}
+        for name in self.names:
+            head, mask = self.heads[name], masks[name] if masks else None
+            if isinstance(head, Mixture):
+                found[name] = head(seen, streams, mask, present)
+            else:
+                found[name] = head(seen if len(INPUTS[name]) > 1 else x, streams, mask)
+        return found
 
     def _vectors(self, modality: Modality, x: Tensor | Padded, streams: Sequence[int]) -> Tensor:
         """Return one vector per utterance, (S, B, D), or (R, B, D) where each run makes its own."""
@@ -188,6 +230,12 @@ class Heads(nn.Module):
         if modality not in self.mix:
             return x
         return torch.einsum("rl,rbld->rbd", self.mix[modality].softmax(dim=-1), of_runs(x, streams))
+
+
+def _where(present: Tensor, x: Tensor, streams: Sequence[int]) -> Tensor:
+    """Return inputs (S, B, D), or (R, B, D) of runs, with zeros where a modality is absent; `present` is (S, B)."""
+    there = present if len(x) == len(present) else of_runs(present, streams)
+    return x * there.unsqueeze(-1)
 
 
 def of_runs(x: Tensor, streams: Sequence[int]) -> Tensor:

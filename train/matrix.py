@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from amber.config import Config, HeadName, Layer, ModelName, Objective, Training, VariantOptions, validated
-from amber.corpus import MODALITIES
+from amber.corpus import MODALITIES, Modality
 from amber.errors import UserError, abbreviate, nearest
 
 from .candidates import layer_choices, layer_of
-from .head_names import HEADS
+from .head_names import HEADS, inputs_of
 from .streams import run_seed
 
 RIVALS: tuple[ModelName, ...] = ("uniform", "prior", "logistic", "svm", "mlp", "ridge")  # see `rivals.py`
@@ -42,8 +42,11 @@ BUILT_IN: dict[str, VariantOptions] = {
     **{name: VariantOptions(model=name, objective=_RIVAL) for name in RIVALS},
 }
 
+LATER: dict[str, Any] = {"modality_dropout": 0.0}  # keys of `train` that came after schema 6 of runs, and defaults
+
 TRAINED = ("heads", "pool", "cross-fit", "experts")  # models that are heads; the others are rivals (`rivals.py`)
-LAYERED = (*TRAINED, "uniform", "prior")  # to which every level and layer choice is alike; other rivals read vectors
+CONSTANT = ("uniform", "prior")  # models whose answer is always the same
+LAYERED = (*TRAINED, *CONSTANT)  # to which every level and layer choice is alike; other rivals read vectors
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,11 @@ class Variant:
         if self.model not in TRAINED or (self.objective.modality_weight == 0 and self.objective.experts_weight == 0):
             return (student,)
         return HEADS
+
+    @property
+    def reads(self) -> tuple[Modality, ...]:
+        """Return the modalities that it reads, speech first; none if its answer is always the same."""
+        return () if self.model in CONSTANT else tuple(inputs_of(self.heads))
 
     @property
     def scored(self) -> tuple[HeadName, ...]:
@@ -189,12 +197,18 @@ def run_key(run: Run, context: Mapping[str, Any]) -> str:
     parts = {
         "model": run.variant.model,
         "objective": run.variant.objective.model_dump(mode="json"),
-        "train": run.variant.training.model_dump(mode="json"),
+        "train": _keyed(run.variant.training),
         "fold": run.fold,
         "seed": run.seed,
         **context,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _keyed(training: Training) -> dict[str, Any]:
+    """Return a training as it is hashed: without later keys where they are at their defaults, as if they were not."""
+    values = training.model_dump(mode="json")
+    return {key: value for key, value in values.items() if key not in LATER or value != LATER[key]}
 
 
 def _at(
@@ -257,6 +271,7 @@ def _idle(variant: Variant) -> set[str]:
         ]
         return set(every) - read
     idle: set[str] = set() if variant.objective.modality_weight else {"objective.temperature", "objective.weighting"}
+    idle |= set() if "fusion" in variant.heads else {"train.modality_dropout"}
     return idle if variant.objective.target == "dirichlet" else idle | {"objective.concentration"}
 
 

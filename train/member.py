@@ -25,12 +25,14 @@ Record = dict[str, float]  # one evaluation on dev, by name
 class Member:
     """One place on the run axis: a run with one of its candidates.
 
-    `subset` (m,) says which utterances of the training part it learns from; None: all of them.
+    `subset` (m,) says which utterances of the training part it learns from; None: all of them. `steps` is how many
+    steps it trains where no dev part decides that.
     """
 
     run: Run
     candidate: Candidate
     subset: Tensor | None = None
+    steps: int | None = None
 
     @property
     def seed(self) -> int:
@@ -51,6 +53,12 @@ class TrainedMember:
     best: int
 
 
+def score_of(record: Record, rule: str) -> tuple[float, float]:
+    """Return the score of an evaluation by a stopping rule, and by its loss where that is the same; more is better."""
+    value = record[f"dev_{rule}"]
+    return (value if rule in ("bc", "accuracy") else -value, -record["dev_loss"])
+
+
 class MemberState:
     """The state of a member in training: its random streams, its evaluations on dev, and its best weights so far."""
 
@@ -68,11 +76,15 @@ class MemberState:
         self._waited_for, self._since = float("-inf"), 0  # the score that patience counts from, and evaluations since
 
     def improves(self, record: Record) -> bool:
-        """Record an evaluation on dev; return whether it is the best so far by the run's stopping rule."""
+        """Record an evaluation on dev; return whether it is the best so far by the run's stopping rule.
+
+        Without a dev part the best is the last, after as many steps as the member has.
+        """
         self.records.append(record)
-        rule = self.member.run.variant.training.stop
-        value = record[f"dev_{rule}"]
-        score = (value if rule in ("bc", "accuracy") else -value, -record["dev_loss"])
+        if self.member.steps is not None:
+            self.best = len(self.records)
+            return record["step"] == self.member.steps
+        score = score_of(record, self.member.run.variant.training.stop)
         self._since += 1
         if not all(map(math.isfinite, (*score, record["dev_nll"]))):
             return False
@@ -85,7 +97,9 @@ class MemberState:
 
     @property
     def finished(self) -> bool:
-        """Return whether the member has gained too little for as many evaluations as its patience."""
+        """Return whether the member has gained too little for as many evaluations as its patience, or has its steps."""
+        if self.member.steps is not None:
+            return bool(self.records) and self.records[-1]["step"] >= self.member.steps
         return self._since >= self.member.run.variant.training.patience
 
     def trained(self) -> TrainedMember:
@@ -97,8 +111,9 @@ class MemberState:
             If no evaluation found a finite score, or the best of them is absurd.
 
         """
-        best = self.records[self.best - 1]["dev_nll"] if self.best else float("inf")
-        if best > DIVERGED:
+        watched = "dev_nll" if self.member.steps is None else "train_loss"
+        best = self.records[self.best - 1][watched] if self.best else float("inf")
+        if not best <= DIVERGED:
             lr = self.member.run.variant.training.lr
             last = f"step {self.records[-1]['step']:.0f}"
             raise RunFailure(

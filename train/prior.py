@@ -3,7 +3,7 @@
 The paper's objective has the student learn from experts that were fitted to the very votes that the student learns,
 and takes as much of them for nine raters as for three. Here the experts are fitted on speaker-disjoint folds of the
 training part, so that what they say of an utterance was learned from other speakers (stacking; Wolpert, 1992). Their
-out-of-fold predictions are pooled geometrically (`candidate_pool.py`) to p̃, and the student learns
+out-of-fold predictions are pooled geometrically (`amber/opinion_pool.py`) to p̃, and the student learns
 
     (n + κ p̃) / (N + κ)
 
@@ -19,15 +19,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import gammaln
 
 from amber.arrays import Floats
-
-from .candidate_pool import fit_weights, pool
+from amber.opinion_pool import fit_weights, pool
+from amber.panel import worth
 
 FOLDS = 5  # of the training part, at most: there are no more than speakers
-WORTH = (0.1, 1000.0)  # the range of κ, in raters
 
 
 @dataclass(frozen=True)
@@ -73,23 +70,3 @@ def fit_prior(log_p: Floats, counts: Floats) -> Prior:
     weights = fit_weights(log_p, counts, sum_to_one=False)  # voice and words are different evidence
     p = np.exp(pool(log_p, weights))
     return Prior(p, worth(p, counts), weights)
-
-
-def worth(p: Floats, counts: Floats) -> float:
-    """Return the κ within `WORTH` under which votes (m, C) are most likely, drawn from Dirichlet(κ p), p (m, C).
-
-    One vote on each utterance says nothing of κ: then it is 1, as much as that vote.
-    """
-    total = counts.sum(axis=1)
-    if (total <= 1).all():
-        return 1.0
-    floored = np.maximum(p, 1e-12)
-
-    def nll(log_raters: float) -> float:
-        alpha = np.exp(log_raters) * floored
-        whole = alpha.sum(axis=1)
-        of_classes = (gammaln(counts + alpha) - gammaln(alpha)).sum(axis=1)
-        return -float((gammaln(whole) - gammaln(total + whole) + of_classes).sum())
-
-    found = minimize_scalar(nll, bounds=tuple(np.log(WORTH)), method="bounded", options={"xatol": 1e-4})
-    return float(np.exp(found.x))

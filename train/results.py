@@ -133,7 +133,7 @@ def _write_files(
     prior = data.y[fold.train].mean(axis=0)
     predictions = predictions_of(run, data, parts, trained.probabilities, prior, trained.temperature)
     contract.write(partial / contract.FILE, predictions)
-    _write_model(partial / "model", trained, data, metadata)
+    write_model(partial / "model", trained, data, metadata)
 
 
 def predictions_of(
@@ -200,8 +200,11 @@ def expert_weights_of(run: Run, y: Floats, probabilities: Mapping[str, Floats]) 
     return dict(zip(experts, found.numpy(), strict=True))
 
 
-def _write_model(folder: Path, trained: TrainedRun, data: TrainingData, metadata: RunMetadata) -> None:
-    """Write the candidates that weigh anything, numbered as in `metrics.jsonl`, and what it takes to use them."""
+def write_model(folder: Path, trained: TrainedRun, data: TrainingData, metadata: RunMetadata) -> None:
+    """Write the candidates that weigh anything, numbered as in `metrics.jsonl`, and what it takes to use them.
+
+    The folder is there already.
+    """
     variant = trained.run.variant
     tensors: dict[str, Tensor] = {}
     written = []
@@ -224,6 +227,7 @@ def _write_model(folder: Path, trained: TrainedRun, data: TrainingData, metadata
         "model": variant.model,
         "heads": list(variant.heads),
         "student": variant.objective.student,
+        "modality_dropout": variant.training.modality_dropout,
         "candidates": written,
         "pooling": {
             m: ATTENTIVE if spec["level"] == "frames" else spec["pooling"] for m, spec in metadata.features.items()

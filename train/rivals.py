@@ -44,14 +44,13 @@ from .batches import FoldSplit
 from .calibration import fit_temperature
 from .fit import student_scores
 from .head_names import INPUTS
-from .matrix import Run
+from .matrix import CONSTANT, Run
 from .member import Record, State, TrainedMember
 from .targets import make_targets
 
 Floats = NDArray[np.floating]
 Candidate = tuple[dict[str, float], State]  # its settings, and the model
 
-CONSTANT = ("uniform", "prior")  # models whose answer is always the same
 DECADES = 9  # that a path of penalties spans at most, in steps of half a decade
 KERNEL_STRENGTHS = [10 ** (power / 2) for power in range(-2, 7)]  # C, by which no kernel is above 1
 KERNEL_ROWS = 5000  # most utterances whose kernels are computed

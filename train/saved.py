@@ -21,10 +21,10 @@ from amber.corpus import Modality
 from amber.errors import UserError
 from amber.features.catalog import pick_layers
 from amber.features.spec import FeatureSpec
+from amber.opinion_pool import pool
 
 from . import rivals
 from .attention import Padded
-from .candidate_pool import pool
 from .frames import padded
 from .head_names import INPUTS, inputs_of
 from .heads import Heads
@@ -44,6 +44,7 @@ class SavedCandidate:
     weights: Mapping[str, Any]
     hidden: int
     mixture: bool
+    reads: Modality | None
     state: Mapping[str, Tensor]
 
     def inputs(self, modality: Modality, features: Features, spec: FeatureSpec) -> Tensor | Padded:
@@ -60,6 +61,13 @@ class SavedCandidate:
         (number,) = pick_layers(choice, spec)
         return scaling.apply(pooled[:, spec.layers.index(number)])
 
+    def zeros(self, modality: Modality, n: int, spec: FeatureSpec) -> Tensor | Padded:
+        """Return what stands in the place of a modality that n utterances do not have, as `inputs` gives one."""
+        scaling = self.scalings[modality]
+        if spec.level == "frames":
+            return padded([np.zeros((1, spec.dim), dtype=np.float32)] * n, scaling, torch.device("cpu"))
+        return torch.zeros(n, *(scaling.mean.shape if scaling.projection is None else (scaling.width,)))
+
     def log_probabilities(
         self,
         names: Sequence[HeadName],
@@ -67,16 +75,22 @@ class SavedCandidate:
         specs: Mapping[Modality, FeatureSpec],
         classes: int,
     ) -> dict[str, Floats]:
-        """Return the log-probabilities of n utterances by head, (n, C), for heads whose modalities are there."""
-        read = {m: self.inputs(m, features[m], specs[m]) for m in inputs_of(names)}
+        """Return the log-probabilities of n utterances by head, (n, C); heads see zeros where features are missing."""
+        n = len(next(iter(features.values())))
+        read = {
+            m: self.inputs(m, features[m], specs[m]) if m in features else self.zeros(m, n, specs[m])
+            for m in inputs_of(names)
+        }
+        present = {m: torch.full((1, n), m in features) for m in read} if read.keys() - features.keys() else None
         dims = {m: 2 * x.frames.shape[-1] if isinstance(x, Padded) else x.shape[-1] for m, x in read.items()}
         layers = {m: x.shape[1] for m, x in read.items() if isinstance(x, Tensor) and x.dim() == 3}
         frames = {m: x.frames.shape[-1] for m, x in read.items() if isinstance(x, Padded)}
-        heads = Heads(names, dims, self.hidden, classes, [0], layers, frames, self.mixture)
+        heads = Heads(names, dims, self.hidden, classes, [0], layers, frames, self.mixture, self.reads)
         heads.load_state_dict({name: self.state[name][None] for name in heads.state_dict()})
         batch = {m: x if isinstance(x, Padded) else x[None] for m, x in read.items()}  # one stream
         with torch.no_grad():
-            return {head: values[0].double().numpy() for head, values in heads(batch, [1]).items()}
+            found = heads(batch, [1], present=present)
+            return {head: values[0].double().numpy() for head, values in found.items()}
 
 
 @dataclass(frozen=True)
@@ -88,6 +102,7 @@ class SavedModel:
     kind: str
     heads: tuple[HeadName, ...]
     student: HeadName
+    modality_dropout: float  # above 0, heads on both modalities have learned to answer with one
     candidates: tuple[SavedCandidate, ...]
 
     @classmethod
@@ -110,6 +125,7 @@ class SavedModel:
                 kind=config["model"],
                 heads=tuple(config["heads"]),
                 student=config["student"],
+                modality_dropout=config.get("modality_dropout", 0.0),
                 candidates=tuple(_candidate(one, tensors) for one in config["candidates"]),
             )
         except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
@@ -118,7 +134,11 @@ class SavedModel:
 
     def answering(self, modalities: Collection[Modality]) -> tuple[HeadName, ...]:
         """Return the heads that can answer where these modalities are there."""
-        return tuple(head for head in self.heads if set(INPUTS[head]) <= set(modalities))
+        there = set(modalities)
+        either = self.modality_dropout > 0 and self.kind in TRAINED
+        return tuple(
+            head for head in self.heads if set(INPUTS[head]) <= there or (either and set(INPUTS[head]) & there)
+        )
 
     def predict(self, features: Mapping[Modality, Features]) -> dict[str, Floats]:
         """Return the distributions of n utterances by head, (n, C) each; the student's under `student` if it answers.
@@ -127,7 +147,8 @@ class SavedModel:
         ----------
         features
             By modality, in the layers that the specs name: (n, L, D) of level *pooled*, n arrays (T, L, D) of level
-            *frames*. A modality may be missing: the heads that need it then don't answer.
+            *frames*. A modality may be missing: the heads that need it then don't answer, but for those that have
+            learned to do without (`train.modality_dropout`).
 
         """
         names = self.answering(list(features))
@@ -173,6 +194,7 @@ def _candidate(one: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> SavedCa
         weights=one["weights"],
         hidden=one["hidden"],
         mixture=one["mixture"],
+        reads=one["reads"],
         state={name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)},
     )
 

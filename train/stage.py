@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from amber import splits
-from amber.config import Config, Layer
+from amber.config import Config
 from amber.console import Advance, Console
-from amber.corpus import Modality
-from amber.errors import RunFailure, UserError, abbreviate
+from amber.corpus import MODALITIES, Corpus
+from amber.errors import RunFailure, abbreviate, count
 from amber.features import recordings
 from amber.features.catalog import find_corpus
 from amber.labels import LabelSpace
@@ -27,35 +27,51 @@ from amber.splits import Fold
 
 from .context import FoldContext, candidates_of, group_key
 from .dataset import TrainingData, find_stores, join
-from .frames import BLOCK_UNITS
 from .group import train, work
-from .head_names import inputs_of
 from .inputs import Inputs
-from .matrix import LAYERED, Run, Variant, chosen_folds, run_key, runs, variants, without_effect
+from .matrix import Run, chosen_folds, run_key, runs, variants, without_effect
+from .memory import memory_needed
 from .parallel import for_each, workers_for
 from .results import RunMetadata, fault, remove_partial, write_run
+from .utterances import Utterances, divide, refuse_unread, used
 
+SECTIONS = ("dataset", "features", "labels", "splits", "divided")  # of a run's `config.yaml`, on which it depends
 SCHEMA_VERSION = 6  # of what a run's result depends on beside its configuration
 
 
 @dataclass(frozen=True)
+class Part:
+    """Utterances that some variants share, what their runs record, and what the runs' results depend on."""
+
+    utterances: Utterances
+    metadata: RunMetadata
+    context: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class TrainingPlan:
-    """Everything that the runs of an experiment share."""
+    """Everything that the runs of an experiment share.
+
+    `data` are the utterances that any variant uses and `folds` their folds; `parts` says which of them each uses.
+    """
 
     name: str
     folder: Path
     data: TrainingData
     folds: dict[int, Fold]
+    parts: list[Part]
     runs: list[Run]
-    metadata: RunMetadata
-    context: dict[str, Any]
     memory: float  # GB that the features of one fold take
     tight: bool  # not everything that a group reads fits: one layer choice at a time, frames read again every epoch
     said: list[str]  # what the configuration asks for in vain, and what was replaced since it was extracted
 
+    def part(self, run: Run) -> Part:
+        """Return the part whose utterances a run uses."""
+        return next(part for part in self.parts if run.variant in part.utterances.variants)
+
     def key(self, run: Run) -> str:
         """Return the hash of what a run's result depends on."""
-        return run_key(run, self.context)
+        return run_key(run, self.part(run).context)
 
     def faults(self) -> dict[str, str]:
         """Return what is damaged of each run that is not done, by path; nothing where it is another or not there."""
@@ -85,55 +101,86 @@ def prepare(config: Config, dataset: str | None) -> TrainingPlan:
 
     """
     all_variants = variants(config)
-    heads = {head for variant in all_variants for head in variant.heads}
+    refuse_unread(config.features, all_variants)
+    require = config.features.require
     corpus = find_corpus(locate(config.features.cache), dataset)
     space = LabelSpace.resolve(config.labels, corpus)
-    stores = find_stores(config.features, corpus, inputs_of(heads))
+    read = {modality for variant in all_variants for modality in variant.reads}
+    stores = find_stores(config.features, corpus, [modality for modality in MODALITIES if modality in read])
     for store in stores.values():
         if store.ids() != corpus.ids:
             raise RunFailure(f"{store.location}: its ids are not those of the utterances; run `amber extract` again")
-    data = join(corpus, space, stores)
+    everyone = join(corpus, space, stores)
+    data = used(everyone, all_variants, require)
     split = splits.resolve(config.splits, data.corpus)
     test = config.corpus.options.get("test", "test1")
     folds = {fold.number: fold for fold in splits.make_folds(split, data.corpus, test)}
     if any(store.spec.text_context for store in stores.values()):
         splits.check_dialogues(list(folds.values()), data.corpus)
     numbers = chosen_folds(config, folds)
-    needed, tight = _memory(data, all_variants, config.train.memory)
-    specs = {modality: store.spec.model_dump(mode="json") for modality, store in stores.items()}
-    sections = {
+    divided = divide(data, folds, all_variants, require, len(everyone.corpus))
+    sizes = [memory_needed(part.data, part.variants, config.train.memory) for part in divided]
+    shared = {
         "dataset": {"name": corpus.name, "release": corpus.release, "synthetic": corpus.synthetic},
-        "features": {modality: store.spec.name for modality, store in stores.items()},
         "labels": space.options.model_dump(mode="json"),
         "splits": split.model_dump(mode="json") | ({"test": test} if split.scheme == "official" else {}),
     }
     name = config.experiment or corpus.name
-    cache = str(absolute(locate(config.features.cache)))
+    about = {**environment(), "cache": str(absolute(locate(config.features.cache)))}
     return TrainingPlan(
         name=name,
         folder=Path(config.train.runs, name),
         data=data,
         folds=folds,
+        parts=[_part(name, corpus, shared, about, part, data, require) for part in divided],
         runs=runs(config, numbers),
-        metadata=RunMetadata(name, sections, specs, {**environment(), "cache": cache}),
-        context={"schema": SCHEMA_VERSION, "corpus": corpus.label_hash(), **sections, **_content(data)},
-        memory=needed,
-        tight=tight,
+        memory=max(needed for needed, _ in sizes),
+        tight=any(tight for _, tight in sizes),
         said=[*without_effect(config), *_replaced(data)],
     )
 
 
-def _content(data: TrainingData) -> dict[str, Any]:
-    """Return what the numbers of every run come from: what the feature sets hold, and which utterances are used."""
-    ids = hashlib.sha256(json.dumps(data.corpus.ids).encode()).hexdigest()[:16]
-    return {"content": {modality: store.content() for modality, store in data.stores.items()}, "ids": ids}
+def _part(
+    name: str,
+    corpus: Corpus,
+    shared: Mapping[str, Any],
+    about: Mapping[str, Any],
+    utterances: Utterances,
+    of: TrainingData,
+    require: str,
+) -> Part:
+    """Return a part of an experiment on a corpus; `of` are the utterances that any variant uses."""
+    data = utterances.data
+    specs = {modality: store.spec.model_dump(mode="json") for modality, store in data.stores.items()}
+    features = {modality: store.spec.name for modality, store in data.stores.items()}
+    sections = {"dataset": shared["dataset"], "features": features, **shared}
+    if data.corpus.ids != of.corpus.ids:
+        sections["divided"] = _hash(of.corpus.ids)  # the folds are of these
+    context = context_of(corpus, sections, data)
+    metadata = RunMetadata(name, {**sections, "utterances": utterances.described(require)}, specs, about)
+    return Part(utterances, metadata, context)
+
+
+def context_of(corpus: Corpus, sections: Mapping[str, Any], data: TrainingData) -> dict[str, Any]:
+    """Return what runs depend on beside their own configuration: votes, sections, what feature sets hold, and ids.
+
+    `sections` may hold more than counts.
+    """
+    counted = {key: sections[key] for key in SECTIONS if key in sections}
+    content = {modality: store.content() for modality, store in data.stores.items()}
+    about = {"schema": SCHEMA_VERSION, "corpus": corpus.label_hash()}
+    return {**about, **counted, "content": content, "ids": _hash(data.corpus.ids)}
+
+
+def _hash(ids: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
 
 
 def _replaced(data: TrainingData) -> list[str]:
     found = {
-        modality: recordings.replaced(stamps[data.rows[modality]], data.corpus)
+        modality: recordings.replaced(stamps[there], data.corpus.take(np.flatnonzero(data.rows[modality] >= 0)))
         for modality, store in data.stores.items()
-        if (stamps := store.stamps()) is not None
+        if (stamps := store.stamps()) is not None and len(there := data.rows[modality][data.rows[modality] >= 0])
     }
     return [f"{modality}: {what}" for modality, what in found.items() if what]
 
@@ -160,33 +207,55 @@ def _run(experiment: TrainingPlan, config: Config, console: Console) -> None:
 def _train(experiment: TrainingPlan, config: Config, console: Console) -> None:
     faults = experiment.faults()
     if not faults:
-        console.say(f"{experiment.folder}: all {len(experiment.runs)} runs are done")
+        console.say(f"{experiment.folder}: {count(len(experiment.runs), 'run')}, all done")
         return
     device = choose(config.train.device)
     _say_what_is_replaced(experiment, faults, console)
-    groups = _groups(experiment)
-    # Groups side by side may be of as many folds.
-    at_once = 1 if experiment.tight else min(len(groups), int(config.train.memory / max(experiment.memory, 1e-9)))
-    workers, threads = workers_for(at_once, device.name)
-    choices = {layer for run in experiment.runs for one in candidates_of(run, experiment.data) for layer in one.layers}
-    # A single group reads each choice once; frames it reads in every epoch.
-    keep = not experiment.tight and (len(groups) > 1 or any(map(experiment.data.is_frames, experiment.data.stores)))
-    features = Inputs(experiment.data, experiment.folds, device.name, keep, (len(choices) + 1) * workers)
     # A group that was cut is trained again as a whole: its numbers depend on the command alone, not on what was done.
-    cut = [group for group in groups if faults.keys() & {run.path for run in group}]
-    total = sum(work(run, experiment.data, experiment.folds[run.fold]) for group in cut for run in group)
+    cut = [
+        (part, [group for group in _groups(experiment, part) if faults.keys() & {run.path for run in group}])
+        for part in experiment.parts
+    ]
+    total = sum(
+        work(run, part.utterances.data, part.utterances.folds[run.fold])
+        for part, groups in cut
+        for group in groups
+        for run in group
+    )
+    with console.progress("train", total, 0) as advance:
+        for part, groups in cut:
+            if groups:
+                _train_part(experiment, part, groups, faults.keys(), config.train.memory, device.name, advance)
+
+
+def _train_part(
+    experiment: TrainingPlan,
+    part: Part,
+    groups: Sequence[list[Run]],
+    wanted: Collection[str],
+    memory: float,
+    device: str,
+    advance: Advance,
+) -> None:
+    """Train groups of runs that use the same utterances; write those runs whose paths are wanted."""
+    data, folds = part.utterances.data, part.utterances.folds
+    every = _groups(experiment, part)
+    # Groups side by side may be of as many folds.
+    at_once = 1 if experiment.tight else min(len(every), int(memory / max(experiment.memory, 1e-9)))
+    workers, threads = workers_for(at_once, device)
+    choices = {layer for group in every for run in group for one in candidates_of(run, data) for layer in one.layers}
+    # A single group reads each choice once; frames it reads in every epoch.
+    keep = not experiment.tight and (len(every) > 1 or any(map(data.is_frames, data.stores)))
+    features = Inputs(data, folds, device, keep, (len(choices) + 1) * workers)
 
     def train_group(group: list[Run], advance: Advance) -> None:
-        context = FoldContext(experiment.data, experiment.folds[group[0].fold], features, device.name, advance)
+        context = FoldContext(data, folds[group[0].fold], features, device, advance)
         for trained in train(group, context):
-            folder = experiment.folder / trained.run.path
-            if trained.run.path in faults:
-                write_run(
-                    folder, experiment.key(trained.run), trained, context.fold, experiment.data, experiment.metadata
-                )
+            if trained.run.path in wanted:
+                folder = experiment.folder / trained.run.path
+                write_run(folder, experiment.key(trained.run), trained, context.fold, data, part.metadata)
 
-    with console.progress("train", total, 0) as advance:
-        for_each(train_group, cut, advance, workers, threads)
+    for_each(train_group, groups, advance, workers, threads)
 
 
 def describe(experiment: TrainingPlan) -> Iterator[str]:
@@ -194,12 +263,13 @@ def describe(experiment: TrainingPlan) -> Iterator[str]:
     data = experiment.data
     one_hot = np.mean(data.y.max(axis=1) >= 1 - 1e-9)
     yield (
-        f"{experiment.name}: {len(data.corpus)} utterances of {data.corpus.name}, "
+        f"{experiment.name}: {count(len(data.corpus), 'utterance')} of {data.corpus.name}, "
         f"{len(data.space.classes)} classes, {one_hot:.0%} with all votes on one class"
     )
     left_out = ", ".join(f"{n} {why}" for why, n in data.left_out.items() if n)
     if left_out:
         yield f"{experiment.name}: left out: {left_out}"
+    yield from (f"{experiment.name}: {line}" for line in _used(experiment))
     if data.outside and data.outside.votes:
         yield f"{experiment.name}: {data.outside}"
     yield from (f"{experiment.name}: {line}" for line in experiment.said)
@@ -213,12 +283,23 @@ def describe(experiment: TrainingPlan) -> Iterator[str]:
         scenarios = sum((Counter(leak.by_scenario) for leak in found), Counter())
         divided = ", ".join(f"{n} {name}" for name, n in sorted(scenarios.items()))
         yield (
-            f"{experiment.name}: {shared} test utterances have a transcript that also occurs in training"
+            f"{experiment.name}: {count(shared, 'test utterance')} with a transcript that also occurs in training"
             f"{f' ({divided})' if divided else ''}"
         )
     unknown = sum(leak.unknown_speakers for leak in found)
     if unknown:
-        yield f"{experiment.name}: {unknown} utterances of unknown speakers; speakers may cross parts there"
+        yield f"{experiment.name}: {count(unknown, 'utterance')} of unknown speakers; speakers may cross parts there"
+
+
+def _used(experiment: TrainingPlan) -> Iterator[str]:
+    """Say which utterances variants use, where modalities decide it."""
+    every = [part.utterances for part in experiment.parts]
+    if len(every) > 1:
+        for one in every:
+            yield f"{', '.join(variant.name for variant in one.variants)}: {one.line()}"
+        yield "variants use different utterances (features.require=read); those that all of them test are compared"
+    elif len(every[0].data.corpus) < every[0].labelled:
+        yield f"{every[0].line()}: these are used, by every variant alike"
 
 
 def plan(config: Config, dataset: str | None) -> list[str]:
@@ -228,48 +309,14 @@ def plan(config: Config, dataset: str | None) -> list[str]:
     done = len(experiment.runs) - missing
     return [
         *describe(experiment),
-        f"train {experiment.folder}: {len(experiment.runs)} runs, {done} done, {missing} to do",
+        f"train {experiment.folder}: {count(len(experiment.runs), 'run')}, {done} done, {missing} to do",
     ]
 
 
-def _memory(data: TrainingData, every: Sequence[Variant], allowed: float) -> tuple[float, bool]:
-    """Return how many GB a fold's features take, and whether that is one layer choice at a time for want of memory.
-
-    Frames are then streamed.
-
-    Raises
-    ------
-    UserError
-        If a layer is not there, or the pooled features of one choice alone take more than allowed.
-
-    """
-    together: dict[tuple[Modality, Layer], float] = {}
-    at_a_time = 0.0
-    for variant in every:
-        for candidate in candidates_of(Run(variant, 0, 0), data):
-            sizes = {choice: data.size(*choice) / 1e9 for choice in candidate.layers}
-            frames = {choice for choice in sizes if data.is_frames(choice[0])}
-            if frames and variant.model not in LAYERED:
-                raise UserError(f"variant {variant.name}: {variant.model} reads pooled features, not frames")
-            pooled = sum(size for choice, size in sizes.items() if choice not in frames)
-            if pooled > allowed:
-                layers = ", ".join(f"{modality} {layer}" for modality, layer in candidate.layers)
-                where = f"train.layer: {layers} of {data.corpus.name}"
-                raise UserError(
-                    f"{where} takes {pooled:.1f} GB, train.memory allows {allowed:g}\n"
-                    "choose one layer or their mean, extract fewer layers, or raise it with --set train.memory=GB"
-                )
-            blocks = sum(sizes[c] * min(1.0, BLOCK_UNITS / data.stores[c[0]].spec.units) for c in frames)
-            together |= sizes
-            at_a_time = max(at_a_time, pooled + blocks)
-    needed = sum(together.values())
-    return (needed, False) if needed <= allowed else (at_a_time, True)
-
-
-def _groups(experiment: TrainingPlan) -> list[list[Run]]:
-    """Divide all runs into groups that train together, one fold after another."""
+def _groups(experiment: TrainingPlan, part: Part) -> list[list[Run]]:
+    """Divide the runs of a part into groups that train together, one fold after another."""
     by_key: dict[tuple[object, ...], list[Run]] = {}
-    for run in experiment.runs:
+    for run in filter(lambda run: experiment.part(run) is part, experiment.runs):
         by_key.setdefault(group_key(run), []).append(run)
     return sorted(by_key.values(), key=lambda group: group[0].fold)
 
@@ -277,7 +324,9 @@ def _groups(experiment: TrainingPlan) -> list[list[Run]]:
 def _say_what_is_replaced(experiment: TrainingPlan, faults: Mapping[str, str], console: Console) -> None:
     damaged = [what for what in faults.values() if what]
     if damaged:
-        console.warn(f"{len(damaged)} runs are damaged and are trained again: {abbreviate(damaged, 3)}")
+        console.warn(f"{count(len(damaged), 'damaged run')} trained again: {abbreviate(damaged, 3)}")
     there = [path for path, what in faults.items() if not what and (experiment.folder / path).exists()]
     if there:
-        console.say(f"{experiment.folder}: {len(there)} runs of another configuration or cache will be replaced")
+        console.say(
+            f"{experiment.folder}: {count(len(there), 'run')} of another configuration or cache will be replaced"
+        )

@@ -10,11 +10,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from amber.corpus import Modality
+
 # Streams of a run's seed; its heads start from 0, 1 and 2, by their place in `HEADS`.
 POOLING = 10  # the start of the pooling of frames, one stream per modality
 ORDER = 100  # the order of utterances
 DROPOUT = 200  # dropout masks, one stream a head
 RATERS = 300  # dropped votes
+MODALITIES = 350  # dropped modalities
 # Streams of a fold's number.
 FRAMES_ORDER = 400  # the order of frames, one stream an epoch
 
@@ -40,6 +43,15 @@ def start(parameters: Sequence[tuple[nn.Parameter, int]], generators: Sequence[t
     for run, own in enumerate(generators):
         for parameter, fan_in in parameters:
             nn.init.uniform_(parameter.data[run], -(fan_in**-0.5), fan_in**-0.5, generator=own)
+
+
+def present_modalities(
+    rate: float, rows: int, modalities: Sequence[Modality], generators: Sequence[torch.Generator]
+) -> dict[Modality, Tensor]:
+    """Return which of several modalities each utterance of S streams keeps, (S, rows) each: with `rate` one is lost."""
+    draws = torch.stack([torch.rand(rows, generator=own, device=own.device) for own in generators])
+    lost = (draws * len(modalities) / rate).long()  # the number of the modality; another number: none
+    return {modality: lost != place for place, modality in enumerate(modalities)}
 
 
 def dropout_mask(rate: float, rows: int, units: int, generators: Sequence[torch.Generator]) -> Tensor:

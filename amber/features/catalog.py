@@ -1,13 +1,14 @@
 """What a feature cache holds, whether it is sound, and what of it nobody needs.
 
-A feature set is *current* if it is of the utterances that lie beside it now, *stale* if it is of others, *half* if a
+A feature set is *current* if it is of the utterances that lie beside it now, *aside* if it is of their words by someone
+else, human or machine, which can be had again (`corpus.transcripts`), *stale* if it is of other utterances, *half* if a
 run was killed while laying it out, and *unreadable* if its metadata are damaged or another version wrote it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +24,8 @@ from amber.features.store import FeatureStore, NoLayoutError, feature_sets, is_b
 from amber.features.unit import Status
 from amber.location import is_local, remove_folder
 
-State = Literal["current", "stale", "half", "unreadable"]
+State = Literal["current", "aside", "stale", "half", "unreadable"]
+Words = Callable[[Path, Corpus], Mapping[str, str]]  # whose the words are that a dataset can have, by hash of inputs
 JUST_NOW = 3600.0  # seconds: on object storage nothing but its age tells that a set is not being written
 _NOT_IN_SPEC = ("schema_version", "corpus", "size")  # said elsewhere in a listing
 
@@ -93,8 +95,13 @@ class Dataset:
         return {"dataset": self.name, **about, "features": [entry.as_json() for entry in self.entries]}
 
 
-def survey(cache: Path, dataset: str | None = None) -> list[Dataset]:
-    """Look at every dataset of a cache, or at one.
+def no_words(folder: Path, corpus: Corpus) -> Mapping[str, str]:
+    """Say that a dataset can have no words but those in force."""
+    return {}
+
+
+def survey(cache: Path, dataset: str | None = None, words: Words = no_words) -> list[Dataset]:
+    """Look at every dataset of a cache, or at one; `words` says what words are not in force and can be.
 
     Raises
     ------
@@ -108,7 +115,7 @@ def survey(cache: Path, dataset: str | None = None) -> list[Dataset]:
     names = [path.name for path in folders if (path / FILE).exists() or set_folders(cache, path.name)]
     if dataset is not None and dataset not in names:
         raise UserError(f"--features {cache}: no dataset {dataset!r} there; it holds {abbreviate(names) or 'none'}")
-    return [_look_at(cache, name) for name in names if dataset in (None, name)]
+    return [_look_at(cache, name, words) for name in names if dataset in (None, name)]
 
 
 def find_corpus(cache: Path, dataset: str | None) -> Corpus:
@@ -141,12 +148,13 @@ def read_corpus(folder: Path) -> tuple[Corpus | None, str]:
         return None, f"{folder / FILE}: can't be read: {error}"
 
 
-def _look_at(cache: Path, name: str) -> Dataset:
+def _look_at(cache: Path, name: str, words: Words) -> Dataset:
     corpus, trouble = read_corpus(cache / name)
-    return Dataset(name, corpus, trouble, [_entry(path, corpus) for path in set_folders(cache, name)])
+    whose = words(cache / name, corpus) if corpus else {}
+    return Dataset(name, corpus, trouble, [_entry(path, corpus, whose) for path in set_folders(cache, name)])
 
 
-def _entry(path: Path, corpus: Corpus | None) -> Entry:
+def _entry(path: Path, corpus: Corpus | None, words: Mapping[str, str]) -> Entry:
     try:
         store = FeatureStore.open(path)
         store.check_layout()
@@ -158,6 +166,8 @@ def _entry(path: Path, corpus: Corpus | None) -> Entry:
         return Entry(path, "unreadable", str(error))
     if corpus and store.spec.is_of(corpus):
         return Entry(path, "current", recordings.replaced(store.stamps(), corpus), store)
+    if store.spec.modality == "text" and store.spec.inputs in words:
+        return Entry(path, "aside", f"of words that are not in force: {words[store.spec.inputs]}", store)
     return Entry(path, "stale", "of other utterances than the present ones", store)
 
 
@@ -166,7 +176,7 @@ def unneeded(datasets: Sequence[Dataset], pipelines: Collection[Config]) -> list
 
     A pipeline names the current sets of its encoder, whatever their layers and precision; where it says no encoder,
     as training without `features.speech` does, it names every current one. A set that can't be read, a set whose
-    utterances can't, and one that may be being written is never returned.
+    utterances can't, one of words that can be in force again, and one that may be being written is never returned.
     """
     found = []
     for dataset in datasets:

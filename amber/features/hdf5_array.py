@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amber.arrays import Integers
+from amber.errors import count
 from amber.features.hdf5_path import Hdf5Path, reading
 
 BLOCK_BYTES = 8 << 20  # of an array that is read at a time
@@ -42,7 +43,7 @@ class Hdf5Array:
     def axes(self) -> str:
         """Return how the axes are interpreted, for messages."""
         layers, dim = self.shape
-        return f"{layers} layer{'' if layers == 1 else 's'} of {dim} dimensions"
+        return f"{count(layers, 'layer')} of {dim} dimensions"
 
     def is_ours(self) -> bool:
         """Return whether `amber cache export` wrote the array: then its second axis is known to be layers."""

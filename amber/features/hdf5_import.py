@@ -20,7 +20,7 @@ import numpy as np
 from amber.arrays import Mask
 from amber.console import Advance, Console
 from amber.corpus import FILE, Corpus, Ledger, Modality
-from amber.errors import UserError, abbreviate
+from amber.errors import UserError, abbreviate, count
 from amber.features.catalog import read_corpus
 from amber.features.fill import fill
 from amber.features.hdf5_array import Hdf5Array
@@ -115,7 +115,7 @@ def _read_ids(place: Hdf5Path, files: ExitStack) -> list[str]:
             raise UserError(f"{place.option} {place}: ids must be UTF-8") from None
     twice = [name for name, count in Counter(ids).items() if count > 1]
     if twice:
-        raise UserError(f"{place.option} {place}: {len(twice)} ids occur more than once: {abbreviate(twice)}")
+        raise UserError(f"{place.option} {place}: {count(len(twice), 'id')} there more than once: {abbreviate(twice)}")
     return ids
 
 
@@ -211,9 +211,9 @@ def _store(
         done_now = fill(store, commit, console, f"import {modality}")
     failed = list(store.errors())
     if failed:
-        console.warn(f"{modality}: {len(failed)} rows are not finite in {array.dtype} ({abbreviate(failed)})")
+        console.warn(f"{modality}: {count(len(failed), 'row')} not finite in {array.dtype} ({abbreviate(failed)})")
     counts = ", ".join(f"{count} {status}" for status, count in store.counts().items() if count)
-    return f"{store.location}: {array.axes()}: {counts} ({done_now} of {spec.units} units done now)"
+    return f"{store.location}: {array.axes()}: {counts} ({done_now} of {count(spec.units, 'unit')} done now)"
 
 
 def _unit(array: Hdf5Array, content: _Content, span: range) -> Unit:

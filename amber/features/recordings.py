@@ -14,7 +14,7 @@ import numpy as np
 
 from amber.arrays import Integers, Mask
 from amber.corpus import Corpus
-from amber.errors import abbreviate
+from amber.errors import abbreviate, count
 
 SIZE, TIME, DIGEST = range(3)
 NONE = (0, 0, 0)
@@ -90,7 +90,7 @@ def describe(corpus: Corpus, then: Stamps, now: Stamps, rows: Integers) -> str:
     """Return a message on which recordings, of the rows (n,), changed and how; stamps are (N, 3)."""
     names = corpus.column("audio")
     said = {names[row]: _how(then[row].tolist(), now[row].tolist()) for row in rows.tolist()}
-    return f"{len(said)} recordings changed since they were extracted: " + abbreviate(
+    return f"{count(len(said), 'recording')} changed since they were extracted: " + abbreviate(
         (f"{name} ({how})" for name, how in said.items()), 3
     )
 

@@ -43,6 +43,8 @@ class Metric:
     ----------
     key, title, unit
         Its name in `metrics.json`, its name in tables, and its unit, if it has one.
+    words, meaning
+        Its name in words, and what it says in a line: the report shows both wherever the title stands.
     higher_is_better
         The direction.
     proper
@@ -59,6 +61,8 @@ class Metric:
     key: str
     title: str
     unit: str = ""
+    words: str = ""
+    meaning: str = ""
     higher_is_better: bool
     proper: bool = False
     headline: bool = False

@@ -1,105 +1,74 @@
-"""The charts of the report, each with its figures in a table beneath it."""
+"""The charts of the report, each with its figures in a table beneath it.
+
+Nothing is drawn of fewer than 30 utterances, and no chart where all utterances are alike in what it divides by.
+"""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
-from markupsafe import Markup
-
-from ..results import Comparison, Results
+from ..results import Results
 from ..strata import SMALL
 from . import svg
-from .tables import interval
+from .chart import Chart, Palette, plain_legend
+from .gains import forests, gains
 
-
-@dataclass(frozen=True)
-class Chart:
-    """A picture, what it shows, its legend (series number by name) and its figures as a table."""
-
-    key: str
-    title: str
-    note: str
-    svg: Markup
-    legend: Mapping[str, int] = field(default_factory=dict)
-    header: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
+SCALE = (1.0, 0.75, 0.5, 0.25, 0.0)  # steps of a colour scale, of the root of the largest count
 
 
 def charts(results: Results) -> list[Chart]:
-    """Draw every chart for which there is something to show."""
-    colour = {name: i for i, name in enumerate(results.summary)}
+    """Draw every chart for which there is something to show; the one that leads comes first."""
+    palette = Palette.of(results)
     return [
-        *_gain(results, colour),
-        *_conflict(results, colour),
-        _reliability(results, colour),
-        _entropy(results),
-        *_learning(results, colour),
+        *gains(results, palette),
+        *_conflict(results, palette),
+        *_reliability(results, palette),
+        *_entropy(results),
+        *_learning(results, palette),
         *_weights(results),
         *_layers(results),
     ]
 
 
-def _gain(results: Results, colour: dict[str, int]) -> Iterator[Chart]:
-    comparisons = [c for c in results.versus.comparisons if c.metric == "bc" and c.ci]
-    for reference in dict.fromkeys(c.reference for c in comparisons if "," not in c.reference):
-        here = {(c.variant, c.level): c for c in comparisons if c.reference == reference}
-        levels = list(dict.fromkeys(level for _, level in here))
-        variants = list(dict.fromkeys(variant for variant, _ in here))
-        series = {
-            v: [(c.difference, *c.ci) if (c := here.get((v, level))) and c.ci else None for level in levels]
-            for v in variants
-        }
-        names = [f"{'overall' if lv == 'all' else lv} (n = {_n(here, lv)})" for lv in levels]
-        yield Chart(
-            f"gain-{re.sub(r'[^a-z0-9/]+', '-', reference)}",
-            f"Gain over {reference} by ambiguity",
-            "Difference in BC with its 95 % interval over speakers and seeds; above zero is better.",
-            svg.whiskers(names, series, f"BC less that of {reference}", f"Gain over {reference}", colour),
-            {v: colour[v] for v in variants},
-            ("variant", *names),
-            tuple(
-                (v, *(f"{value[0]:+.3f} ({interval(value[1:])})" if value else "–" for value in row))
-                for v, row in series.items()
-            ),
-        )
+def all_comparisons(results: Results) -> list[Chart]:
+    """Draw the forest plots, one for each metric."""
+    return list(forests(results))
 
 
-def _n(here: dict[tuple[str, str], Comparison], level: str) -> int:
-    return next(c.n for (_, lv), c in here.items() if lv == level)
-
-
-def _conflict(results: Results, colour: dict[str, int]) -> Iterator[Chart]:
+def _conflict(results: Results, palette: Palette) -> Iterator[Chart]:
     found = results.series.conflict
-    if found is None:
+    if found is None or len(found.conflict) < 2:
         return
     series = {v: list(zip(found.conflict, error, strict=True)) for v, error in found.error.items()}
+    label, shown = "JSD of speech and text expert", palette.shown(series)
+    picture = svg.lines(series, label, "1 − BC", "Conflict against error", palette.number, shown)
     yield Chart(
         "conflict",
         "Conflict of voice and words against error",
         f"Mean error (1 − BC) over {len(found.conflict)} groups of about {found.size} utterances, ordered by the "
         f"divergence between the speech and the text expert (of {results.conflict_from}).",
-        svg.lines(series, "JSD of speech and text expert", "1 − BC", "Conflict against error", colour),
-        colour,
+        (picture,),
+        palette.legend(series),
         ("conflict", *(f"{m:.3f}" for m in found.conflict)),
         tuple((v, *(f"{y:.3f}" for _, y in line)) for v, line in series.items()),
     )
 
 
-def _reliability(results: Results, colour: dict[str, int]) -> Chart:
+def _reliability(results: Results, palette: Palette) -> Iterator[Chart]:
     found = results.calibration
-    numbers = {name: colour.get(name, len(colour) + i) for i, name in enumerate(found)}
-    large = {name: [b for b in of.bins if b.n >= SMALL] or of.bins for name, of in found.items()}
-    series = {name: [(b.confidence, b.correctness) for b in bins] for name, bins in large.items()}
-    return Chart(
+    large = {name: [(b.confidence, b.correctness) for b in of.bins if b.n >= SMALL] for name, of in found.items()}
+    series = {name: bins for name, bins in large.items() if bins}
+    if not series:
+        return
+    numbers, shown = palette.numbers(found), palette.shown(series)
+    yield Chart(
         "reliability",
         "Reliability",
         "Share of raters who chose the predicted class, against the confidence in it; on the diagonal, a probability "
         f"means what it says. Predictions averaged over seeds; bins under {SMALL} utterances are not drawn.",
-        svg.lines(series, "confidence", "share of raters", "Reliability diagram", numbers, square=True),
-        numbers,
+        (svg.lines(series, "confidence", "share of raters", "Reliability diagram", numbers, shown, square=True),),
+        tuple(key for key in palette.legend(found) if key.name in series),
         ("variant", "ECE", "ECE by class", "bins: confidence, share, n"),
         tuple(
             (
@@ -113,41 +82,53 @@ def _reliability(results: Results, colour: dict[str, int]) -> Chart:
     )
 
 
-def _entropy(results: Results) -> Chart:
+def _entropy(results: Results) -> Iterator[Chart]:
     shown, found = results.series.shown, results.series.entropy
+    if len(found.levels) < 2:
+        return
     cells, most = len(found.table), max(map(max, found.table))
-    axes = svg.Axes((0.0, 1.0), (0.0, 1.0), "entropy of the raters", "predicted entropy")
+    axes = svg.Axes((0.0, 1.16), (0.0, 1.0), "entropy of the raters", "predicted entropy", ticked=(0.0, 1.0))
     for i, row in enumerate(found.table):
         for j, n in enumerate(row):
             if n:
                 cell = ((i / cells, (i + 1) / cells), (j / cells, (j + 1) / cells))
-                axes.cell(*cell, 0.12 + 0.88 * math.sqrt(n / most), f"{n} utterances")
+                axes.cell(*cell, _strength(n, most), f"{n} utterances")
     axes.rule((0, 0), (1, 1))
-    return Chart(
+    for place, step in enumerate(SCALE):
+        n = max(round(most * step * step), 1)
+        low, high = 1 - (place + 1) / len(SCALE), 1 - place / len(SCALE)
+        axes.cell((1.04, 1.07), (low, high), _strength(n, most), f"{n} utterances")
+        axes.note(axes.x(1.08), axes.y((low + high) / 2) + 4, str(n))
+    yield Chart(
         "entropy",
         f"Predicted against rater entropy, {shown}",
-        "Normalised entropies; stronger cells hold more utterances. A few votes make the raters' entropy too low on "
-        "average, so a calibrated prediction lies above the diagonal.",
-        axes.svg("Predicted against rater entropy"),
-        {},
+        "Normalised entropies; the scale at the right says how many utterances a cell holds. A few votes make the "
+        "raters' entropy too low on average, so a calibrated prediction lies above the diagonal.",
+        (axes.svg("Predicted against rater entropy"),),
+        (),
         ("ambiguity", "n", "mean entropy of the raters", "mean predicted entropy"),
         tuple((level, str(of.n), f"{of.raters:.3f}", f"{of.predicted:.3f}") for level, of in found.levels.items()),
     )
 
 
-def _learning(results: Results, colour: dict[str, int]) -> Iterator[Chart]:
+def _strength(n: int, most: int) -> float:
+    return 0.12 + 0.88 * math.sqrt(n / most)
+
+
+def _learning(results: Results, palette: Palette) -> Iterator[Chart]:
     curves = results.series.learning
     if not curves:
         return
     series = {variant: list(zip(of.steps, of.nll, strict=True)) for variant, of in curves.items()}
     lowest = {variant: min(line, key=lambda point: point[1]) for variant, line in series.items()}
+    shown = palette.shown(series)
     yield Chart(
         "learning",
         "Learning curves",
         "Negative log-likelihood of a dev vote at each check on dev, of each run's candidate with the largest weight, "
         "averaged over runs; a run that has stopped keeps its last value.",
-        svg.lines(series, "step", "NLL of a dev vote", "Learning curves", colour, dots=False),
-        {v: colour[v] for v in series},
+        (svg.lines(series, "step", "NLL of a dev vote", "Learning curves", palette.number, shown, dots=False),),
+        palette.legend(series),
         ("variant", "runs", "steps", "lowest mean NLL on dev", "at step"),
         tuple(
             (v, str(curves[v].runs), f"{line[-1][0]:.0f}", f"{lowest[v][1]:.3f}", f"{lowest[v][0]:.0f}")
@@ -157,27 +138,33 @@ def _learning(results: Results, colour: dict[str, int]) -> Iterator[Chart]:
 
 
 def _weights(results: Results) -> Iterator[Chart]:
+    large = {level for level, of in results.strata["ambiguity"].items() if of.n >= SMALL}
     for variant, weights in results.series.expert_weights.items():
-        names = {name: i for i, name in enumerate(weights)}
-        there = list(next(iter(weights.values())))
-        axes = svg.Axes((-0.5, len(there) - 0.5), (0.0, 1.0), "ambiguity", "mean weight", there)
-        for name, by_level in weights.items():
-            axes.line(list(enumerate(by_level.values())), names[name], name)
+        there = [level for level in next(iter(weights.values())) if level in large]
+        if len(there) < 2:
+            continue
+        legend = plain_legend(weights)
+        numbers = {key.name: key.number for key in legend}
+        series = {name: [(float(i), of[level]) for i, level in enumerate(there)] for name, of in weights.items()}
+        picture = svg.lines(
+            series, "ambiguity", "mean weight", f"Weights of {variant}", numbers, list(series), names=there
+        )
         yield Chart(
             f"trust-{variant}",
             f"Expert weights, {variant}",
             "How far the objective follows each expert on test utterances: softmax of −D(y, p) / temperature, "
             "averaged over seeds.",
-            axes.svg(f"Expert weights of {variant}"),
-            names,
+            (picture,),
+            legend,
             ("expert", *there),
-            tuple((name, *(f"{w:.3f}" for w in by_level.values())) for name, by_level in weights.items()),
+            tuple((name, *(f"{weights[name][level]:.3f}" for level in there)) for name in weights),
         )
 
 
 def _layers(results: Results) -> Iterator[Chart]:
     for variant, modalities in results.series.layer_weights.items():
-        names = {modality: i for i, modality in enumerate(modalities)}
+        legend = plain_legend(modalities)
+        numbers = {key.name: key.number for key in legend}
         series = {
             modality: sorted((float(layer), weight) for layer, weight in layers.items())
             for modality, layers in modalities.items()
@@ -186,8 +173,8 @@ def _layers(results: Results) -> Iterator[Chart]:
             f"layers-{variant}",
             f"Learned layer weights, {variant}",
             "Averaged over runs.",
-            svg.lines(series, "layer", "weight", f"Layer weights of {variant}", names),
-            names,
+            (svg.lines(series, "layer", "weight", f"Layer weights of {variant}", numbers, list(series)),),
+            legend,
             ("modality", "layer: weight"),
             tuple((m, ", ".join(f"{layer:g}: {w:.3f}" for layer, w in line)) for m, line in series.items()),
         )

@@ -15,8 +15,15 @@ from ..experiment import Experiment
 from ..results import Results
 from ..strata import Levels
 from . import tables, text
-from .charts import charts
+from .answer import answer
+from .chart import Chart
+from .charts import all_comparisons, charts
+from .headline import headline
+from .terms import term_of, terms
 from .utterances import as_script, utterances
+
+STYLES = ("colours.css", "page.css")
+SCRIPTS = ("page.js", "charts.js", "export.js", "terms.js")
 
 
 def render(experiment: Experiment, levels: Mapping[str, Levels], results: Results, folder: Path) -> str:
@@ -31,12 +38,20 @@ def render(experiment: Experiment, levels: Mapping[str, Levels], results: Result
     )
     shown = results.series.shown
     listed = utterances(experiment, levels, shown, folder)
+    known = terms(results)
+    environment.globals["term_of"] = lambda label: term_of(label, known)
+    drawn, forests = charts(results), all_comparisons(results)
+    lead = _lead(drawn, forests)
     return environment.get_template("page.html").render(
         m=results,
         version=__version__,
         caption=text.caption(results),
         header=tables.header(results),
-        rows=tables.rows(results),
+        headline=headline(results),
+        answer=answer(results),
+        bold=_bold,
+        lead=lead,
+        terms=known,
         intervals=tables.intervals(results),
         intervals_are=text.intervals(results),
         rule=text.rule(results),
@@ -45,19 +60,31 @@ def render(experiment: Experiment, levels: Mapping[str, Levels], results: Result
         power_means=text.POWER,
         power=text.power(results),
         truth=tables.truth(results),
-        references=tables.references(results),
-        strata={name: tables.strata(results, name, of) for name, of in results.strata.items()},
+        strata={name: tables.by_variant(tables.strata(results, name, of)) for name, of in results.strata.items()},
         meaning={kind.name: kind.meaning for kind in strata.STRATA},
         comparisons=_comparisons(results),
-        charts=charts(results),
+        charts=[chart for chart in drawn if chart not in lead],
+        forests=[chart for chart in forests if chart not in lead],
         shown=shown,
         confusion=_shares(results.series.confusion),
         listed=listed,
         # Our own files and JSON that was escaped for a script element.
         data=Markup(as_script(listed)),  # noqa: S704
-        style=Markup((here / "page.css").read_text(encoding="utf-8")),  # noqa: S704
-        script=Markup((here / "page.js").read_text(encoding="utf-8")),  # noqa: S704
+        style=Markup("".join((here / name).read_text(encoding="utf-8") for name in STYLES)),  # noqa: S704
+        script=Markup("\n".join((here / name).read_text(encoding="utf-8") for name in SCRIPTS)),  # noqa: S704
     )
+
+
+def _lead(drawn: list[Chart], forests: list[Chart]) -> list[Chart]:
+    """Return what leads: the gain by ambiguity, or else the differences in the proper score and the paper's."""
+    gains = [chart for chart in drawn if chart.key.startswith("gain-")]
+    return gains[:1] or [chart for chart in forests if chart.key in ("forest-nll_per_vote", "forest-bc")]
+
+
+def _bold(sentence: str) -> Markup:
+    """Return a sentence in which names between backticks are bold."""
+    parts = sentence.split("`")
+    return Markup().join(Markup("<b>{}</b>").format(part) if i % 2 else part for i, part in enumerate(parts))
 
 
 def _shares(table: list[list[int]]) -> list[list[float]]:

@@ -1,4 +1,4 @@
-"""The headline table in Markdown, LaTeX and plain text: variants, then reference scores (oracle, raters, paper)."""
+"""The headline table in Markdown and plain text: variants, then reference scores (oracle, raters, paper)."""
 
 from __future__ import annotations
 
@@ -30,8 +30,20 @@ def rows(results: Results) -> list[list[str]]:
     return [[name, *(cell(figures.get(key)) for key in columns(results))] for name, figures in every.items()]
 
 
-def references(results: Results) -> list[list[str]]:
-    """Return the rows of reference scores: baselines, raters, the oracle, the paper's own figures."""
+def by_variant(table: Table) -> Table:
+    """Turn a table of levels around: a row for each variant and reference, a column for each level."""
+    (name, _, *variants), body = table
+    header = [name, *(f"{level} (n = {n})" for level, n, *_ in body)]
+    columns = zip(variants, *(row[2:] for row in body), strict=True)
+    return header, [[who.rpartition(": ")[0], *cells] for who, *cells in columns]
+
+
+def references(results: Results, keys: Sequence[str] = ()) -> list[list[str]]:
+    """Return the rows of reference scores: baselines, raters, the oracle, the paper's own figures.
+
+    In the metrics of some `keys`, or else of the table's columns.
+    """
+    keys = keys or list(columns(results))
     figures: dict[str, Mapping[str, Estimate | Simulated]] = {
         **{name: of for name, of in results.baselines.items() if name not in results.summary},
         RATERS: results.raters.figures,
@@ -40,9 +52,7 @@ def references(results: Results) -> list[list[str]]:
         **paper(results),
     }
     return [
-        [name, *(number(row[key].mean) if key in row else "" for key in columns(results))]
-        for name, row in figures.items()
-        if row
+        [name, *(number(row[key].mean) if key in row else "" for key in keys)] for name, row in figures.items() if row
     ]
 
 
@@ -131,56 +141,6 @@ def _both(figures: Mapping[str, Estimate | Simulated]) -> str:
 
 def _list(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
-
-
-def latex(results: Results, caption: Sequence[str]) -> str:
-    """Return the table in LaTeX (booktabs)."""
-    body = [r" & ".join(map(_tex, row)) + r" \\" for row in rows(results)]
-    below = [r" & ".join(map(_tex, row)) + r" \\" for row in references(results)]
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"\centering",
-            rf"\begin{{tabular}}{{l{'c' * len(columns(results))}}}",
-            r"\toprule",
-            r" & ".join(map(_tex, header(results))) + r" \\",
-            r"\midrule",
-            *body,
-            *([r"\midrule", *below] if below else []),
-            r"\bottomrule",
-            r"\end{tabular}",
-            rf"\caption{{{_tex(' '.join(caption))}}}",
-            r"\end{table}",
-            "",
-        ]
-    )
-
-
-_TEX = {
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "±": r"$\pm$",
-    "−": "$-$",
-    "²": "$^2$",
-    "_": r"\_",
-    "%": r"\%",
-    "&": r"\&",
-    "#": r"\#",
-    "`": "",
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-}
-
-
-def _tex(cell: str) -> str:
-    return "".join(_TEX.get(character, character) for character in cell)
 
 
 def _markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..results import Comparison, Counted, Results
+from amber.errors import count
+
+from ..results import Comparison, Counted, Import, Results, Used
 from ..statistics.standard_error import LEVEL
 from ..strata import SMALL
 from .paper import PAPER, PROTOCOL
@@ -20,14 +22,15 @@ def caption(results: Results) -> list[str]:
     """Say what the table's figures are about, in lines."""
     dataset = results.dataset
     lines = [
-        f"{dataset.name}: {results.utterances} test utterances of {results.speakers} speakers, "
-        f"{_count(results.folds, 'fold')}, {_count(results.seeds, 'seed')}; "
+        f"{dataset.name}: {count(results.utterances, 'test utterance')} of {count(results.speakers, 'speaker')}, "
+        f"{count(len(results.folds), 'fold')}, {count(len(results.seeds), 'seed')}; "
         "mean ± standard deviation over seeds. "
-        f"{results.one_hot:.0%} have all votes on one class, {results.ties} are ties.",
+        f"{results.one_hot:.0%} have all votes on one class, {count(results.ties, 'tie')}.",
         "NLL is in nats per vote. Brier corr. estimates the squared distance to the true distribution, the noise of "
         f"few votes taken out ({_left_out(results.corrected, 'fewer than two votes or split votes')}). Both are "
         "proper scores when the target is a few votes; BC, R², JSD, ACC, F1 and UAR are not: their best answer is "
         "sharper than the truth.",
+        *_used(results),
         *_one_seed(results),
         *_scale(results),
         "prior and majority come from the training part of each fold.",
@@ -36,6 +39,11 @@ def caption(results: Results) -> list[str]:
         lines.append("There is no R² over two classes: it would be 1 for any prediction.")
     if results.ensembles:
         lines.append("An ensemble is the mean of a variant's predictions over seeds: one model, which is not tested.")
+    if results.ensemble_weights:
+        largest = sorted(results.ensemble_weights.items(), key=lambda of: -of[1])[:MOST]
+        said = ", ".join(f"{variant} {weight:.2f}" for variant, weight in largest)
+        lines.append(f"The ensemble of variants pools all of them with weights from dev (means over folds: {said}).")
+    lines += [_imported(results, one) for one in results.imports]
     if dataset.synthetic:
         lines.append("Synthetic data, made by amber: the figures say nothing about real speech.")
     return lines + protocol(results)
@@ -56,7 +64,7 @@ def protocol(results: Results) -> list[str]:
 def intervals(results: Results) -> str:
     """Say what the intervals are about."""
     unknown = "; of variants with one seed, over speakers alone" if results.uncertainty.one_seed else ""
-    return f"95 % intervals, over {results.speakers} speakers and over seeds{unknown}:"
+    return f"95 % intervals, over {count(results.speakers, 'speaker')} and over seeds{unknown}:"
 
 
 def findings(results: Results) -> list[str]:
@@ -136,9 +144,39 @@ def _detectable(results: Results, variant: str, reference: str, of: Sequence[Com
     """Say what differences between two variants can be found, given their comparisons on all utterances."""
     least = ", ".join(f"{results.metrics[c.metric].title} under {c.detectable:.3f}" for c in of)
     one, other = of[0].seeds.n
-    seeds = "one seed" if min(one, other) < 2 else f"{one} seeds" if one == other else f"{one} and {other} seeds"
+    seeds = "one seed" if min(one, other) < 2 else count(one, "seed") if one == other else f"{one} and {other} seeds"
     unknown = ", whose variance is not known" if min(one, other) < 2 else ""
-    return f"{variant} over {reference}: differences in {least} ({results.speakers} speakers, {seeds}{unknown})"
+    return (
+        f"{variant} over {reference}: differences in {least} ({count(results.speakers, 'speaker')}, {seeds}{unknown})"
+    )
+
+
+def _used(results: Results) -> list[str]:
+    """Say which utterances variants use, where that is not all of the labelled ones."""
+    if len(results.used) > 1 or any(one.figures for one in results.used):
+        own = "; ".join(_own(results, one) for one in results.used)
+        return [
+            "Variants were trained and tested on different utterances, each on all that have what it reads "
+            f"(features.require: read). The figures and comparisons here are on the {results.utterances} that all of "
+            f"them test. On all of its own: {own}."
+        ]
+    return [
+        f"{one.used} of {one.labelled} labelled utterances have {' and '.join(one.have)}: every variant uses these "
+        "and no others."
+        for one in results.used
+        if one.used < one.labelled and one.have
+    ]
+
+
+def _own(results: Results, used: Used) -> str:
+    """Say on how many utterances some variants are tested, and what each scores on them."""
+    have = f"have {' and '.join(used.have)}" if used.have else "have labels"
+    shown = [key for key in ("nll_per_vote", "bc") if key in results.metrics]
+    of_each = ", ".join(
+        f"{variant} " + " ".join(f"{results.metrics[key].title} {of[key].mean:.3f}" for key in shown if key in of)
+        for variant, of in used.figures.items()
+    )
+    return f"{used.tested} test utterances ({used.used} of {used.labelled} {have}), {of_each}"
 
 
 def _one_seed(results: Results) -> list[str]:
@@ -149,6 +187,15 @@ def _one_seed(results: Results) -> list[str]:
         f"{', '.join(alone)}: one seed. The variance over seeds is not known, so intervals and p-values know of "
         "speakers alone, and no difference is called supported."
     ]
+
+
+def _imported(results: Results, one: Import) -> str:
+    """Say where predictions come from that were not trained here, and what they leave out."""
+    said = f"{one.name}: predictions read from {one.file}, {count(len(one.seeds), 'seed')}"
+    if one.missing:
+        every = results.utterances + len({uid for other in results.imports for uid in other.missing})
+        said += f"; {len(one.missing)} of {every} test utterances have none and are left out for every variant"
+    return said + (f"; {len(one.unknown)} ids are no test utterances." if one.unknown else ".")
 
 
 def _scale(results: Results) -> list[str]:
@@ -163,14 +210,10 @@ def _scale(results: Results) -> list[str]:
     if results.raters.figures:
         said.append(
             "Raters against raters is what half of an utterance's votes score against the other half "
-            f"({results.raters.n} utterances): few votes, and no bound for a model."
+            f"({count(results.raters.n, 'utterance')}): few votes, and no bound for a model."
         )
     return said
 
 
 def _left_out(of: Counted, why: str) -> str:
-    return f"{of.n} utterances" + (f", {of.left_out} with {why} left out" if of.left_out else "")
-
-
-def _count(things: Sequence[int], name: str) -> str:
-    return f"{len(things)} {name}{'s' if len(things) != 1 else ''}"
+    return f"{count(of.n, 'utterance')}" + (f", {of.left_out} with {why} left out" if of.left_out else "")

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import minimize
 from scipy.special import gammaln, log_softmax, logsumexp, psi, softmax
+from threadpoolctl import threadpool_limits
 
 from amber.arrays import Floats, Integers
 
@@ -82,5 +83,6 @@ def fit(counts: Integers) -> Mixture:
     centres = np.vstack([0.8 * np.eye(classes) + 0.2 / classes, np.full(classes, 1 / classes)])
     start = np.concatenate([np.zeros(size), np.log(4 * centres).ravel()])
     bounds = [(-20.0, 20.0)] * size + [(-_BOUND, _BOUND)] * (size * classes)
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 500}).x
+    with threadpool_limits(1):  # threads wait for each other ten times as long as these small matrices take
+        found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 500}).x
     return Mixture(np.asarray(softmax(found[:size])), np.exp(found[size:].reshape(size, classes)))

@@ -41,7 +41,7 @@ from .mixture import fit
 DRAWS = 4  # truths by utterance, at least
 PAIRS = 8192  # of an utterance and a truth for which the best answers are computed, at most
 MOST = 4096  # outcomes of N votes that are enumerated; of more, as many are drawn for each truth as `SAMPLE` says
-SAMPLE = 512
+SAMPLE = 256
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,8 @@ class Oracle:
 def answers(truth: Floats, n: int, rng: np.random.Generator) -> dict[str, Floats]:
     """Return the best answers to N votes, given truths (P, C): distributions (P, C) by metric."""
     classes = truth.shape[1]
-    expected = _expectations(truth, n, rng)
-    root, weight, weighted, outer, plurality = np.split(expected, np.cumsum([classes, 1, classes, classes**2]), axis=1)
-    direction = np.linalg.eigh(outer.reshape(-1, classes, classes))[1][:, :, -1]
+    root, weight, weighted, plurality, outer = _expectations(truth, n, rng)
+    direction = np.linalg.eigh(outer)[1][:, :, -1]
     spread = np.abs(direction).max(axis=1, keepdims=True)
     bc = root**2 / (root**2).sum(axis=1, keepdims=True)
     found = {
@@ -144,25 +143,41 @@ def _gains(truth: Floats, counts: Floats, rng: np.random.Generator) -> dict[str,
     return found
 
 
-def _expectations(truth: Floats, n: int, rng: np.random.Generator) -> Floats:
-    """Return the expectations of `_features` over n votes, (P, F), for truths (P, C)."""
+def _expectations(truth: Floats, n: int, rng: np.random.Generator) -> tuple[Floats, ...]:
+    """Return the expectations over n votes, for truths (P, C), of what `answers` needs.
+
+    With ỹ = y - 1/C these are √y (P, C), 1 / |ỹ|² (0 where y is uniform) (P, 1), y / |ỹ|² (P, C), the plurality (P, C)
+    and ỹỹᵀ / |ỹ|² (P, C, C).
+    """
     classes = truth.shape[1]
     if comb(n + classes - 1, classes - 1) > MOST:
-        return np.stack([_features(rng.multinomial(n, t, size=SAMPLE) / n).mean(axis=0) for t in truth])
-    counts = outcomes(n, classes)
-    features, log = _features(counts / n), gammaln(n + 1) - gammaln(counts + 1).sum(axis=1)
-    pieces = np.array_split(np.log(truth), -(-len(truth) // 512))
-    return np.concatenate([np.exp(piece @ counts.T + log) @ features for piece in pieces])
-
-
-def _features(y: Floats) -> Floats:
-    """Return by outcome √y, 1 / |ỹ|² (0 where y is uniform), y / |ỹ|², ỹỹᵀ / |ỹ|² and the plurality, (O, F)."""
-    centred = y - 1 / y.shape[1]
-    square = (centred**2).sum(axis=1, keepdims=True)
-    weight = np.where(square / y.shape[1] < FLAT, 0.0, 1 / np.maximum(square, FLAT))
+        pieces = np.array_split(truth, -(-len(truth) // 64))  # as large as a cache of the processor
+        found = [_sampled(rng.multinomial(n, piece[:, None], size=(len(piece), SAMPLE)) / n) for piece in pieces]
+        return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+    y = outcomes(n, classes)
+    log = gammaln(n + 1) - gammaln(y + 1).sum(axis=1)
+    weight, centred = _weighted(y / n)
     outer = (weight * centred)[:, :, None] * centred[:, None, :]
-    plurality = np.eye(y.shape[1])[y.argmax(axis=1)]
-    return np.concatenate([np.sqrt(y), weight, weight * y, outer.reshape(len(y), -1), plurality], axis=1)
+    features = [np.sqrt(y / n), weight, weight * y / n, np.eye(classes)[y.argmax(axis=1)], outer.reshape(len(y), -1)]
+    pieces = np.array_split(np.log(truth), -(-len(truth) // 512))
+    means = np.concatenate([np.exp(piece @ y.T + log) @ np.concatenate(features, axis=1) for piece in pieces])
+    *parts, outer = np.split(means, np.cumsum([classes, 1, classes, classes]), axis=1)
+    return *parts, outer.reshape(-1, classes, classes)
+
+
+def _sampled(y: Floats) -> tuple[Floats, ...]:
+    """Return the means that `_expectations` describes over drawn outcomes y (P, S, C)."""
+    weight, centred = _weighted(y)
+    outer = np.swapaxes(weight * centred, 1, 2) @ centred / y.shape[1]
+    plurality = (y.argmax(axis=2)[:, :, None] == np.arange(y.shape[2])).mean(axis=1)
+    return np.sqrt(y).mean(axis=1), weight.mean(axis=1), (weight * y).mean(axis=1), plurality, outer
+
+
+def _weighted(y: Floats) -> tuple[Floats, Floats]:
+    """Return 1 / |ỹ|² (..., 1), 0 where y is uniform, and ỹ, for y (..., C)."""
+    centred = y - 1 / y.shape[-1]
+    square = (centred**2).sum(axis=-1, keepdims=True)
+    return np.where(square / y.shape[-1] < FLAT, 0.0, 1 / np.maximum(square, FLAT)), centred
 
 
 def outcomes(n: int, classes: int) -> Integers:

@@ -15,7 +15,7 @@ from ..results import ConflictSeries, EntropyLevel, EntropySeries, LearningCurve
 from ..strata import Levels
 
 CELLS = 12  # per side of the table of entropies
-GROUPS = 10  # of about equal size, in the order of conflict
+GROUPS = 10  # of about equal size, in the order of conflict, at most: each has enough utterances for a mean
 
 
 def series(experiment: Experiment, levels: Mapping[str, Levels]) -> Series:
@@ -34,17 +34,21 @@ def series(experiment: Experiment, levels: Mapping[str, Levels]) -> Series:
 
 def _shown(experiment: Experiment) -> str:
     """Return the variant that the report looks into: amber2, else one with experts, else the last."""
-    with_experts = [v for v in experiment.variants if {"speech", "text", "fusion"} & set(experiment.heads[v])]
+    own = [v for v in experiment.variants if v not in {one.name for one in experiment.imports}]
+    with_experts = [v for v in own if {"speech", "text", "fusion"} & set(experiment.heads[v])]
     named = [v for v in with_experts if base(v) == "amber2"]
-    return (named[:1] or with_experts[-1:] or experiment.variants[-1:])[0]
+    return (named[:1] or with_experts[-1:] or own[-1:])[0]
 
 
 def _conflict(experiment: Experiment) -> ConflictSeries | None:
-    """Return each variant's mean error, 1 - BC, by groups of utterances in the order of conflict."""
+    """Return each variant's mean error, 1 - BC, by groups in the order of conflict; None if there is but one."""
     experts, divergence = experiment.experts(), experiment.conflict
     if experts is None or divergence is None:
         return None
-    groups = [g for g in np.array_split(np.argsort(divergence, kind="stable"), GROUPS) if len(g)]
+    number = min(GROUPS, len(divergence) // strata.SMALL)
+    if number < 2:
+        return None
+    groups = np.array_split(np.argsort(divergence, kind="stable"), number)
     error = {v: np.mean([1 - bc(experiment.y, p) for p in experiment.students(v)], axis=0) for v in experiment.variants}
     return ConflictSeries(
         size=len(groups[0]),

@@ -13,7 +13,7 @@ from amber.audio import duration
 from amber.config import LabelOptions
 from amber.corpus import Corpus, Ledger
 from amber.errors import UserError
-from amber.labels import LabelSpace
+from amber.labels import PRESETS, LabelSpace
 
 from ..corpora import Loaded, Source
 from ..corpora.iemocap import CONSENSUS, NO_CONSENSUS, read_turns, sessions
@@ -30,6 +30,8 @@ _PER_SESSION = {
 _PER_SESSION_NAMES = "dialogs, utterances, improvised, female, neu, hap, exc, sad, ang"
 _FOUR = ("neu", "hap", "exc", "sad", "ang")
 _ALL = {"fru": 1849, "sur": 107, "fea": 40, "oth": 3, "dis": 2, NO_CONSENSUS: 2507}
+# AER-LLM's utterances, all of whose votes lie in the four classes: all, unanimous, two to one, three ways.
+_COMPLETE = (4370, 2410, 1813, 147)
 _UTTERANCES, _DIALOGS, _SUBSET = 10_039, 151, 5_531
 _SECONDS = (0.5, 35.0)
 _DURATIONS = 500  # wavs whose length is compared with the label header
@@ -46,6 +48,7 @@ def check(source: Source, loaded: Loaded) -> Iterator[Finding]:
     yield from _raters(corpus)
     yield from _consensus(corpus)
     yield from _argmax(corpus)
+    yield from _complete(corpus)
     yield from _durations(source, corpus)
     yield from inform(ledger, ("unknown label strings", "several labels by one rater", "self-reports"))
     yield from inform(ledger, ("empty transcript", "transcript without label", "labelled twice (first kept)"))
@@ -133,6 +136,32 @@ def _argmax(corpus: Corpus) -> Iterator[Finding]:
     ids = tuple(corpus.ids[row] for row in labelled.rows[against])
     text = f"four classes: argmax of the external votes against the header on {len(ids)} of {len(top)}"
     yield Finding("warn" if ids else "ok", f"{text}, a tie on {int(tied.sum())}", ids)
+
+
+def _complete(corpus: Corpus) -> Iterator[Finding]:
+    """Count the utterances of `subset: complete` by how their votes fall, for both readings of excitement.
+
+    It is not known which reading is AER-LLM's: neither is expected, and the one that gives its counts is `ok`.
+    """
+    merged = PRESETS["iemocap-aer"].classes or {}
+    apart = {**merged, "happy": [label for label in merged["happy"] if label != "excited"]}
+    for how, classes in (("merged into happiness", merged), ("outside the classes", apart)):
+        try:
+            options = LabelOptions(classes=classes, other="drop", subset="complete")
+            counts = LabelSpace.resolve(options, corpus).label(corpus).counts
+        except UserError:
+            counts = np.zeros((0, len(classes)))
+        votes = np.sort(counts, axis=1)[:, ::-1]
+        of_three = np.isclose(counts.sum(axis=1), 3)
+        kinds = [votes[:, 0] == counts.sum(axis=1), of_three & (votes[:, 0] == 2), of_three & (votes[:, 0] == 1)]
+        found = (len(counts), *(int(kind.sum()) for kind in kinds))
+        text = f"every vote in the four classes, excitement {how}: {_ways(found)}; others {found[0] - sum(found[1:])}"
+        yield Finding("ok" if found == _COMPLETE else "info", f"{text} (AER-LLM: {_ways(_COMPLETE)})")
+
+
+def _ways(counts: Sequence[int]) -> str:
+    every, unanimous, two, three = counts
+    return f"{every}, unanimous {unanimous}, two to one {two}, three ways {three}"
 
 
 def _durations(source: Source, corpus: Corpus) -> Iterator[Finding]:

@@ -13,10 +13,9 @@ from amber.corpus import Ledger, Utterance, Vote
 from amber.corpus_table import COLUMNS
 from amber.errors import UserError, abbreviate, nearest, printable
 from amber.names import fold
-
-from . import cells
-from .cells import CellError
-from .tabular import Row, Table
+from amber.tables import cells
+from amber.tables.cells import CellError
+from amber.tables.tabular import Row, Table
 
 _VOTE = "vote_"
 _TRUTH = "truth_"

@@ -22,11 +22,11 @@ from pathlib import Path
 from amber.corpus import Corpus, Ledger, Utterance
 from amber.errors import UserError, abbreviate, printable
 from amber.names import fold, spellings
+from amber.tables.cells import CellError
+from amber.tables.tabular import ENCODINGS, SUFFIXES, open_table
 
 from . import Loaded, Source
-from .cells import CellError
 from .columns import Columns, Mapping, check
-from .tabular import ENCODINGS, SUFFIXES, open_table
 
 _OTHER_SPELLING = "audio that is there under another spelling"
 

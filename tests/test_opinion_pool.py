@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, log_softmax, softmax
 
-from amber.train.candidate_pool import SMALLEST, best, fit_weights, pool
+from amber.opinion_pool import SMALLEST, best, fit_weights, pool
 
 Floats = np.ndarray
 MANY = 200  # times as many utterances: the penalty towards equal weights is next to nothing beside them

@@ -1,0 +1,1 @@
+"""`amber ask`: which utterances deserve another rater."""
