@@ -1,15 +1,24 @@
-# make run: everything on the built-in demo corpus · make test: what CI runs
+# make run: everything on the built-in demo corpus · make check: lint and the fast tests · make test: what CI runs
+# make docs: the documentation site, in site/ · make bench: the benchmarks · make clean: remove what make made
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint bench clean
+PYTEST := $(BIN)/pytest -n auto --maxprocesses 4
+
+.PHONY: run check test lint docs bench clean
 
 run: $(VENV)/.installed
 	$(BIN)/amber run pipeline.yaml
 
+check: $(VENV)/.installed-dev lint
+	$(PYTEST) --dist loadfile -m "not slow"
+
 test: $(VENV)/.installed-dev lint
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+	$(PYTEST) --dist loadfile -ra --durations=10
+
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -21,7 +30,7 @@ bench: $(VENV)/.installed-dev
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -14,14 +13,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amber import __version__, cli_config, cli_predict
-from amber.cli_ask import ask
-from amber.cli_cache import app as cache_app
+from amber import (
+    __version__,
+    cli_ask,
+    cli_cache,
+    cli_config,
+    cli_corpus,
+    cli_curve,
+    cli_matrix,
+    cli_predict,
+    cli_transcribe,
+)
+from amber import cli_options as options
+from amber.cli_config import dataset_of as _dataset
+from amber.cli_config import listed as _listed
 from amber.cli_config import load_given as _load
-from amber.cli_corpus import app as corpus_app
-from amber.cli_transcribe import transcribe
+from amber.cli_options import Command, examples
+from amber.cluster import Cluster
 from amber.console import Console, print_result
 from amber.errors import RunFailure, UserError
+from amber.location import locate
 from amber.machine import set_thread_defaults
 
 if TYPE_CHECKING:
@@ -36,18 +47,9 @@ PAPER_ENCODERS = {"speech": "facebook/wav2vec2-base", "text": "bert-base-uncased
 app = typer.Typer(
     name="amber",
     help="Emotion in speech and text as a distribution over emotions: extract once, experiment in minutes.",
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.add_typer(corpus_app, name="corpus")
-app.add_typer(cache_app, name="cache")
-app.command("config")(cli_config.config)
-app.command("variants")(cli_config.variants)
-app.command("predict")(cli_predict.predict)
-app.command("export")(cli_predict.export)
-app.command()(transcribe)
-app.command()(ask)
 
 
 @dataclass
@@ -56,14 +58,6 @@ class State:
 
     console: Console
     debug: bool
-
-
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="A pipeline file; defaults where absent.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a configuration key.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Features = Annotated[str | None, typer.Option("--features", help="The feature cache (default: cache/).")]
-Dataset = Annotated[str | None, typer.Option("--dataset", help="The dataset's name in the cache.")]
-RunsFolder = Annotated[str | None, typer.Option("--runs", help="Where runs are kept (default: runs/).")]
 
 
 def _version(wanted: bool) -> None:
@@ -75,19 +69,27 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     context: typer.Context,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results, warnings, errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results, warnings and errors.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     context.obj = State(Console(quiet), debug)
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=examples("amber run", "amber run pipelines/iemocap.yaml --set corpus.root=DIR --dry-run"),
+)
 def run(
     context: typer.Context,
-    pipeline: Annotated[Path | None, typer.Argument(help="Default: pipeline.yaml here, if there is one.")] = None,
-    overrides: Set = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; compute and write nothing.")] = False,
+    pipeline: Annotated[
+        Path | None, typer.Argument(help="The pipeline file. [default: pipeline.yaml here, if there is one]")
+    ] = None,
+    overrides: options.Set = None,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
 ) -> None:
     """Run every stage of a pipeline, doing only what is missing.
 
@@ -114,38 +116,44 @@ def run(
     configs = _per_encoder(config, outcomes) if config.features.encoders else [config]
     folders = [training.run(one, dataset, console).folder for one in configs]
     result = evaluation.run(folders, config.evaluate, console)
-    print_result(result.text())
+    print_result(json.dumps(result.metrics, indent=1) if as_json else result.text())
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "amber extract --dataset demo --speech logmel --text minilm",
+        "amber extract --dataset table --root TABLE.csv --level frames --layers last",
+    ),
+)
 def extract(
     context: typer.Context,
-    dataset: Annotated[
-        str | None, typer.Option("--dataset", help="demo, table, iemocap, msp-podcast, crema-d.")
-    ] = None,
-    root: Annotated[str | None, typer.Option("--root", help="Where the corpus lies.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Its name in the cache (default: the dataset).")] = None,
-    speech: Annotated[str | None, typer.Option("--speech", help="Encoder: a name, a folder or a hub model.")] = None,
+    dataset: options.Corpus = None,
+    root: options.Root = None,
+    name: options.Name = None,
+    speech: options.SpeechEncoder = None,
     encoders: Annotated[
         str | None, typer.Option("--encoders", help="Several speech encoders in one pass: a,b,c.")
     ] = None,
-    text: Annotated[str | None, typer.Option("--text", help="Encoder: a name, a folder or a hub model.")] = None,
-    level: Annotated[str | None, typer.Option("--level", help="pooled or frames.")] = None,
-    layers: Annotated[str | None, typer.Option("--layers", help="all, last, or numbers such as 6,12.")] = None,
-    dtype: Annotated[str | None, typer.Option("--dtype", help="float16 or float32.")] = None,
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, …")] = None,
-    precision: Annotated[str | None, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")] = None,
-    max_seconds: Annotated[float | None, typer.Option("--max-seconds", help="Longest window of audio.")] = None,
-    max_failures: Annotated[float | None, typer.Option("--max-failures", help="Share that may fail.")] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do units with failures again.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Compare recordings by content, not size and date.")] = False,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes of a local Dask cluster.")] = None,
-    scheduler: Annotated[str | None, typer.Option("--scheduler", help="A running one: tcp://host:8786.")] = None,
-    features: Features = None,
-    config_file: ConfigFile = None,
-    overrides: Set = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; compute and write nothing.")] = False,
-    as_json: Json = False,
+    text: options.TextEncoder = None,
+    level: options.Level = None,
+    layers: options.Layers = None,
+    dtype: options.Dtype = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
+    max_seconds: options.MaxSeconds = None,
+    max_failures: options.MaxFailures = None,
+    retry_failed: options.RetryFailed = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare recordings by content, not by size and date.")
+    ] = False,
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
+    features: options.CacheFolder = None,
+    config_file: options.ConfigFile = None,
+    overrides: options.Set = None,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
 ) -> None:
     """Extract frozen speech and text features of a corpus into the cache; only what it lacks."""
     from amber.extract import stage
@@ -154,8 +162,7 @@ def extract(
         raise UserError("amber extract: say which corpus with --dataset (demo, table, …) or --config")
     if speech and encoders:
         raise UserError("amber extract: --encoders stands in place of --speech; give one of them")
-    if workers and scheduler:
-        raise UserError("amber extract: --workers starts a cluster, --scheduler uses a running one; give one of them")
+    cluster = Cluster(workers, scheduler)
     # Without a pipeline file, the encoders are the paper's.
     defaults = {} if config_file else PAPER_ENCODERS
     config = _load(
@@ -164,7 +171,7 @@ def extract(
         corpus={"dataset": dataset, "root": root, "name": name},
         features={
             "speech": speech or defaults.get("speech"),
-            "encoders": _parts(encoders),
+            "encoders": None if encoders is None else [str(name) for name in _listed(encoders) or []],
             "text": text or defaults.get("text"),
             "level": level,
             "layers": layers,
@@ -179,27 +186,38 @@ def extract(
     if dry_run:
         print_result("\n".join(stage.plan(config)))
         return
-    cluster = stage.Cluster(workers, scheduler)
     outcomes = stage.run(config, context.obj.console, cluster, retry_failed, check)
     if as_json:
         print_result(json.dumps([outcome.as_json() for outcome in outcomes], indent=1))
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "amber train --variants ce,soft,amber2 --seeds 0,1,2",
+        "amber train --config pipeline.yaml --set 'grid={objective.modality_weight: [0.25, 0.5, 1.0]}' --dry-run",
+    ),
+)
 def train(
     context: typer.Context,
-    features: Features = None,
-    dataset: Dataset = None,
-    config_file: ConfigFile = None,
-    variants: Annotated[str | None, typer.Option("--variants", help="Such as ce,soft,amber2.")] = None,
-    seeds: Annotated[str | None, typer.Option("--seeds", help="Such as 0,1,2.")] = None,
-    folds: Annotated[str | None, typer.Option("--folds", help="all, or numbers such as 1,2.")] = None,
-    runs: RunsFolder = None,
-    overrides: Set = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; compute and write nothing.")] = False,
-    as_json: Json = False,
+    features: options.CacheFolder = None,
+    dataset: options.Cached = None,
+    config_file: options.ConfigFile = None,
+    variants: options.Variants = None,
+    seeds: options.Seeds = None,
+    folds: options.Folds = None,
+    runs: options.RunsFolder = None,
+    tests: Annotated[
+        str | None, typer.Option("--test-dataset", help="Also test on other datasets of the cache, such as B or B,C.")
+    ] = None,
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
+    overrides: options.Set = None,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
 ) -> None:
     """Train every variant, fold and seed that is not done, on cached features."""
+    cluster = Cluster(workers, scheduler)
     config = _load(
         config_file,
         overrides,
@@ -213,38 +231,51 @@ def train(
     )
     if config.features.encoders:
         raise UserError("amber train: features.encoders is for `amber run`; say which with --set features.speech=NAME")
+    config = _tested_on(config, tests)
     from amber.train import stage
 
     if dry_run:
         print_result("\n".join(stage.plan(config, _dataset(config, dataset))))
         return
-    experiment = stage.run(config, _dataset(config, dataset), context.obj.console)
+    experiment = stage.run(config, _dataset(config, dataset), context.obj.console, cluster)
     if as_json:
         done = [str(experiment.folder / run.path) for run in experiment.runs]
         print_result(json.dumps({"experiment": str(experiment.folder), "runs": done}, indent=1))
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "amber evaluate --runs runs/demo",
+        "amber evaluate --runs runs/demo runs/with-self-reports --json",
+        "amber evaluate --runs runs/demo --import gemini.csv",
+    ),
+)
 def evaluate(
     context: typer.Context,
     runs: Annotated[
-        list[Path] | None,
-        typer.Option("--runs", help="An experiment's folder, such as runs/demo; several: side by side."),
+        list[str] | None,
+        typer.Option("--runs", help="An experiment's folder, such as runs/demo; several are put side by side."),
     ] = None,
-    more: Annotated[list[Path] | None, typer.Argument(metavar="[RUNS]...", help="As --runs: `--runs a b c`.")] = None,
+    more: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUNS]...", help="Further folders, as in `--runs a b c`.")
+    ] = None,
     imports: Annotated[
-        list[Path] | None, typer.Option("--import", help="A table of another system's predictions; several: again.")
+        list[Path] | None,
+        typer.Option("--import", help="A table of another system's predictions; may be given several times."),
     ] = None,
-    names: Annotated[list[str] | None, typer.Option("--name", help="What to call it; once for each --import.")] = None,
-    overrides: Set = None,
-    config_file: ConfigFile = None,
-    as_json: Json = False,
+    names: Annotated[
+        list[str] | None, typer.Option("--name", help="What to call the other system; once for each --import.")
+    ] = None,
+    overrides: options.Set = None,
+    config_file: options.ConfigFile = None,
+    as_json: options.Json = False,
 ) -> None:
     """Turn the predictions of an experiment, or of several side by side, into metrics, tables and a report.
 
-    Other systems' predictions stand in the same table: `amber evaluate --runs runs/demo --import gemini.csv`.
+    Other systems' predictions stand in the same table.
     """
-    folders = [*(runs or []), *(more or [])]
+    folders = [locate(folder) for folder in [*(runs or []), *(more or [])]]
     if not folders:
         raise UserError("amber evaluate: say which experiment with --runs, such as --runs runs/demo")
     config = _load(config_file, overrides)
@@ -253,6 +284,13 @@ def evaluate(
     tables = imported.sources(imports or [], names or [])
     result = stage.run(folders, config.evaluate, context.obj.console, tables)
     print_result(json.dumps(result.metrics, indent=1) if as_json else result.text())
+
+
+for module in (cli_predict, cli_transcribe, cli_ask, cli_curve, cli_matrix):
+    module.register(app)
+app.add_typer(cli_corpus.app, name="corpus")
+app.add_typer(cli_cache.app, name="cache")
+cli_config.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -291,23 +329,12 @@ def _command(error: Exception) -> str:
     return context.command_path if context else "amber"
 
 
-def _parts(text: str | None) -> list[str] | None:
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+def _tested_on(config: Config, tests: str | None) -> Config:
+    """Return a configuration that tests on further datasets, with their usual labels where it says nothing of them."""
+    from amber.config import LabelOptions
 
-
-def _listed(text: str | None) -> list[Any] | None:
-    parts = _parts(text)
-    if parts is None:
-        return None
-    return [int(part) if re.fullmatch(r"[0-9]{1,20}", part) else part for part in parts]
-
-
-def _dataset(config: Config, dataset: str | None) -> str | None:
-    """Return the dataset that was named, on the command line or by the configuration's corpus."""
-    if dataset or "corpus" not in config.model_fields_set:
-        return dataset
-    named = config.corpus.name or ("dataset" in config.corpus.model_fields_set and config.corpus.dataset)
-    return named or None
+    named = {str(name): LabelOptions() for name in _listed(tests) or []}
+    return config.model_copy(update={"transfer": {**named, **config.transfer}}) if named else config
 
 
 def _check_matrix(config: Config) -> None:

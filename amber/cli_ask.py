@@ -10,35 +10,45 @@ from typing import Annotated
 
 import typer
 
+from amber import cli_options as options
+from amber.cli_options import Command, examples
 from amber.console import print_result
 from amber.errors import UserError
+from amber.location import locate
 
 DRAWS = 10
 
 
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    shown = ("amber ask --runs runs/demo --budget 200", "amber ask --runs runs/demo --validate")
+    app.command(cls=Command, epilog=examples(*shown))(ask)
+
+
 def ask(
     context: typer.Context,
-    runs: Annotated[Path, typer.Option("--runs", help="An experiment's folder, such as runs/demo.")],
-    variant: Annotated[str | None, typer.Option("--variant", help="Whose predictions (default: amber2).")] = None,
+    runs: options.Experiment,
+    variant: options.Variant = None,
     budget: Annotated[
-        float | None, typer.Option("--budget", help="What all votes may cost (default: one vote on each, ranked).")
+        float | None, typer.Option("--budget", help="What all votes may cost. [default: one vote on each, ranked]")
     ] = None,
     cost: Annotated[
-        str | None, typer.Option("--cost", help="Of one vote: a number, or a table with `id` and `cost` (default: 1).")
+        str | None, typer.Option("--cost", help="What a vote costs: a number, or a table of id and cost. [default: 1]")
     ] = None,
     most: Annotated[int, typer.Option("--most", min=1, help="The most new votes on one utterance.")] = 10,
-    out: Annotated[Path | None, typer.Option("--out", help="The list, CSV (default: ask.csv in the folder).")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The list as CSV. [default: ask.csv in the experiment's folder]")
+    ] = None,
     validate: Annotated[
         bool, typer.Option("--validate", help="Hide votes of these runs, ask for them, and say whether it paid.")
     ] = False,
-    shown: Annotated[str, typer.Option("--shown", help="With --validate: votes shown, such as 3 or 1-5.")] = "3",
-    draws: Annotated[int, typer.Option("--draws", min=2, help="With --validate: how often votes are hidden.")] = DRAWS,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    shown: Annotated[
+        str, typer.Option("--shown", help="With --validate, how many votes are shown, such as 3 or 1-5.")
+    ] = "3",
+    draws: Annotated[int, typer.Option("--draws", min=2, help="With --validate, how often votes are hidden.")] = DRAWS,
+    as_json: options.Json = False,
 ) -> None:
-    """Rank utterances by how much one more rater's vote is expected to tell of the panel's distribution.
-
-    Examples: `amber ask --runs runs/demo --budget 200`, `amber ask --runs runs/demo --validate`.
-    """
+    """Rank utterances by how much one more rater's vote is expected to tell of the panel's distribution."""
     if validate and (budget is not None or cost is not None or out is not None):
         raise UserError("amber ask: --validate takes no --budget, --cost or --out; it writes ask.html beside the runs")
     if out is not None and out.suffix.lower() != ".csv":
@@ -46,10 +56,10 @@ def ask(
     from amber.evaluate.ask import page, stage
 
     if validate:
-        found, path = stage.check(runs, variant, _range(shown), draws, context.obj.console)
+        found, path = stage.check(locate(runs), variant, _range(shown), draws, context.obj.console)
         print_result(json.dumps(asdict(found), indent=1) if as_json else f"{page.plain(found)}\n\npage: {path}")
         return
-    asked = stage.ask(runs, variant, budget, cost, most, out, context.obj.console)
+    asked = stage.ask(locate(runs), variant, budget, cost, most, out, context.obj.console)
     print_result(json.dumps(asked.rows(), indent=1) if as_json else asked.text())
 
 

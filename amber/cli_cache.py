@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from amber import cli_options as options
+from amber.cli_options import Command, examples
 from amber.console import Console, print_result
 from amber.errors import UserError, abbreviate, count
 from amber.location import locate
@@ -23,13 +25,12 @@ if TYPE_CHECKING:
 app = typer.Typer(help="List, verify, clean, share and receive cached features.", rich_markup_mode=None)
 
 Features = Annotated[str, typer.Option("--features", help="The feature cache: a folder, or s3://bucket/folder.")]
-Name = Annotated[str | None, typer.Option("--dataset", help="The dataset's name in the cache.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 CACHE = "cache/"
+_ARRAY = "An array of features, (N, D) or (N, L, D)."
 
 
-@app.command()
-def ls(features: Features = CACHE, as_json: Json = False) -> None:
+@app.command(cls=Command, epilog=examples("amber cache ls", "amber cache ls --features s3://bucket/cache --json"))
+def ls(features: Features = CACHE, as_json: options.Json = False) -> None:
     """List datasets, feature sets and machine transcripts: what they are, their size, whether complete and current."""
     from amber.extract.transcript_tables import tables, words_of
     from amber.features import catalog
@@ -45,8 +46,10 @@ def ls(features: Features = CACHE, as_json: Json = False) -> None:
         print_result("\n".join(lines) or f"{features}: no dataset")
 
 
-@app.command()
-def verify(context: typer.Context, features: Features = CACHE, dataset: Name = None, as_json: Json = False) -> None:
+@app.command(cls=Command, epilog=examples("amber cache verify", "amber cache verify --dataset demo --json"))
+def verify(
+    context: typer.Context, features: Features = CACHE, dataset: options.Cached = None, as_json: options.Json = False
+) -> None:
     """Read everything and list what is damaged; exit code 1 if anything is. `amber extract` repairs it."""
     from amber.features import catalog
     from amber.features.verify import verify as run
@@ -74,7 +77,7 @@ def verify(context: typer.Context, features: Features = CACHE, dataset: Name = N
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(cls=Command, epilog=examples("amber cache gc", "amber cache gc --pipeline pipeline.yaml --yes"))
 def gc(
     context: typer.Context,
     features: Features = CACHE,
@@ -129,15 +132,22 @@ def gc(
     print_result(f"{what} deleted")
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "amber cache export --to features.h5", "amber cache export --to features.h5 --dataset demo --layer mean"
+    ),
+)
 def export(
     context: typer.Context,
     to: Annotated[Path, typer.Option("--to", help="The HDF5 file to write.")],
     features: Features = CACHE,
-    dataset: Name = None,
-    layer: Annotated[str, typer.Option("--layer", help="last, mean, a layer's number, or all.")] = "last",
-    speech: Annotated[str | None, typer.Option("--speech", help="Which set, if there are several.")] = None,
-    text: Annotated[str | None, typer.Option("--text", help="Which set, if there are several.")] = None,
+    dataset: options.Cached = None,
+    layer: Annotated[str, typer.Option("--layer", help="The layer to write: last, mean, a number, or all.")] = "last",
+    speech: Annotated[
+        str | None, typer.Option("--speech", help="The speech encoder, if the cache has several.")
+    ] = None,
+    text: Annotated[str | None, typer.Option("--text", help="The text encoder, if the cache has several.")] = None,
 ) -> None:
     """Write a dataset's features to HDF5: /ids, /speech and /text."""
     from amber.features import catalog, hdf5_export
@@ -152,13 +162,26 @@ def export(
     print_result(f"{to}: {', '.join(f'/{name} {shape}' for name, shape in written.items())}")
 
 
-@app.command("import")
+@app.command(
+    "import",
+    cls=Command,
+    epilog=examples(
+        "amber cache import --dataset lab --table votes.csv --speech features.h5:/speech --ids features.h5:/ids",
+        "amber cache import --dataset lab --table votes.csv --text features.h5:/text",
+    ),
+)
 def import_(
     context: typer.Context,
-    dataset: Annotated[str, typer.Option("--dataset", help="Its name in the cache.")],
-    table: Annotated[Path, typer.Option("--table", help="Ids and votes, in the format of `--dataset table`.")],
-    speech: Annotated[str | None, typer.Option("--speech", metavar="FILE:/PATH", help="(N, D) or (N, L, D).")] = None,
-    text: Annotated[str | None, typer.Option("--text", metavar="FILE:/PATH", help="(N, D) or (N, L, D).")] = None,
+    dataset: Annotated[str, typer.Option("--dataset", help="The dataset's name in the cache.")],
+    table: Annotated[
+        Path, typer.Option("--table", help="The table of ids and votes, in the format of --dataset table.")
+    ],
+    speech: Annotated[
+        str | None, typer.Option("--speech", metavar="FILE:/PATH", help="An array (N, D) or (N, L, D) of features.")
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option("--text", metavar="FILE:/PATH", help="An array (N, D) or (N, L, D) of features.")
+    ] = None,
     ids: Annotated[
         str | None,
         typer.Option("--ids", metavar="FILE:/PATH", help="Ids of the rows; without it, rows are in the table's order."),

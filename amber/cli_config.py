@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from amber import cli_options as options
+from amber.cli_options import Command, examples
 from amber.console import print_result
 from amber.errors import UserError, nearest
 
@@ -16,22 +19,24 @@ if TYPE_CHECKING:
     from amber.config import Config
     from amber.reference import Key
 
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="A pipeline file; defaults where absent.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a configuration key.")]
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    shown = ("amber config objective", "amber config train.lr --resolved --config pipeline.yaml")
+    app.command(cls=Command, epilog=examples(*shown))(config)
+    listed = ("amber variants", "amber variants --config pipeline.yaml")
+    app.command(cls=Command, epilog=examples(*listed))(variants)
 
 
 def config(
     key: Annotated[str | None, typer.Argument(help="A key or a section, such as train.lr or objective.")] = None,
-    config_file: ConfigFile = None,
-    overrides: Set = None,
+    config_file: options.ConfigFile = None,
+    overrides: options.Set = None,
     resolved: Annotated[
         bool, typer.Option("--resolved", help="Print the values that a command would use, and where they come from.")
     ] = False,
 ) -> None:
-    """Print configuration keys with their defaults and meanings, or the values in force.
-
-    Examples: `amber config objective`, `amber config train.lr`, `amber config --resolved --config pipeline.yaml`.
-    """
+    """Print configuration keys with their defaults and meanings, or the values in force."""
     from amber.config import load
     from amber.reference import every_key
 
@@ -48,7 +53,7 @@ def config(
     print_result("\n".join([*lines, *_of_variants(found, [one.name for one in chosen])]))
 
 
-def variants(config_file: ConfigFile = None, overrides: Set = None) -> None:
+def variants(config_file: options.ConfigFile = None, overrides: options.Set = None) -> None:
     """List the variants, those of a pipeline file included, with the keys that define each."""
     from amber.config import load
     from amber.train.matrix import BUILT_IN
@@ -70,6 +75,22 @@ def load_given(path: Path | None, overrides: Sequence[str] | None, **sections: d
         if value is not None
     ]
     return config.load(path, [*given, *(overrides or ())])
+
+
+def listed(text: str | None) -> list[Any] | None:
+    """Return what an option lists between commas, numbers as such; None where it is not given."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    return [int(part) if re.fullmatch(r"[0-9]{1,20}", part) else part for part in parts]
+
+
+def dataset_of(config: Config, dataset: str | None) -> str | None:
+    """Return the dataset that was named, on the command line or by the configuration's corpus."""
+    if dataset or "corpus" not in config.model_fields_set:
+        return dataset
+    named = config.corpus.name or ("dataset" in config.corpus.model_fields_set and config.corpus.dataset)
+    return named or None
 
 
 def _described(key: Key) -> str:

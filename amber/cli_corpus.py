@@ -8,39 +8,50 @@ from typing import Annotated, Any
 
 import typer
 
+from amber import cli_options as options
 from amber import document
+from amber.cli_options import Command, examples
 from amber.console import print_result
 from amber.errors import UserError, printable
 
 app = typer.Typer(help="Check a corpus on disk, or write a synthetic one in a licensed layout.", rich_markup_mode=None)
 
-Option = Annotated[list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="A loader's own option.")]
 
-
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "amber corpus check --dataset iemocap --root DIR",
+        "amber corpus check --dataset msp-podcast --root DIR --option test=Test2 --json",
+    ),
+)
 def check(
-    dataset: Annotated[str, typer.Option("--dataset", help="iemocap, msp-podcast, crema-d, table.")],
-    root: Annotated[Path | None, typer.Option("--root", help="The folder of the corpus.")] = None,
-    options: Option = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    dataset: options.NeededCorpus,
+    root: Annotated[Path | None, typer.Option("--root", help="The folder or the table of the corpus.")] = None,
+    given: options.LoaderOptions = None,
+    as_json: options.Json = False,
 ) -> None:
     """Check a corpus against what is known of it; exit code 1 if a finding is fatal."""
     from amber.extract import checks
     from amber.extract.corpora import Source
 
-    source = Source(dataset, dataset, cache=Path("cache", dataset), root=root, options=_options(options))
+    source = Source(dataset, dataset, cache=Path("cache", dataset), root=root, options=_options(given))
     report = checks.run(source)
     print_result(json.dumps(report.as_json(), indent=1, ensure_ascii=False) if as_json else report.text())
     if not report.passed:
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "amber corpus synth --layout iemocap --out DIR", "amber corpus synth --layout crema-d --out DIR --size 100"
+    ),
+)
 def synth(
-    layout: Annotated[str, typer.Option("--layout", help="iemocap, msp-podcast[-1.6|-2.0] or crema-d.")],
-    out: Annotated[Path, typer.Option("--out", help="A new folder.")],
-    size: Annotated[int, typer.Option("--size", min=1, help="Utterances.")] = 600,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random generator.")] = 0,
+    layout: options.Layout,
+    out: Annotated[Path, typer.Option("--out", help="The folder to write, which must be new or empty.")],
+    size: Annotated[int, typer.Option("--size", min=1, help="How many utterances to write.")] = 600,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The seed of the random generator.")] = 0,
 ) -> None:
     """Write the demo corpus in the exact layout of a licensed one, its quirks included."""
     from amber.extract import synthetic

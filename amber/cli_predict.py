@@ -9,14 +9,32 @@ from typing import Annotated
 
 import typer
 
+from amber import cli_options as options
+from amber.cli_options import Command, examples
 from amber.console import print_result
 from amber.errors import UserError
+from amber.location import locate
 
 Model = Annotated[
     str,
     typer.Option("--model", help="A bundle, a run's folder or an experiment's, such as runs/demo; or hf://OWNER/NAME."),
 ]
-Variant = Annotated[str | None, typer.Option("--variant", help="Which variant of an experiment (default: amber2).")]
+_SPEECH_FOLDER = "The folder of the speech encoder, if it is not where it was in training."
+_TEXT_FOLDER = "The folder of the text encoder, if it is not where it was in training."
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    asked = (
+        'amber predict --model runs/demo recording.wav --text "what a day"',
+        "amber predict --model BUNDLE --table clips.csv --out predictions.csv",
+    )
+    app.command(cls=Command, epilog=examples(*asked))(predict)
+    made = (
+        "amber export --runs runs/demo --variant amber2 --to BUNDLE",
+        "amber export --runs runs/demo --to BUNDLE --push OWNER/NAME",
+    )
+    app.command(cls=Command, epilog=examples(*made))(export)
 
 
 def predict(
@@ -31,27 +49,27 @@ def predict(
         Path | None, typer.Option("--table", help="A table with `id` and `audio` or `text` (CSV, JSON Lines, Parquet).")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="A file ending in .jsonl, .csv or .parquet (default: JSON lines here).")
+        Path | None,
+        typer.Option(
+            "--out", help="A file ending in .jsonl, .csv or .parquet. [default: JSON lines on standard output]"
+        ),
     ] = None,
     features: Annotated[
         Path | None, typer.Option("--features", help="Where features are kept while a table is predicted.")
     ] = None,
-    variant: Variant = None,
-    speech: Annotated[str | None, typer.Option("--speech", help="The folder of the speech encoder.")] = None,
-    text_encoder: Annotated[str | None, typer.Option("--text-encoder", help="The folder of the text encoder.")] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, …")] = "auto",
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes of a local Dask cluster.")] = None,
-    scheduler: Annotated[str | None, typer.Option("--scheduler", help="A running one: tcp://host:8786.")] = None,
+    variant: options.Variant = None,
+    speech: Annotated[str | None, typer.Option("--speech", help=_SPEECH_FOLDER)] = None,
+    text_encoder: Annotated[str | None, typer.Option("--text-encoder", help=_TEXT_FOLDER)] = None,
+    device: Annotated[str, typer.Option("--device", help="Where the encoders run: auto, cpu, cuda, …")] = "auto",
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
 ) -> None:
     """Predict how raters would vote on recordings and texts.
 
     Per utterance: the distribution over emotions, each expert's, the most likely class, the predicted ambiguity, and
     the conflict between voice and words. A file that can't be read is a row with its error.
-
-    Examples: `amber predict --model runs/demo a.wav --text "what a day"`,
-    `amber predict --model BUNDLE --table clips.csv --out predictions.csv`.
     """
-    from amber.extract.stage import Cluster
+    from amber.cluster import Cluster
     from amber.predict import inputs, rows, stage
     from amber.predict.model import load
 
@@ -60,7 +78,7 @@ def predict(
     rows.format_of(out)  # a mistake is found before anything is computed
     loaded = load(model, variant)
     encoders = {modality: name for modality, name in (("speech", speech), ("text", text_encoder)) if name}
-    options = stage.Options(encoders, device, Cluster(workers, scheduler))
+    chosen = stage.Options(encoders, device, Cluster(workers, scheduler))
     with tempfile.TemporaryDirectory(prefix="amber-") as folder:
         if files == ["-"]:
             corpus = inputs.of_json_lines(sys.stdin.buffer.read(), Path(folder))
@@ -69,7 +87,7 @@ def predict(
         else:
             corpus = inputs.of_files([Path(file) for file in files or []], text or [])
         cache = features or (out.with_name(f".{out.name}.features") if out else Path(folder, "cache"))
-        found = stage.run(loaded, corpus, cache, options, context.obj.console)
+        found = stage.run(loaded, corpus, cache, chosen, context.obj.console)
         if out:
             rows.write(out, found, loaded.classes, loaded.experts)
         else:
@@ -86,15 +104,17 @@ def predict(
 
 def export(
     context: typer.Context,
-    runs: Annotated[Path, typer.Option("--runs", help="An experiment's folder, such as runs/demo.")],
+    runs: options.Experiment,
     to: Annotated[Path, typer.Option("--to", help="The bundle's folder, which must not be there yet.")],
-    variant: Variant = None,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Also as `heads.onnx`, for use without amber.")] = False,
+    variant: options.Variant = None,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Also write the heads as heads.onnx, for use without amber.")
+    ] = False,
     final: Annotated[
-        bool, typer.Option("--final", help="One model, trained on all utterances as the folds' models were.")
+        bool, typer.Option("--final", help="Make one model, trained on all utterances as the folds' models were.")
     ] = False,
     features: Annotated[
-        str | None, typer.Option("--features", help="For --final: the cache (default: the one that the runs read).")
+        str | None, typer.Option("--features", help="The cache for --final. [default: the one that the runs read]")
     ] = None,
     push: Annotated[
         str | None, typer.Option("--push", help="Also upload it: OWNER/NAME on the hub, private if it is new.")
@@ -105,8 +125,6 @@ def export(
     The models of all folds and seeds answer together: the mean of their distributions. With --final, one model answers
     that learned from all utterances, with the steps, temperature and weights that the folds chose; the figures in its
     card are those of the folds' models.
-
-    Example: `amber export --runs runs/demo --variant amber2 --to demo-amber2`.
     """
     from amber.predict import export as exporting
     from amber.predict import hub
@@ -114,7 +132,7 @@ def export(
     if push:
         hub.check(push)  # a mistake is found before anything is written
     console = context.obj.console
-    console.say(exporting.run(runs, variant, to, exporting.Options(onnx, final, features), console))
+    console.say(exporting.run(locate(runs), variant, to, exporting.Options(onnx, final, features), console))
     if push:
         hub.push(to, push)
         context.obj.console.say(f"uploaded; to be used as --model {hub.SCHEME}{push}")

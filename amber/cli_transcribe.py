@@ -3,37 +3,45 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from amber import cli_options as options
 from amber.cli_config import load_given
+from amber.cli_options import Command, examples
 from amber.console import print_result
 from amber.errors import UserError
 
 
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    shown = (
+        "amber transcribe --dataset table --root TABLE.csv --model openai/whisper-small --language de",
+        "amber transcribe --config pipeline.yaml --model FOLDER --dry-run",
+    )
+    app.command(cls=Command, epilog=examples(*shown))(transcribe)
+
+
 def transcribe(
     context: typer.Context,
-    dataset: Annotated[
-        str | None, typer.Option("--dataset", help="demo, table, iemocap, msp-podcast, crema-d.")
+    dataset: options.Corpus = None,
+    root: options.Root = None,
+    name: options.Name = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="The recogniser, Whisper or CTC: a folder, or a model on the hub.")
     ] = None,
-    root: Annotated[str | None, typer.Option("--root", help="Where the corpus lies.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Its name in the cache (default: the dataset).")] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Whisper or CTC: a folder or a hub model.")] = None,
-    language: Annotated[str | None, typer.Option("--language", help="For multilingual Whisper, such as de.")] = None,
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, …")] = None,
-    precision: Annotated[str | None, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")] = None,
-    max_seconds: Annotated[float | None, typer.Option("--max-seconds", help="Longest piece of audio.")] = None,
-    max_failures: Annotated[float | None, typer.Option("--max-failures", help="Share that may fail.")] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do units with failures again.")] = False,
-    features: Annotated[str | None, typer.Option("--features", help="The feature cache (default: cache/).")] = None,
-    config_file: Annotated[Path | None, typer.Option("--config", help="A pipeline file.")] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a configuration key.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; compute and write nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    language: Annotated[str | None, typer.Option("--language", help="{transcribe.language}")] = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
+    max_seconds: options.MaxSeconds = None,
+    max_failures: options.MaxFailures = None,
+    retry_failed: options.RetryFailed = False,
+    features: options.CacheFolder = None,
+    config_file: options.ConfigFile = None,
+    overrides: options.Set = None,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
 ) -> None:
     """Transcribe a corpus's recordings by machine into the cache; only what is not transcribed yet."""
     if not config_file and not dataset:

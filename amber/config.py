@@ -66,7 +66,7 @@ class CorpusOptions(Section):
     """Which corpus, and where it is."""
 
     dataset: str = "demo"
-    """The corpus: `demo`, `table`, `iemocap`, `msp-podcast` or `crema-d`."""
+    """The corpus: `demo`, `table`, `audformat`, `iemocap`, `msp-podcast` or `crema-d`."""
     name: FolderName | None = None
     """The corpus's name in the cache; the dataset's where absent."""
     root: str | None = None
@@ -253,6 +253,12 @@ class Training(Section):
     """Evaluations without a gain before a candidate ends."""
     gain: NotNegative = 5.0e-4
     """How much better a score must be to count as a gain."""
+    votes: Count | None = None
+    """Raters whose votes are seen of each utterance in training and dev, drawn at random; null: all of them."""
+    share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """The share of the utterances of training and dev that are seen, drawn at random."""
+    draw: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Which draw of votes and utterances."""
 
 
 class TrainOptions(Training):
@@ -308,6 +314,9 @@ class Config(Section):
     objective: Objective = Objective()
     variants: dict[str, VariantOptions] = {}
     """Variants of your own, by name."""
+    transfer: dict[FolderName, LabelOptions] = {}
+    """Other datasets of the cache that the models are tested on, each with the labels that make its classes the same
+    (docs/training.md), such as `crema-d: {preset: crema-4}`."""
     grid: dict[str, list[Any]] = {}
     """Values to try of keys of `objective` and `train`, such as `objective.modality_weight: [0.25, 0.5]`."""
     evaluate: EvaluateOptions = EvaluateOptions()

@@ -29,7 +29,7 @@ def ignore(n: int = 1, note: str = "") -> None:
 
 
 class Console:
-    """Shows a command's progress and remarks.
+    """Shows a command's progress, with rate and time left, and its remarks.
 
     Parameters
     ----------
@@ -71,14 +71,16 @@ class Console:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
+            TextColumn("{task.fields[pace]}"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
         )
         with Progress(*columns, console=self._rich) as bar:
-            task = bar.add_task(label, total=total, completed=done, note="")
+            task = bar.add_task(label, total=total, completed=done, note="", pace="")
 
             def advance(n: int = 1, note: str = "") -> None:
                 bar.update(task, advance=n, note=note)
+                bar.update(task, pace=_rate(bar.tasks[0].speed or 0.0))
 
             yield advance
 
@@ -95,9 +97,24 @@ class Console:
                 return
             last = now
             tail = f"  {note}" if note else ""
-            self._print(f"{label}: {count}/{total}  {now - started:.0f} s{tail}")
+            self._print(f"{label}: {count}/{total}  {_pace(count - done, total - count, now - started)}{tail}")
 
         return advance
+
+
+def _pace(did: int, left: int, seconds: float) -> str:
+    """Say how long the steps took, and while some are left how fast they are done and how long they will take."""
+    spent = f"{seconds:.0f} s"
+    if did <= 0 or left <= 0 or seconds < 1:
+        return spent
+    return f"{spent}, {_rate(did / seconds)}, {left * seconds / did:.0f} s left"
+
+
+def _rate(by_second: float) -> str:
+    """Write how many steps are done in a second, or in a minute where that is few; empty for none."""
+    if by_second <= 0:
+        return ""
+    return f"{by_second:.3g}/s" if by_second >= 1 else f"{60 * by_second:.3g}/min"
 
 
 def print_result(text: str) -> None:

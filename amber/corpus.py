@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -64,6 +64,21 @@ class Votes:
     label_vote: Integers  # (K,)
     secondary: Integers  # (S,)
     secondary_vote: Integers  # (S,)
+
+    def only(self, kept: Mask) -> Votes:
+        """Return the votes for which a mask (V,) is true, of the same utterances."""
+        number = np.cumsum(kept) - 1
+        labels, secondary = kept[self.label_vote], kept[self.secondary_vote]
+        return replace(
+            self,
+            utterance=self.utterance[kept],
+            rater=self.rater[kept],
+            is_self=self.is_self[kept],
+            labels=self.labels[labels],
+            label_vote=number[self.label_vote[labels]],
+            secondary=self.secondary[secondary],
+            secondary_vote=number[self.secondary_vote[secondary]],
+        )
 
 
 @dataclass

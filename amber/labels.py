@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from amber.arrays import Floats
+from amber.arrays import Floats, Mask
 from amber.config import LabelOptions
 from amber.corpus import Corpus, Votes
 from amber.errors import UserError, abbreviate, nearest
@@ -167,10 +167,15 @@ class LabelSpace:
         where = votes.utterance[vote] * size + cls
         total = np.bincount(where, weight, minlength=votes.size * size).astype(np.float64)
         table = total.reshape(votes.size, size)  # (N, C + 1)
-        inside = np.zeros(len(votes.utterance), dtype=bool)
-        inside[vote[cls < size - 1]] = True
-        raters = np.bincount(votes.utterance[inside], minlength=votes.size)
+        raters = np.bincount(votes.utterance[self.inside(votes)], minlength=votes.size)
         return Counts(table[:, :-1], table[:, -1], raters)
+
+    def inside(self, votes: Votes) -> Mask:
+        """Return which of V votes count for one of the classes, (V,)."""
+        vote, label, _ = self._weighted_labels(votes)
+        found = np.zeros(len(votes.utterance), dtype=bool)
+        found[vote[self._class_of(votes.names)[label] < len(self.classes)]] = True
+        return found
 
     def label(self, corpus: Corpus) -> Labelled:
         """Choose the utterances of the experiment and count their votes.

@@ -1,4 +1,4 @@
-"""Locations of a cache: a local folder, or one on object storage (`s3://bucket/cache`), as a path either way."""
+"""Locations of a cache or of runs: local folders, or on object storage (`s3://bucket/cache`), as a path either way."""
 
 from __future__ import annotations
 
@@ -69,6 +69,16 @@ def remove_folder(path: Path) -> None:
         shutil.rmtree(path)
     else:
         cast(Any, path).rmdir(recursive=True)
+
+
+def copy_folder(source: Path, to: Path, last: str = "") -> None:
+    """Copy the files of a folder, of which either may be remote, into a new one; the file called `last` comes last."""
+    files = [path for path in source.rglob("*") if path.is_file()]
+    files.sort(key=lambda path: (path.name == last, str(path)))
+    for path in files:
+        copy = to / path.relative_to(source).as_posix()
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
 
 
 def write_whole(path: Path, content: bytes) -> None:

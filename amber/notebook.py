@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from amber import predictions
+from amber import parquet, predictions
 from amber.corpus import MODALITIES, Corpus, Modality
 from amber.errors import UserError
 from amber.features import catalog
@@ -115,12 +114,12 @@ def load_predictions(runs: str | Path) -> Any:
         If there are no predictions, or a file is damaged.
 
     """
-    paths = sorted(Path(runs).rglob(predictions.FILE))
+    paths = sorted(locate(runs).rglob(predictions.FILE))
     if not paths:
         raise UserError(f"{runs}: no predictions there; give the folder of a run or an experiment")
     for path in paths:
         predictions.read(path)  # refuses what is damaged
-    tables = [pq.read_table(path).replace_schema_metadata(None) for path in paths]
+    tables = [parquet.read(path).replace_schema_metadata(None) for path in paths]
     return data_frame(pa.concat_tables(tables, promote_options="default"))
 
 

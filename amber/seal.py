@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from amber.location import is_local
+
 MARK = "sha256:"
 BLANK = MARK + "0" * 64
 KEY = "digest"  # of a JSON object
@@ -49,6 +51,8 @@ def load(content: bytes) -> dict[str, Any] | None:
 
 def of_file(path: Path) -> str:
     """Return the SHA-256 of a file."""
+    if not is_local(path):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -3,6 +3,7 @@
     python benchmarks/ask.py simulated
     python benchmarks/ask.py demo --runs runs/demo
     python benchmarks/ask.py crema-d --root CREMA-D
+    python benchmarks/ask.py size
 
 simulated: corpora of 500 utterances, four classes, 20 raters whose votes are drawn from a known truth, 3 of them shown.
 The truth is drawn from Dirichlet(κ p) around a prediction p, as `amber ask` believes (`as believed`), or the prediction
@@ -14,11 +15,14 @@ another draw of all votes.
 crema-d: the tabulated votes, without audio. The prediction is the mean vote on other actors' clips that were acted
 alike, or (`prior`) on all clips of other actors; scored against votes that were neither shown nor asked for. Intervals
 are over actors and draws.
+
+size: the time that a list takes on as many utterances as MSP-Podcast 2.0 has, with eight classes.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +32,10 @@ from amber.arrays import Floats
 from amber.console import ignore
 from amber.corpus import Ledger
 from amber.evaluate.ask import page
-from amber.evaluate.ask.gain import Belief
+from amber.evaluate.ask.gain import Belief, gains
 from amber.evaluate.ask.hidden import eligible, hide
-from amber.evaluate.ask.stage import _loaded
+from amber.evaluate.ask.plan import by_gain, within
+from amber.evaluate.ask.stage import loaded
 from amber.evaluate.ask.validation import GAIN, plans, surprise, validate
 from amber.extract.corpora.crema_d import LETTERS, read_tabulated
 
@@ -96,9 +101,27 @@ def crema_d(root: Path, acted: bool) -> tuple[Floats, Floats, np.ndarray]:
     return p, counts, actors
 
 
+def size(utterances: int = 264_705, classes: int = 8, most: int = 10) -> None:
+    """Print how long the belief, the gains and the order take."""
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.full(classes, 0.4), utterances)
+    p = 0.98 * p + 0.02 / classes
+    counts = rng.multinomial(6, p).astype(float)
+    started = time.perf_counter()
+    belief = Belief.fit(p, counts)
+    fitted = time.perf_counter()
+    found = gains(belief.alpha(p, counts), most)
+    weighed = time.perf_counter()
+    cost = np.ones(utterances)
+    plan = within(by_gain(found, cost), cost, utterances)
+    ended = time.perf_counter()
+    print(f"{utterances} utterances, {classes} classes, {len(plan)} votes: κ and β {fitted - started:.1f} s, "
+          f"gains of {most} votes {weighed - fitted:.1f} s, order {ended - weighed:.1f} s")  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["simulated", "demo", "crema-d"])
+    parser.add_argument("part", choices=["simulated", "demo", "crema-d", "size"])
     parser.add_argument("--runs", type=Path, help="demo: the experiment's folder")
     parser.add_argument("--variant", help="demo: whose predictions")
     parser.add_argument("--root", type=Path, help="crema-d: the folder with tabulatedVotes.csv")
@@ -112,11 +135,13 @@ def main() -> None:
     elif given.part == "demo":
         from amber.console import Console
 
-        name, experiment = _loaded(given.runs, given.variant, Console(quiet=True))
+        name, experiment = loaded(given.runs, given.variant, Console(quiet=True))
         if experiment.truth is None:
             raise SystemExit(f"{given.runs}: its truth is not known")
         p = experiment.mean(name)
         over_seeds([saved(p, experiment.truth, np.random.default_rng(seed)) for seed in range(given.seeds)])
+    elif given.part == "size":
+        size()
     else:
         for acted in (True, False):
             p, counts, actors = crema_d(given.root / "tabulatedVotes.csv", acted)

@@ -36,12 +36,13 @@ def analyse(
     everything = Subset.everything(experiment.clusters)
     subsets = [everything, *_subsets(experiment, levels)]
     estimates: dict[str, list[Estimates]] = {}
-    with console.progress("evaluate", len(experiment.variants)) as advance:
+    with console.progress("evaluate", len(experiment.variants) + 1) as advance:
         for variant in experiment.variants:
             estimates[variant] = estimate(experiment.students(variant), experiment.counts, subsets)
             advance(1, variant)
+        references = reference_scores(experiment, subsets, options)
+        advance(1, "reference scores")
     by_subset = [{variant: of[place] for variant, of in estimates.items()} for place in range(len(subsets))]
-    references = reference_scores(experiment, subsets, options)
     comparisons: list[Comparison] = []
     divided: dict[str, dict[str, Stratum]] = {name: _empty(name) for name in levels}
     for subset, of, reference in zip(subsets, by_subset, references, strict=True):

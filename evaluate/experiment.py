@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from amber.arrays import Floats, Integers
 from amber.errors import UserError
 from amber.labels import distribution
+from amber.location import locate
 from amber.predictions import STUDENT
 
 from .metrics.distribution import jsd, normalised_entropy
@@ -58,9 +59,13 @@ class FinishedRun:
         return int(self.config["fold"])
 
     def cache(self) -> Path | None:
-        """Return the cache that the run read, where that is on this machine."""
+        """Return the cache that the run read, where it can be reached from this machine."""
         recorded = read_json(self.folder / "env.json").get("cache")
-        return Path(recorded) if isinstance(recorded, str) and Path(recorded).is_dir() else None
+        try:
+            cache = locate(recorded) if isinstance(recorded, str) else None
+        except UserError:
+            return None
+        return cache if cache is not None and cache.is_dir() else None
 
     def checks(self) -> list[dict[str, float]]:
         """Return what the run recorded at each check on dev."""

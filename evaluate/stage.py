@@ -14,7 +14,7 @@ from amber.config import EvaluateOptions
 from amber.console import Console
 from amber.corpus import Corpus
 from amber.errors import UserError, count
-from amber.location import write_whole
+from amber.location import absolute, reaching, write_whole
 
 from . import imported, strata
 from .analysis import analyse
@@ -70,7 +70,14 @@ def run(
         If there are no finished runs, two experiments have the same name, or imported predictions can't be used.
 
     """
-    found = [(folder.resolve().name, find_runs(folder)) for folder in folders]
+    with reaching(folders[0]):
+        return _run(folders, options, console, imports)
+
+
+def _run(
+    folders: Sequence[Path], options: EvaluateOptions, console: Console, imports: Sequence[imported.Source]
+) -> Evaluation:
+    found = [(absolute(folder).name, find_runs(folder)) for folder in folders]
     if len(found) == 1:
         return _evaluate(folders[0], found[0][0], found[0][1], options, console, imports)
     apart = _apart(found)
@@ -82,7 +89,7 @@ def run(
         ]
         return Evaluation(folders[0].parent, None, tuple(parts))
     name = "+".join(name for name, _ in found)
-    return _evaluate(folders[0].resolve().parent / name, name, side_by_side(found), options, console, imports)
+    return _evaluate(absolute(folders[0]).parent / name, name, side_by_side(found), options, console, imports)
 
 
 def _evaluate(
@@ -130,7 +137,6 @@ def _write(folder: Path, key: str, results: Results, contents: dict[str, bytes])
     head = {"schema": SCHEMA_VERSION, "key": key, "amber": __version__}
     # Last, and sealed: it vouches for the other files.
     contents[FILE] = seal.dump({**head, **_as_json(results), "files": files})
-    folder.mkdir(exist_ok=True)
     for name, content in contents.items():
         write_whole(folder / name, content)
     return MetricsFile.model_validate_json(contents[FILE])

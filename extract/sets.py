@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from amber.cluster import Cluster
 from amber.console import Advance, Console
 from amber.corpus import Corpus, Modality
 from amber.errors import RunFailure, abbreviate, count
@@ -21,6 +22,7 @@ from amber.features.store import FeatureStore, writing
 from amber.machine import Device
 
 from . import engine, replaced
+from .cluster import run_on_cluster
 from .encoders import EncoderInfo
 from .engine import EncoderReference, Task
 from .inputs import Input, inputs, shared
@@ -65,14 +67,6 @@ class Work:
     def device(self) -> Device:
         """Return the device of the encoder."""
         return self.reference.device
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Where the work is done: in this process, by `workers` of a local cluster, or on a running `scheduler`."""
-
-    workers: int | None = None
-    scheduler: str | None = None
 
 
 def extract(
@@ -185,7 +179,7 @@ def _commit(
     console.say(f"{work.info.modality}: {work.info.name}, {device.precision} on {device.name} ({device.reason})")
     units = {number: every[store.unit(number).start : store.unit(number).stop] for number in missing}
     failed = len(store.errors())
-    with closing(_failures(work, store, units, cluster, advance)) as failures:
+    with closing(_failures(work, store, units, cluster, console, advance)) as failures:
         for more in failures:
             failed += more
             if failed > work.allowed:
@@ -193,14 +187,17 @@ def _commit(
 
 
 def _failures(
-    work: Work, store: FeatureStore, units: Mapping[int, Sequence[Input | None]], cluster: Cluster, advance: Advance
+    work: Work,
+    store: FeatureStore,
+    units: Mapping[int, Sequence[Input | None]],
+    cluster: Cluster,
+    console: Console,
+    advance: Advance,
 ) -> Generator[int, None, None]:
     """Do units, here or on a cluster; yield the number of failed utterances of each one."""
-    if cluster == Cluster():
+    if not cluster:
         return engine.run_locally(work.info, work.device, store, units, advance)
-    from .cluster import run_on_cluster  # late: it takes a second to import
-
-    return run_on_cluster(cluster.workers, cluster.scheduler, work.reference, store, units, advance)
+    return run_on_cluster(cluster, work.reference, store, units, console, advance)
 
 
 def _too_many(store: FeatureStore, failed: int, share: float) -> RunFailure:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from amber import corpus as contract
+from amber.cluster import Cluster
 from amber.config import NONE, Config
 from amber.console import Console
 from amber.corpus import MODALITIES, Corpus, Modality
@@ -23,9 +24,9 @@ from amber.names import is_folder_name
 from . import audio, corpora, dialogue, words
 from .encoders import EncoderInfo, UnreachableError
 from .engine import EncoderReference
-from .sets import Cluster, Outcome, Work, extract, extract_together
+from .sets import Outcome, Work, extract, extract_together
 
-__all__ = ["Cluster", "Outcome", "Work", "extract", "load_corpus", "plan", "read_corpus", "run", "survey"]
+__all__ = ["Outcome", "Work", "extract", "load_corpus", "plan", "read_corpus", "run", "survey"]
 
 
 def load_corpus(config: Config) -> corpora.Loaded:
@@ -69,8 +70,7 @@ def _references(config: Config, corpus: Corpus, modalities: Sequence[Modality]) 
     names = {"speech": options.encoders or [options.speech], "text": [options.text]}
     if all(asked == [NONE] for asked in names.values()):
         raise UserError("features.speech and features.text are both none: there is nothing to extract")
-    columns = {"speech": "audio", "text": "text"}
-    there = [m for m in modalities if names[m] != [NONE] and any(v is not None for v in corpus.column(columns[m]))]
+    there = [modality for modality in modalities if names[modality] != [NONE] and _has(corpus, modality)]
     device = choose(options.device, options.precision) if there else None
     margin = options.margin if options.context == "trimmed" else None
     return [
@@ -88,6 +88,22 @@ def _work(reference: EncoderReference, config: Config, corpus: Corpus) -> Work:
         raise UserError(f"--level frames: {name} has one vector per utterance, no frames; choose another encoder")
     _check_text_options(config, info)
     return Work(info, reference, _spec(config, corpus, info, reference.device), config.features.max_failures)
+
+
+def _has(corpus: Corpus, modality: Modality) -> bool:
+    return any(value is not None for value in corpus.column("audio" if modality == "speech" else "text"))
+
+
+def _idle_encoders(config: Config, corpus: Corpus) -> list[str]:
+    """Say which encoder has nothing to encode."""
+    options = config.features
+    asked: dict[Modality, str] = {"speech": ",".join(options.encoders) or options.speech, "text": options.text}
+    what = {"speech": "a recording", "text": "a text"}
+    return [
+        f"{corpus.name}: no utterance has {what[modality]}, so --{modality} {name} does nothing"
+        for modality, name in asked.items()
+        if name != NONE and not _has(corpus, modality)
+    ]
 
 
 def run(
@@ -123,8 +139,8 @@ def run(
     loaded = load_corpus(config)
     corpus, folder = loaded.corpus, locate(config.features.cache) / loaded.corpus.name
     work = survey(config, corpus)
-    for line in loaded.ledger.lines():
-        console.say(f"{corpus.name}: {line}")
+    for line in [*(f"{corpus.name}: {line}" for line in loaded.ledger.lines()), *_idle_encoders(config, corpus)]:
+        console.say(line)
     with reaching(folder):
         _write_corpus(corpus, folder, console)
         loaded.ledger.write(folder)
@@ -132,7 +148,7 @@ def run(
             loaded.prepare(console)
         where, speech = cluster or Cluster(), [part for part in work if part.info.modality == "speech"]
         outcomes = []
-        if where == Cluster() and len(speech) > 1:  # workers of a cluster can't share what they decode
+        if not where and len(speech) > 1:  # workers of a cluster can't share what they decode
             outcomes = extract_together(speech, corpus, folder, console, retry_failed, check)
             work = work[len(speech) :]
         outcomes += [extract(part, corpus, folder, console, where, retry_failed, check) for part in work]
@@ -166,7 +182,7 @@ def plan(config: Config) -> list[str]:
             f"  {part.info.modality}: {part.info.name}, {count(len(part.info.layers), 'layer')}, {size}, "
             f"{part.device.precision} on {part.device.name}: {done} of {part.spec.units} units cached"
         )
-    return lines
+    return [*lines, *(f"  {line}" for line in _idle_encoders(config, corpus))]
 
 
 def _committed(location: Path) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 
 from amber import __version__, seal
 from amber.errors import UserError, abbreviate
+from amber.location import copy_folder
 
 FILE = "bundle.json"
 CARD = "README.md"
@@ -64,7 +65,7 @@ def write(
     partial = to.with_name(f".{to.name}.{uuid.uuid4().hex}.partial")
     try:
         for name, folder in models.items():
-            shutil.copytree(folder, partial / "members" / name)
+            copy_folder(folder, partial / "members" / name)
         (partial / CARD).write_text(card, encoding="utf-8")
         for name, written in (more or {}).items():
             written(partial / name)

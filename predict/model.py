@@ -13,6 +13,7 @@ from amber.arrays import Floats
 from amber.corpus import Modality
 from amber.errors import UserError, abbreviate, nearest
 from amber.features.spec import FeatureSpec
+from amber.location import locate
 from amber.train.saved import Features, SavedModel
 
 from . import bundle, hub
@@ -69,7 +70,7 @@ def load(where: str | Path, variant: str | None = None) -> Model:
     Parameters
     ----------
     where
-        The folder, or `hf://OWNER/NAME[@REVISION]`: a bundle on the hub.
+        The folder, on object storage too, or `hf://OWNER/NAME[@REVISION]`: a bundle on the hub.
     variant
         Which variant of an experiment; where absent, `amber2` if it is there, else the only one.
 
@@ -81,7 +82,7 @@ def load(where: str | Path, variant: str | None = None) -> Model:
     """
     if hub.named(str(where)):
         return _of_bundle(str(where), hub.fetch(str(where)))
-    path = Path(where)
+    path = locate(where)
     if not path.is_dir():
         raise UserError(f"--model {path}: no such folder")
     if (path / bundle.FILE).is_file():

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from amber.arrays import Floats, Integers
+from amber.cluster import Cluster
 from amber.config import Config, validated
 from amber.console import Console
 from amber.corpus import MODALITIES, Corpus, Modality
@@ -39,7 +40,7 @@ class Options:
 
     encoders: Mapping[Modality, str] = field(default_factory=dict)
     device: str = "auto"
-    cluster: extraction.Cluster = field(default_factory=extraction.Cluster)
+    cluster: Cluster = field(default_factory=Cluster)
 
 
 def run(model: Model, corpus: Corpus, cache: Path, options: Options, console: Console) -> list[Prediction]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
-# The tensors here are tiny: threads would only wait for one another.
-os.environ["OMP_NUM_THREADS"] = "1"
+# The tensors here are tiny: threads would only wait for one another. The model hub is out of reach in CI: asking it
+# would only cost time. Lines of help and of progress are as long as they like.
+os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
 
 from amber import done
 from amber.cli import main
@@ -26,22 +26,53 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 Amber = Callable[..., subprocess.CompletedProcess[str]]
 Run = Callable[..., str]
 
+# Files of which most tests train, extract, evaluate or start processes: `make check` leaves them out.
+SLOW = {
+    "answer", "ask", "audio_files", "batch_invariance", "cache", "cases", "cli", "curve", "dialogue", "docs",
+    "encoders", "evaluate", "evaluate_doubt", "evaluate_oracle", "evaluate_outside", "extending_extract",
+    "extract", "fit", "flips", "frames", "fuzz", "group", "hdf5", "hub", "imported", "kills", "missing",
+    "modality_dropout", "notebook", "object_storage", "onnx", "opinion_pool", "parallel", "predict", "prior", "readme",
+    "recognisers", "recordings", "rehearsal", "report", "resume", "rivals", "safety", "study", "train",
+    "train_cluster", "transcribe", "trust", "tutorials", "ugly_tables", "wheel",
+}  # fmt: skip
+
 # One small model a run instead of several, for tests that only need a trained one; the command line's and a file's.
 ONE = "train.candidates=[{layer: last, hidden: 16, weight_decay: 0.01}]"
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave slow files unread where they are not asked for: reading them takes longer than the fast tests."""
+    unasked = config.getoption("-m") == "not slow" and collection_path.stem.removeprefix("test_") in SLOW
+    return True if unasked else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of slow files."""
+    for item in items:
+        if item.path.stem.removeprefix("test_") in SLOW:
+            item.add_marker(pytest.mark.slow)
+
+
 def environment() -> dict[str, str]:
-    # The model hub is out of reach in CI: asking it would only cost time.
-    return {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+    """Return the environment of a process that a test starts."""
+    return dict(os.environ)
+
+
+def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command line in this process, where torch and the rest are imported already."""
+    command = [str(argument) for argument in arguments]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as end:
+        main(command)
+    return subprocess.CompletedProcess(command, int(end.value.code or 0), out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="session")
 def amber() -> Amber:
-    """Run the command line as a user does: a process of its own."""
+    """Run the command line in this process, and check its exit code."""
 
     def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "amber.cli", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+        done = call(*arguments)
         assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
@@ -55,21 +86,6 @@ def emodb() -> Path:
     if not (path / "table.csv").exists():
         pytest.skip("Emo-DB is not here: it is read from ../shared/data/emodb beside the checkout")
     return path
-
-
-@pytest.fixture(scope="session")
-def here() -> Amber:
-    """Run the command line in this process, which is a second or two faster; for what needs no process of its own."""
-
-    def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-        out, err = io.StringIO(), io.StringIO()
-        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        found = subprocess.CompletedProcess(arguments, int(end.value.code or 0), out.getvalue(), err.getvalue())
-        assert found.returncode == code, f"exit {found.returncode}\n{found.stdout}\n{found.stderr}"
-        return found
-
-    return run
 
 
 def demo_config(cache: Path, *overrides: str, size: int = 100) -> Config:

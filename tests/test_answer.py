@@ -71,7 +71,8 @@ def random_results(seed: int) -> Results:
             "metrics": {m.key: {name: getattr(m, name) for name in MetricFacts.model_fields} for m in METRICS},
             "uncertainty": {"one_seed": names if rng.random() < 0.2 else []},
             "summary": {name: figures() for name in names},
-            **{"ensembles": {}, "truth": {}, "calibration": {}, "runs": [], "conflict_from": None},
+            **{"ensembles": {}, "calibration": {}, "runs": [], "conflict_from": None},
+            "truth": {name: figures() for name in names} if rng.random() < 0.5 else {},
             "strata": {"conflict": levels} if rng.random() < 0.8 else {},
             "versus": {"comparisons": comparisons},
             "series": {
@@ -102,6 +103,7 @@ def test_the_answer_is_what_metrics_json_says(seed: int) -> None:
     check_supported(found, text)
     check_scale(found, text)
     check_conflict(found, text)
+    check_truth(found, text)
     compared = {c["variant"] for c in found["versus"]["comparisons"]} | {
         c["reference"] for c in found["versus"]["comparisons"]
     }
@@ -192,6 +194,15 @@ def check_conflict(found: dict[str, Any], text: str) -> None:
         for level, gain in gains.items():
             a, b = (levels[level]["variants"][name]["nll_per_vote"]["mean"] for name in match.groups()[:2])
             assert value(gain) == pytest.approx(a - b, abs=6e-4)
+
+
+def check_truth(found: dict[str, Any], text: str) -> None:
+    match = re.search(r"([^.]*) closest to the distribution .*?\(KL ([\d.]+) bits\)", text)
+    assert (match is not None) == bool(found["truth"])
+    if match:
+        kl = {name: round(of["kl"]["mean"], 3) for name, of in found["truth"].items()}
+        assert value(match[2]) == min(kl.values())
+        assert named(match[1]) == [name for name, one in kl.items() if one == min(kl.values())][:3]
 
 
 def test_the_best_is_bold_and_the_second_underlined_in_latex() -> None:

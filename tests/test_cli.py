@@ -87,6 +87,25 @@ def test_a_table_that_can_t_be_used(amber: Amber, tmp_path: Path, content: str, 
     assert [p.name for p in tmp_path.iterdir()] == ["t.csv"]
 
 
+def test_an_encoder_that_has_nothing_to_encode_is_named(
+    amber: Amber, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("t.csv").write_text("id,text,speaker,vote_a\n" + "".join(f"u{i},hello,s{i},1\n" for i in range(3)))
+    asked = ("extract", "--dataset", "table", "--root", "t.csv", "--speech", "logmel", "--text", "minilm")
+    said = "table: no utterance has a recording, so --speech logmel does nothing"
+    assert said in amber(*asked, "--dry-run").stdout
+    assert said in amber(*asked).stderr
+
+
+def test_run_prints_its_result_as_json(amber: Amber, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    quick = ["train.candidates=[{layer: last}]", "corpus.options.size=40", "train.epochs=1", "train.seeds=[0]"]
+    quick += ["labels.subset=any", "evaluate.resamples=200", "train.variants=[prior]", "train.folds=[1]"]
+    done = amber("-q", "run", *(word for one in quick for word in ("--set", one)), "--json")
+    assert "prior" in json.loads(done.stdout)["summary"]
+
+
 def test_debug_shows_where(amber: Amber) -> None:
     assert "Traceback" in amber("--debug", "train", "--features", "nowhere", code=2).stderr
 

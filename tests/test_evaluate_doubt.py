@@ -164,6 +164,10 @@ def test_who_is_measured_against_whom() -> None:
     assert pairs(["ce", "soft", "amber2"]) == [("soft", "ce"), ("amber2", "ce"), ("amber2", "soft")]
     assert pairs(["amber2", "mine"]) == []
     assert pairs(["a/ce", "b/ce", "b/soft"]) == [("b/ce", "a/ce")]
+    # Imported predictions have no experiment before their name.
+    assert pairs(["a/ce", "a/soft", "b/ce", "gemini"]) == [
+        ("b/ce", "a/ce"), ("gemini", "a/ce"), ("gemini", "a/soft"),
+    ]  # fmt: skip
     temperature = pairs(["ce", "soft", "soft + temperature", "amber2-js", "mine"])
     assert [pair for pair in temperature if pair[1] == "soft + temperature"] == [("amber2-js", "soft + temperature")]
     assert ("soft + temperature", "soft") in temperature

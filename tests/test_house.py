@@ -6,8 +6,6 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 STAGES = ("extract", "train", "evaluate")
 
@@ -33,16 +31,9 @@ def test_only_the_command_line_names_the_stages() -> None:
         assert not named or path.name.startswith("cli"), f"{path} imports {named}"
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/formats.md"])
-def test_files_that_the_pages_name_exist(name: str) -> None:
-    page = ROOT / name
-    for target in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), f"{name} links to {target}"
-
-
 def test_the_readme_s_commands_are_the_makefile_s() -> None:
     readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
-    for command in ("run", "test"):
+    for command in ("run", "test", "check"):
         assert f"make {command}" in readme
         assert re.search(rf"^{command}:", makefile, re.MULTILINE)
     assert "make test" in (ROOT / ".ci" / "run").read_text()

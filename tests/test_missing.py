@@ -39,16 +39,16 @@ def write(path: Path, corpus: Corpus, without: str = "") -> None:
 
 
 @pytest.fixture(scope="module")
-def cache(here: Amber, table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cache(amber: Amber, table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = tmp_path_factory.mktemp("cache")
-    here("-q", "extract", "--dataset", "table", "--root", table, "--speech", "logmel", "--text", "minilm",
+    amber("-q", "extract", "--dataset", "table", "--root", table, "--speech", "logmel", "--text", "minilm",
          "--features", cache)  # fmt: skip
     return cache
 
 
-def trained(here: Amber, cache: Path, runs: Path, *more: object, code: int = 0) -> str:
+def trained(amber: Amber, cache: Path, runs: Path, *more: object, code: int = 0) -> str:
     quick = ("--set", "train.epochs=2", "--set", ONE, "--set", "splits.k=3")
-    return here("train", "--features", cache, "--runs", runs, "--seeds", "0,1", *quick, *more, code=code).stderr
+    return amber("train", "--features", cache, "--runs", runs, "--seeds", "0,1", *quick, *more, code=code).stderr
 
 
 def ids_of(variant: Path, runs: str = "*") -> set[str]:
@@ -58,26 +58,26 @@ def ids_of(variant: Path, runs: str = "*") -> set[str]:
     return {uid for one in found for uid in one.keys["id"]}
 
 
-def test_the_common_set_and_what_each_variant_reads(here: Amber, cache: Path, tmp_path: Path) -> None:
+def test_the_common_set_and_what_each_variant_reads(amber: Amber, cache: Path, tmp_path: Path) -> None:
     n = 100
     textless = {row for row in range(n) if row % TEXTLESS == 2}
     silent = {row for row in range(n) if row % SILENT == 1}
     both = n - len(textless | silent)
     variants = ("--variants", "soft,speech,text,prior")
-    said = trained(here, cache, tmp_path, *variants)
+    said = trained(amber, cache, tmp_path, *variants)
     assert f"{both} of {n} labelled utterances have speech and text" in said
     for variant in ("soft", "speech", "text", "prior"):
         assert len(ids_of(tmp_path / "table" / variant)) == both
-    caption = here("-q", "evaluate", "--runs", tmp_path / "table").stdout
+    caption = amber("-q", "evaluate", "--runs", tmp_path / "table").stdout
     assert f"{both} of {n} labelled utterances have speech and text: every variant uses these" in caption
 
     read = ("--set", "features.require=read", "--set", "experiment=each")
-    said = trained(here, cache, tmp_path, *variants, *read)
+    said = trained(amber, cache, tmp_path, *variants, *read)
     sizes = {"soft": both, "speech": n - len(silent), "text": n - len(textless), "prior": n}
     for variant, size in sizes.items():
         assert len(ids_of(tmp_path / "each" / variant)) == size
     assert f"speech: {sizes['speech']} of {n} labelled utterances have speech" in said
-    result = json.loads(here("-q", "evaluate", "--runs", tmp_path / "each", "--json").stdout)
+    result = json.loads(amber("-q", "evaluate", "--runs", tmp_path / "each", "--json").stdout)
     assert result["utterances"] == both
     assert {c["n"] for c in result["versus"]["comparisons"] if c["scope"] == "all"} == {both}
     own = {variant: one for one in result["used"] for variant in one["variants"]}
@@ -91,42 +91,42 @@ def test_the_common_set_and_what_each_variant_reads(here: Amber, cache: Path, tm
         assert soft <= speech <= prior
 
 
-def test_an_incomplete_variant_is_refused(here: Amber, cache: Path, tmp_path: Path) -> None:
+def test_an_incomplete_variant_is_refused(amber: Amber, cache: Path, tmp_path: Path) -> None:
     read = ("--set", "features.require=read")
-    trained(here, cache, tmp_path, "--variants", "speech,text", *read)
+    trained(amber, cache, tmp_path, "--variants", "speech,text", *read)
     for run in (tmp_path / "table" / "text").glob("fold3-*"):
         run.rename(tmp_path / run.name)
-    assert "not the same folds" in here("evaluate", "--runs", tmp_path / "table", code=2).stderr
+    assert "not the same folds" in amber("evaluate", "--runs", tmp_path / "table", code=2).stderr
 
 
 @pytest.mark.parametrize(("gone", "there"), [("audio", "text"), ("text", "speech")])
-def test_a_corpus_of_one_modality(here: Amber, demo_cache: Path, tmp_path: Path, gone: str, there: str) -> None:
+def test_a_corpus_of_one_modality(amber: Amber, demo_cache: Path, tmp_path: Path, gone: str, there: str) -> None:
     write(tmp_path / "table.csv", Corpus.read(demo_cache / "demo" / FILE), without=gone)
     extract = ("--dataset", "table", "--root", tmp_path / "table.csv", "--speech", "logmel", "--text", "minilm")
-    here("-q", "extract", *extract, "--features", tmp_path)
-    said = trained(here, tmp_path, tmp_path / "runs", code=2)
+    amber("-q", "extract", *extract, "--features", tmp_path)
+    said = trained(amber, tmp_path, tmp_path / "runs", code=2)
     assert f"train what needs none: --variants {there},prior" in said
-    trained(here, tmp_path, tmp_path / "runs", "--variants", f"{there},prior")
-    shown = here("-q", "evaluate", "--runs", tmp_path / "runs" / "table").stdout
+    trained(amber, tmp_path, tmp_path / "runs", "--variants", f"{there},prior")
+    shown = amber("-q", "evaluate", "--runs", tmp_path / "runs" / "table").stdout
     assert "100 test utterances" in shown
     assert "labelled utterances have" not in shown
     run = tmp_path / "runs" / "table" / there / "fold1-seed0"
     assert list(yaml.safe_load((run / "config.yaml").read_text())["features"]) == [there]
 
 
-def test_a_modality_that_is_none_is_not_extracted(here: Amber, cache: Path, table: Path, tmp_path: Path) -> None:
+def test_a_modality_that_is_none_is_not_extracted(amber: Amber, cache: Path, table: Path, tmp_path: Path) -> None:
     pipeline = tmp_path / "p.yaml"
     config = {"corpus": {"dataset": "table", "root": str(table)}, "splits": {"k": 3},
               "features": {"cache": str(tmp_path / "c"), "speech": "logmel", "text": "none"},
               "train": {"runs": str(tmp_path / "runs"), "epochs": 1, "seeds": [0]}}  # fmt: skip
     pipeline.write_text(yaml.safe_dump(config))
-    refused = here("run", pipeline, code=2).stderr
+    refused = amber("run", pipeline, code=2).stderr
     assert "features.text is none, and ce, soft, amber2 read text" in refused
     assert "--variants speech,prior" in refused
     assert not (tmp_path / "c").exists()
-    here("-q", "run", pipeline, "--set", "train.variants=[speech, prior]", "--set", ONE)
+    amber("-q", "run", pipeline, "--set", "train.variants=[speech, prior]", "--set", ONE)
     assert [path.name.split("-")[0] for path in (tmp_path / "c" / "table").glob("*.zarr")] == ["speech"]
-    assert "both none" in here("run", pipeline, "--set", "features.speech=none", "--set", "train.variants=[prior]",
+    assert "both none" in amber("run", pipeline, "--set", "features.speech=none", "--set", "train.variants=[prior]",
                                code=2).stderr  # fmt: skip
     # A cache that has text, and an experiment that has none.
-    assert "read text" in trained(here, cache, tmp_path, "--set", "features.text=none", code=2)
+    assert "read text" in trained(amber, cache, tmp_path, "--set", "features.text=none", code=2)

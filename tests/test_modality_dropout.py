@@ -80,7 +80,8 @@ def test_a_run_learns_the_same_alone_and_in_company(candidate: Candidate) -> Non
     for one, found in zip(group, together, strict=True):
         assert_same(fitted(one)[0], found)
     (quiet,) = fitted(replace(group[0], run=run(0)))
-    assert quiet.records[-1]["train_loss"] != together[0].records[-1]["train_loss"]
+    alike = quiet.records[-1]["train_loss"] == together[0].records[-1]["train_loss"]
+    assert alike == bool(candidate.reads)  # one that reads one modality alone loses none
 
 
 @pytest.mark.parametrize("candidate", [LINEAR, MIXTURE], ids=["linear", "mixture"])
@@ -98,9 +99,9 @@ def test_training_with_it_answers_better_with_one_modality(candidate: Candidate)
     assert nll[0.5] < nll[0.0]
 
 
-def test_the_student_answers_with_one_modality(here: Amber, demo_cache: Path, tmp_path: Path) -> None:
+def test_the_student_answers_with_one_modality(amber: Amber, demo_cache: Path, tmp_path: Path) -> None:
     values = ("modality_dropout=0", "modality_dropout=0.3")
-    here("-q", "train", "--features", demo_cache, "--runs", tmp_path, "--variants", "amber2,soft,speech",
+    amber("-q", "train", "--features", demo_cache, "--runs", tmp_path, "--variants", "amber2,soft,speech",
          "--seeds", "0", "--folds", "1", "--set", ONE, "--set", "train.epochs=2",
          "--set", "grid={train.modality_dropout: [0, 0.3]}")  # fmt: skip
     demo = tmp_path / "demo"
@@ -113,7 +114,22 @@ def test_the_student_answers_with_one_modality(here: Amber, demo_cache: Path, tm
     assert set(found) == {"speech", "student"}
     np.testing.assert_allclose(found["student"].sum(axis=1), 1)
     never, learned = (demo / f"soft,{value}" / "fold1-seed0" for value in values)
-    assert "there is text to read" in here("predict", "--model", never, "--text", "well", code=2).stderr
-    done = here("predict", "--model", learned, "--text", "well")
+    assert "there is text to read" in amber("predict", "--model", never, "--text", "well", code=2).stderr
+    done = amber("predict", "--model", learned, "--text", "well")
     assert '"modalities": ["text"]' in done.stdout
     assert "1 utterances: 1 have text" in done.stderr
+
+
+def test_a_candidate_that_reads_what_is_missing_has_no_say(here: Amber, demo_cache: Path, tmp_path: Path) -> None:
+    two = "train.candidates=[{layer: last, weight_decay: 0.01}, {layer: last, weight_decay: 0.01, reads: text}]"
+    here("-q", "train", "--features", demo_cache, "--runs", tmp_path, "--variants", "soft", "--seeds", "0", "--folds",
+         "1", "--set", two, "--set", "train.epochs=2", "--set", "train.modality_dropout=0.3")  # fmt: skip
+    model = SavedModel.read(tmp_path / "demo" / "soft" / "fold1-seed0" / "model")
+    both, words = model.candidates
+    assert (both.reads, words.reads) == (None, "text")
+    assert min(both.weights["student"], words.weights["student"]) > 0
+    total = both.weights["student"] + words.weights["student"]
+    alone = replace(model, candidates=(replace(both, weights={"student": total}),))
+    speech = np.random.default_rng(0).normal(size=(3, 1, model.specs["speech"].dim)).astype(np.float32)
+    given = {"speech": speech}
+    np.testing.assert_allclose(model.predict(given)["student"], alone.predict(given)["student"])

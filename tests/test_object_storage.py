@@ -10,9 +10,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ONE, contents, environment
 from tiny_recognisers import save as save_recogniser
+
+from amber.cli import main
+from amber.errors import UserError
+from amber.predict.model import load
 
 pytest.importorskip("moto", reason="the S3 server of the extra `dev` is not installed")
 SIZE = "corpus.options.size=120"
@@ -141,3 +146,50 @@ def test_transcripts_on_a_bucket(bucket: dict[str, str], tmp_path: Path) -> None
     asked = ("--set", "corpus.transcripts=asr", "--speech", "logmel", "--text", "minilm", "--json")
     found = json.loads(amber(bucket, "-q", "extract", *corpus, *asked, "--features", "s3://features/transcribed"))
     assert [one["counts"]["ok"] for one in found] == [70, 70]
+
+
+def test_runs_on_a_bucket(
+    bucket: dict[str, str], demo_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import s3fs
+
+    for name, value in bucket.items():
+        monkeypatch.setenv(name, value)
+    files = s3fs.S3FileSystem()
+    runs, base = "s3://features/runs", "features/runs/demo"
+
+    def call(*arguments: object, code: int = 0) -> None:
+        with pytest.raises(SystemExit) as end:
+            main([str(a) for a in ("-q", *arguments)])
+        assert end.value.code == code
+
+    train = ("train", "--features", demo_cache, "--variants", "ce,soft", "--seeds", 0, "--set", "train.steps=40")
+    for where in (tmp_path, runs):
+        call(*train, "--set", ONE, "--runs", where)
+    local = {name: data for name, data in contents(tmp_path / "demo").items() if ".lock" not in name}
+    remote = {path.removeprefix(f"{base}/"): files.cat(path) for path in files.find(base)}
+    assert remote == local
+
+    damaged = f"{base}/soft/fold2-seed0/predictions.parquet"
+    files.pipe(damaged, files.cat(damaged)[:-1])
+    at = {path: about["LastModified"] for path, about in files.find(base, detail=True).items()}
+    call("evaluate", "--runs", f"{runs}/demo", code=2)  # it says which
+    call(*train, "--set", ONE, "--runs", runs)
+    files.invalidate_cache()
+    assert {path.removeprefix(f"{base}/"): files.cat(path) for path in files.find(base)} == local
+    again = {path for path, about in files.find(base, detail=True).items() if about["LastModified"] != at[path]}
+    assert {path.rpartition("fold2-seed0")[0] for path in again} <= {f"{base}/soft/"}
+
+    for where in (runs, tmp_path):
+        call("evaluate", "--runs", f"{where}/demo", "--set", "evaluate.resamples=100")
+        call("export", "--runs", f"{where}/demo", "--variant", "soft", "--to", tmp_path / f"of-{where == runs}")
+    figures = json.loads(files.cat(f"{base}/metrics.json"))["summary"]
+    assert figures == json.loads((tmp_path / "demo" / "metrics.json").read_text())["summary"]
+    assert contents(tmp_path / "of-True" / "members") == contents(tmp_path / "of-False" / "members")
+    models = [load(where, "soft") for where in (f"{runs}/demo", tmp_path / "of-True")]
+    random = np.random.default_rng(0)
+    features = {m: random.normal(size=(3, len(spec.layers), spec.dim)) for m, spec in models[0].specs.items()}
+    answers = [model.predict(features)["student"] for model in models]
+    assert np.array_equal(*answers)
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        load("s3://features/nowhere")

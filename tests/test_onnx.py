@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import zarr
 from conftest import Amber, demo_config, flip
 
 from amber.console import Console
 from amber.errors import UserError
+from amber.features.store import feature_sets
 from amber.predict import export as exporting
-from amber.predict import model
+from amber.predict import model, onnx
 from amber.train import stage as training
+from amber.train.saved import SavedCandidate, SavedModel
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
 
@@ -66,6 +70,25 @@ def test_the_graph_gives_what_torch_gives(runs: Path, demo_cache: Path, tmp_path
         assert np.ptp(p, axis=0).max() > 1e-3  # the features matter
         np.testing.assert_allclose(found[head], p, atol=1e-5)
     assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == list(loaded.classes)
+
+
+def test_frames_kernels_and_a_missing_package_are_refused(
+    demo_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speech = next(store.spec for store in feature_sets(demo_cache, "demo") if store.spec.modality == "speech")
+    frames = {"speech": speech.model_copy(update={"level": "frames"})}
+    kernel = SavedCandidate({}, {}, {}, hidden=0, mixture=False, reads=None, state={"support": torch.zeros(2, 3)})
+    for specs, kind, candidates, says in (
+        (frames, "heads", (), "reads frames of speech; only pooled features can be exported"),
+        ({"speech": speech}, "svm", (kernel,), "svm has no ONNX graph"),
+    ):
+        made = SavedModel(("a", "b"), specs, kind, ("speech",), "speech", 0.0, candidates)  # type: ignore[arg-type]
+        with pytest.raises(UserError, match=says):
+            onnx.write(tmp_path / "heads.onnx", [made])
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(UserError, match="needs the package onnx"):
+        onnx.write(tmp_path / "heads.onnx", [made])
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_has_no_graph_is_refused_and_a_changed_one_too(runs: Path, amber: Amber, tmp_path: Path) -> None:

@@ -45,6 +45,12 @@ def corpus(demo_cache: Path) -> Corpus:
     return Corpus.read(demo_cache / "demo" / FILE)
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where the features of what is predicted stay, for tests that predict the same again."""
+    return tmp_path_factory.mktemp("kept")
+
+
 def table_of(corpus: Corpus, ids: list[str], path: Path, without: str = "") -> Path:
     """Write a table without votes of some utterances of the demo corpus."""
     place = {uid: row for row, uid in enumerate(corpus.ids)}
@@ -61,14 +67,14 @@ def table_of(corpus: Corpus, ids: list[str], path: Path, without: str = "") -> P
 
 @pytest.mark.parametrize("variant", ["ce", "amber2", "pool", "logistic", "prior"])
 def test_a_run_predicts_what_the_pipeline_stored(
-    amber: Amber, experiment: Path, corpus: Corpus, tmp_path: Path, variant: str
+    here: Amber, experiment: Path, corpus: Corpus, kept: Path, tmp_path: Path, variant: str
 ) -> None:
     run = experiment / variant / "fold1-seed0"
     stored = predictions.read(run / predictions.FILE).of(part="test")
     student = stored.of(head="student")
     table = table_of(corpus, student.keys["id"].tolist(), tmp_path / "t.csv")
     out = tmp_path / "p.jsonl"
-    amber("predict", "--model", run, "--table", table, "--out", out)
+    here("predict", "--model", run, "--table", table, "--out", out, "--features", kept)
     found = [json.loads(line) for line in out.read_text().splitlines()]
     assert [one["id"] for one in found] == student.keys["id"].tolist()
     p = np.array([list(one["distribution"].values()) for one in found])
@@ -77,36 +83,35 @@ def test_a_run_predicts_what_the_pipeline_stored(
         of_head = np.array([list(one["experts"][head].values()) for one in found])
         np.testing.assert_allclose(of_head, stored.of(head=head).p, atol=1e-4)
     assert {tuple(one["modalities"]) for one in found} == {("speech", "text")}
-    assert not list(tmp_path.glob(".p.jsonl*"))  # nothing is left beside the result
 
 
 def test_an_experiment_and_its_bundle_answer_with_the_mean_of_their_runs(
-    amber: Amber, experiment: Path, corpus: Corpus, tmp_path: Path
+    here: Amber, experiment: Path, corpus: Corpus, tmp_path: Path
 ) -> None:
     table = table_of(corpus, list(corpus.ids[:5]), tmp_path / "t.csv")
     each = []
     for run in sorted((experiment / "amber2").iterdir()):
-        lines = amber("predict", "--model", run, "--table", table).stdout.splitlines()
+        lines = here("predict", "--model", run, "--table", table).stdout.splitlines()
         each.append([list(json.loads(line)["distribution"].values()) for line in lines])
-    together = amber("predict", "--model", experiment, "--table", table).stdout
+    together = here("predict", "--model", experiment, "--table", table).stdout
     p = [list(json.loads(line)["distribution"].values()) for line in together.splitlines()]
     np.testing.assert_allclose(p, np.mean(each, axis=0), atol=1e-9)
     target = tmp_path / "bundle"
-    amber("export", "--runs", experiment, "--variant", "amber2", "--to", target)
-    assert amber("predict", "--model", target, "--table", table).stdout == together
+    here("export", "--runs", experiment, "--variant", "amber2", "--to", target)
+    assert here("predict", "--model", target, "--table", table).stdout == together
     card = (target / "README.md").read_text()
     assert "Trained on synthetic data" in card
     assert "logmel" in card
-    assert "exists" in amber("export", "--runs", experiment, "--to", target, code=2).stderr
+    assert "exists" in here("export", "--runs", experiment, "--to", target, code=2).stderr
 
 
 @pytest.mark.parametrize("variant", ["amber2", "pool"])
 def test_one_model_on_all_utterances(
-    here: Amber, experiment: Path, corpus: Corpus, tmp_path: Path, variant: str
+    amber: Amber, experiment: Path, corpus: Corpus, tmp_path: Path, variant: str
 ) -> None:
     asked = ("export", "--runs", experiment, "--variant", variant, "--final", "--to")
     for name in ("one", "again"):
-        here(*asked, tmp_path / name)
+        amber(*asked, tmp_path / name)
     files = {p.relative_to(tmp_path / "one"): p.read_bytes() for p in (tmp_path / "one" / "members").rglob("*.*")}
     assert {p.name for p in files} == {"heads.safetensors", "config.json", "README.md"}
     assert files == {p: (tmp_path / "again" / p).read_bytes() for p in files}  # same seeds, same bytes
@@ -126,27 +131,27 @@ def test_one_model_on_all_utterances(
     assert "figures are of each fold's own model" in card
     # It says about what the models of the folds say.
     table = table_of(corpus, list(corpus.ids[:8]), tmp_path / "t.csv")
-    p = [[list(one["distribution"].values()) for one in map(json.loads, here("predict", "--model", of, "--variant",
+    p = [[list(one["distribution"].values()) for one in map(json.loads, amber("predict", "--model", of, "--variant",
           variant, "--table", table).stdout.splitlines())] for of in (tmp_path / "one", experiment)]  # fmt: skip
     assert 1e-6 < np.abs(np.subtract(*p)).max() < 0.15
 
 
-def test_a_final_model_that_can_t_be_had_is_refused(here: Amber, experiment: Path, tmp_path: Path) -> None:
+def test_a_final_model_that_can_t_be_had_is_refused(amber: Amber, experiment: Path, tmp_path: Path) -> None:
     asked = ("export", "--runs", experiment, "--final", "--to", tmp_path / "bundle")
-    assert "leave out --final" in here(*asked, "--variant", "logistic", code=2).stderr
-    assert "give it with --features" in here(*asked, "--features", tmp_path / "none", code=2).stderr
+    assert "leave out --final" in amber(*asked, "--variant", "logistic", code=2).stderr
+    assert "give it with --features" in amber(*asked, "--features", tmp_path / "none", code=2).stderr
     changed = Path(shutil.copytree(experiment, tmp_path / "demo"))
     config = changed / "amber2" / "fold1-seed0" / "config.yaml"
     config.write_text(config.read_text().replace("modality_weight: 0.5", "modality_weight: 0.6"))
     vouch(changed)
-    refused = here("export", "--runs", changed, "--final", "--to", tmp_path / "bundle", code=2).stderr
+    refused = amber("export", "--runs", changed, "--final", "--to", tmp_path / "bundle", code=2).stderr
     assert "does not hold what" in refused
     assert not (tmp_path / "bundle").exists()
 
 
-def test_a_changed_bundle_and_another_schema_are_refused(experiment: Path, amber: Amber, tmp_path: Path) -> None:
+def test_a_changed_bundle_and_another_schema_are_refused(experiment: Path, here: Amber, tmp_path: Path) -> None:
     target = tmp_path / "bundle"
-    amber("export", "--runs", experiment, "--variant", "ce", "--to", target)
+    here("export", "--runs", experiment, "--variant", "ce", "--to", target)
     heads = next(target.rglob("heads.safetensors"))
     content = bytearray(heads.read_bytes())
     content[-1] ^= 1
@@ -160,14 +165,14 @@ def test_a_changed_bundle_and_another_schema_are_refused(experiment: Path, amber
 
 
 def test_with_one_modality_its_expert_answers_and_the_output_says_so(
-    amber: Amber, experiment: Path, corpus: Corpus, tmp_path: Path
+    here: Amber, experiment: Path, corpus: Corpus, tmp_path: Path
 ) -> None:
     ids = list(corpus.ids[:4])
     table = table_of(corpus, ids, tmp_path / "b.csv")
-    both = [json.loads(x) for x in amber("predict", "--model", experiment, "--table", table).stdout.splitlines()]
+    both = [json.loads(x) for x in here("predict", "--model", experiment, "--table", table).stdout.splitlines()]
     for gone, there in (("audio", "text"), ("text", "speech")):
         table = table_of(corpus, ids, tmp_path / f"{gone}.csv", without=gone)
-        found = [json.loads(x) for x in amber("predict", "--model", experiment, "--table", table).stdout.splitlines()]
+        found = [json.loads(x) for x in here("predict", "--model", experiment, "--table", table).stdout.splitlines()]
         for one, whole in zip(found, both, strict=True):
             assert one["modalities"] == [there]
             assert one["distribution"] == one["experts"][there]
@@ -175,17 +180,17 @@ def test_with_one_modality_its_expert_answers_and_the_output_says_so(
                 list(one["distribution"].values()), list(whole["experts"][there].values()), atol=1e-6
             )
             assert one["conflict"] is None
-        told = amber("predict", "--model", experiment, "--variant", "ce", "--table", table, code=2).stderr
+        told = here("predict", "--model", experiment, "--variant", "ce", "--table", table, code=2).stderr
         assert f"reads speech and text; there is {there} to read" in told
 
 
-def test_a_bad_file_is_a_row_with_its_error(amber: Amber, experiment: Path, corpus: Corpus, tmp_path: Path) -> None:
+def test_a_bad_file_is_a_row_with_its_error(here: Amber, experiment: Path, corpus: Corpus, tmp_path: Path) -> None:
     folder = tmp_path / "clips"
     folder.mkdir()
     for number in range(3):
         shutil.copy(Path(corpus.root, corpus.column("audio")[number]), folder / f"{number}.wav")
     (folder / "broken.wav").write_bytes(b"RIFF nothing")
-    done = amber("predict", "--model", experiment, folder)
+    done = here("predict", "--model", experiment, folder)
     found = {Path(one["id"]).name: one for one in map(json.loads, done.stdout.splitlines())}
     assert list(found) == ["0.wav", "1.wav", "2.wav", "broken.wav"]
     assert "broken.wav" in found["broken.wav"]["error"]
@@ -194,30 +199,32 @@ def test_a_bad_file_is_a_row_with_its_error(amber: Amber, experiment: Path, corp
     assert "1 of 4 have an error" in done.stderr
 
 
-def test_standard_input_texts_and_formats(amber: Amber, experiment: Path, corpus: Corpus, tmp_path: Path) -> None:
+def test_standard_input_texts_and_formats(
+    here: Amber, experiment: Path, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = Path(corpus.root, corpus.column("audio")[0])
     lines = json.dumps({"id": "a", "audio": str(path), "text": "well"}) + "\n" + json.dumps({"id": "b", "text": "well"})
-    found = subprocess.run([sys.executable, "-m", "amber.cli", "-q", "predict", "--model", experiment, "-"],
-                           input=lines.encode(), capture_output=True, env=environment(), check=True)  # fmt: skip
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
+    found = here("-q", "predict", "--model", experiment, "-")
     a, b = map(json.loads, found.stdout.splitlines())
     assert (a["modalities"], b["modalities"]) == (["speech", "text"], ["text"])
-    (only,) = map(json.loads, amber("predict", "--model", experiment, "--text", "well").stdout.splitlines())
+    (only,) = map(json.loads, here("predict", "--model", experiment, "--text", "well").stdout.splitlines())
     assert only["distribution"] == pytest.approx(b["distribution"], abs=1e-6)
     for name in ("p.csv", "p.parquet"):
-        amber("predict", "--model", experiment, "--text", "well", "--text", "no!", "--out", tmp_path / name)
+        here("predict", "--model", experiment, "--text", "well", "--text", "no!", "--out", tmp_path / name)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "p.csv").read_text())))
     table = pq.read_table(tmp_path / "p.parquet").to_pylist()
     assert [row["id"] for row in rows] == [row["id"] for row in table] == ["text-1", "text-2"]
     assert float(rows[0]["p_happy"]) == table[0]["p_happy"] == pytest.approx(only["distribution"]["happy"], abs=1e-6)
     assert rows[0]["modalities"] == "text"
-    assert "end the name in" in amber("predict", "--model", experiment, "--text", "x", "--out", "p.doc", code=2).stderr
+    assert "end the name in" in here("predict", "--model", experiment, "--text", "x", "--out", "p.doc", code=2).stderr
 
 
 def test_a_killed_prediction_goes_on_and_gives_the_same_rows(
-    amber: Amber, experiment: Path, corpus: Corpus, tmp_path: Path
+    here: Amber, experiment: Path, corpus: Corpus, tmp_path: Path
 ) -> None:
     table = table_of(corpus, list(corpus.ids), tmp_path / "t.csv")
-    amber("predict", "--model", experiment, "--table", table, "--out", tmp_path / "whole.jsonl")
+    here("predict", "--model", experiment, "--table", table, "--out", tmp_path / "whole.jsonl")
     command = [sys.executable, "-m", "amber.cli", "predict", "--model", str(experiment), "--table", str(table)]
     command += ["--out", str(tmp_path / "p.jsonl")]
     process = subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL)
@@ -231,7 +238,7 @@ def test_a_killed_prediction_goes_on_and_gives_the_same_rows(
     assert not (tmp_path / "p.jsonl").exists()
     kept = list(cache.rglob("commits/c/0"))
     before = [path.stat().st_mtime_ns for path in kept]
-    amber("predict", "--model", experiment, "--table", table, "--out", tmp_path / "p.jsonl")
+    here("predict", "--model", experiment, "--table", table, "--out", tmp_path / "p.jsonl")
     assert before
     assert (tmp_path / "p.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert not cache.exists()

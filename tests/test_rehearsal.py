@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,7 +70,13 @@ def test_a_label_decision_is_made_after_extraction_and_is_seen(run: Run, tmp_pat
     files = {p: p.stat().st_mtime_ns for p in cache.rglob("*") if p.is_file()}
     sizes = {}
     for i, override in enumerate(
-        ["labels.preset=iemocap-5", "labels.raters=all", "labels.subset=any", "splits.scheme=leave-one-speaker-out"]
+        [
+            "labels.preset=iemocap-5",
+            "labels.preset=iemocap-aer",
+            "labels.raters=all",
+            "labels.subset=any",
+            "splits.scheme=leave-one-speaker-out",
+        ]
     ):
         quick = ("--seeds", 0, "--variants", "soft", "--set", "train.epochs=1", "--set", ONE)
         named = ("--set", f"experiment=e{i}", "--set", override, "--runs", runs)
@@ -83,6 +90,10 @@ def test_a_label_decision_is_made_after_extraction_and_is_seen(run: Run, tmp_pat
         assert value in page
         sizes[override] = (out["utterances"], len(out["classes"]), len(out["folds"]))
     assert sizes["labels.preset=iemocap-5"][1] == 5
+    check = json.loads(run("corpus", "check", "--dataset", "iemocap", "--root", root, "--json"))
+    texts = [f["text"] for f in check["findings"] if f["text"].startswith("every vote in the four classes")]
+    merged, apart = (int(re.findall("(?:happiness|classes): ([0-9]+), unanimous", text)[0]) for text in texts)
+    assert merged >= sizes["labels.preset=iemocap-aer"][0] > apart > 0  # an experiment also needs features
     assert sizes["splits.scheme=leave-one-speaker-out"][2] == 10
     assert sizes["labels.subset=any"][0] > sizes["labels.raters=all"][0]
     assert {p: p.stat().st_mtime_ns for p in cache.rglob("*") if p.is_file()} == files

@@ -112,12 +112,13 @@ def test_the_same_command_twice_gives_the_same_numbers(trained: Path, demo_cache
     assert all_predictions(tmp_path / "demo") == all_predictions(trained)
 
 
-def test_killed_and_started_again_gives_the_same_numbers(trained: Path, demo_cache: Path, tmp_path: Path) -> None:
-    arguments = ["train", "--features", str(demo_cache), "--runs", str(tmp_path), "--dataset", "demo"]
+def test_killed_and_started_again_gives_the_same_numbers(
+    amber: Amber, trained: Path, demo_cache: Path, tmp_path: Path
+) -> None:
+    arguments = ["-q", "train", "--features", str(demo_cache), "--runs", str(tmp_path), "--dataset", "demo"]
     for override in QUICK:
         arguments += ["--set", override]
-    command = [sys.executable, "-m", "amber.cli", "-q", *arguments]
-    process = subprocess.Popen(command, env=environment())
+    process = subprocess.Popen([sys.executable, "-m", "amber.cli", *arguments], env=environment())
     deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
         if len(list(tmp_path.glob("demo/*/*/DONE"))) >= 3:
@@ -126,7 +127,7 @@ def test_killed_and_started_again_gives_the_same_numbers(trained: Path, demo_cac
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert 3 <= len(list(tmp_path.glob("demo/*/*/DONE"))) < 30, "the kill came too late to test anything"
-    subprocess.run(command, env=environment(), check=True)
+    amber(*arguments)
     assert all_predictions(tmp_path / "demo") == all_predictions(trained)
     assert not list(tmp_path.rglob("*.partial"))
 

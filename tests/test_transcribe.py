@@ -91,20 +91,20 @@ def parts(cache: Path) -> int:
     return len(list(cache.glob("table/*.parts/*.json")))
 
 
-def test_the_command_says_what_it_did(amber: Amber, corpus: Path, tmp_path: Path) -> None:
+def test_the_command_says_what_it_did(here: Amber, corpus: Path, tmp_path: Path) -> None:
     asked = ("--dataset", "table", "--root", corpus, "--model", corpus / NAME, "--features", tmp_path)
-    assert f"0 of {-(-ROWS // UNIT)} units done" in amber("transcribe", *asked, "--dry-run").stdout
+    assert f"0 of {-(-ROWS // UNIT)} units done" in here("transcribe", *asked, "--dry-run").stdout
     assert not list(tmp_path.iterdir())
-    done = amber("transcribe", *asked)
+    done = here("transcribe", *asked)
     assert f"{ROWS - 2} ok, 1 failed, 1 absent" in done.stdout
     assert "word error rate against" in done.stdout
     assert "u0070: broken.wav" in done.stderr
-    again = json.loads(amber("-q", "transcribe", *asked, "--json").stdout)
+    again = json.loads(here("-q", "transcribe", *asked, "--json").stdout)
     assert again["units_done_now"] == 0
     assert again["counts"] == {"ok": ROWS - 2, "truncated": 0, "failed": 1, "absent": 1}
     assert list(again["errors"]) == ["u0070"]
     assert again["wer"]["utterances"] == sum(i % 3 != 2 and i not in (70, 71) for i in range(ROWS))
-    retried = json.loads(amber("-q", "transcribe", *asked, "--json", "--retry-failed").stdout)
+    retried = json.loads(here("-q", "transcribe", *asked, "--json", "--retry-failed").stdout)
     assert retried["units_done_now"] == 1
 
 
@@ -234,7 +234,7 @@ def test_cache_lists_transcripts_and_keeps_what_was_made_of_them(corpus: Path, c
     assert left == {made["asr"], made["human"]}  # what is in force, and what can be again
 
 
-def test_run_transcribes_what_the_pipeline_asks_for(here: Amber, own: Path, whole: Path, tmp_path: Path) -> None:
+def test_run_transcribes_what_the_pipeline_asks_for(amber: Amber, own: Path, whole: Path, tmp_path: Path) -> None:
     rows = UNIT + 2
     (own / "table.csv").write_text("\n".join((own / "table.csv").read_text().splitlines()[: rows + 1]) + "\n")
     cache, runs, pipeline = tmp_path / "cache", tmp_path / "runs", tmp_path / "p.yaml"
@@ -244,38 +244,38 @@ def test_run_transcribes_what_the_pipeline_asks_for(here: Amber, own: Path, whol
         f"labels: {{classes: {{joy: [joy], other: [grief]}}, subset: any}}\n"
         f"train: {{runs: {runs}, variants: [text, prior], seeds: [0], epochs: 1}}\n"
     )
-    planned = here("run", pipeline, "--dry-run").stdout
+    planned = amber("run", pipeline, "--dry-run").stdout
     assert "0 of 2 units done" in planned
     assert "extract table: transcripts come first" in planned
     assert not cache.exists()
-    assert "table: note: text: gaps filled by" in here("run", pipeline, "--set", ONE).stderr
+    assert "table: note: text: gaps filled by" in amber("run", pipeline, "--set", ONE).stderr
     heard = [one.text for one in read(table(cache))[2]]
     assert heard == [one.text for one in read(table(whole))[2]][:rows]
-    again = here("run", pipeline, "--set", ONE).stderr
+    again = amber("run", pipeline, "--set", ONE).stderr
     assert "transcripts-" not in again
-    assert "all 6 runs are done" in again
+    assert "all done" in again
     table(cache).unlink()  # it alone is done again: what follows from it is current
-    last = here("run", pipeline, "--set", ONE).stderr
+    last = amber("run", pipeline, "--set", ONE).stderr
     assert "(2 of 2 units done now)" in last
-    assert "all 6 runs are done" in last
+    assert "all done" in last
 
 
-def test_what_can_t_be_decided_is_refused(amber: Amber, corpus: Path, own: Path, cache: Path) -> None:
+def test_what_can_t_be_decided_is_refused(here: Amber, corpus: Path, own: Path, cache: Path) -> None:
     extract = ("extract", "--dataset", "table", "--speech", "logmel", "--text", "minilm", "--features", cache)
     asked = ("--set", "corpus.transcripts=asr")
-    said = amber(*extract, "--root", corpus, "--name", "other", *asked, code=2).stderr
+    said = here(*extract, "--root", corpus, "--name", "other", *asked, code=2).stderr
     assert "no finished transcripts" in said
     assert "amber transcribe --model" in said
     transcribe.run(config(corpus, cache, "features.max_seconds=5"), QUIET)
-    said = amber(*extract, "--root", corpus, *asked, code=2).stderr
+    said = here(*extract, "--root", corpus, *asked, code=2).stderr
     assert "holds several" in said
     name = said.rsplit("=", 1)[1].strip()
     assert len(load_corpus(config(corpus, cache, "corpus.transcripts=asr", f"transcribe.model={name}")).corpus) == ROWS
     rows = (own / "table.csv").read_text().splitlines()
     (own / "table.csv").write_text("\n".join(f"{row},{'text_human' if not i else 'x'}" for i, row in enumerate(rows)))
-    said = amber(*extract, "--root", own, *asked, code=2).stderr
+    said = here(*extract, "--root", own, *asked, code=2).stderr
     assert "own column 'text_human'" in said
-    assert "say which recogniser" in amber("transcribe", "--dataset", "demo", "--features", cache, code=2).stderr
+    assert "say which recogniser" in here("transcribe", "--dataset", "demo", "--features", cache, code=2).stderr
 
 
 def test_too_many_failures_end_it_and_keep_the_rest(own: Path, tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_too_many_failures_end_it_and_keep_the_rest(own: Path, tmp_path: Path) -
 
 
 @pytest.mark.skipif(not WHISPER.is_dir(), reason="whisper-tiny.en and CREMA-D are not here: ../shared/data")
-def test_crema_d_by_machine_and_by_hand(amber: Amber, tmp_path: Path) -> None:
+def test_crema_d_by_machine_and_by_hand(here: Amber, tmp_path: Path) -> None:
     root, cache = tmp_path / "CREMA-D", tmp_path / "cache"
     (root / "processedResults").mkdir(parents=True)
     (root / "AudioWAV").mkdir()
@@ -298,15 +298,15 @@ def test_crema_d_by_machine_and_by_hand(amber: Amber, tmp_path: Path) -> None:
         signal, rate = soundfile.read(clip, dtype="int16")
         soundfile.write(root / "AudioWAV" / f"{clip.stem}.wav", signal, rate, subtype="PCM_16")
     corpus = ("--dataset", "crema-d", "--root", root, "--features", cache)
-    done = json.loads(amber("-q", "transcribe", *corpus, "--model", WHISPER, "--json").stdout)
+    done = json.loads(here("-q", "transcribe", *corpus, "--model", WHISPER, "--json").stdout)
     assert (done["counts"]["ok"], done["counts"]["absent"]) == (12, 7430)
     # "Don't forget a jacket", 4 words a clip: right in 4 of the 12, with 2 errors or 3 in the others.
     assert (done["wer"]["words"], done["wer"]["utterances"]) == (48, 12)
     assert done["wer"]["errors"] == pytest.approx(22, abs=4)  # the last digits of another machine may tip a word
 
     encoders = ("--speech", "logmel", "--text", "minilm")
-    amber("-q", "extract", *corpus, *encoders)
-    amber("-q", "extract", *corpus, *encoders, "--set", "corpus.transcripts=asr")
+    here("-q", "extract", *corpus, *encoders)
+    here("-q", "extract", *corpus, *encoders, "--set", "corpus.transcripts=asr")
     written = Corpus.read(cache / "crema-d" / "utterances.parquet")
     heard = {row["id"]: row for row in written.table.to_pylist() if row["text"] is not None}
     assert len(heard) == 12

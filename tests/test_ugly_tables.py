@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -171,6 +173,44 @@ def test_read_as_meant_or_refused_with_the_line_that_fixes_it(tmp_path: Path, ug
     if ugly.column:
         name, cells = ugly.column
         assert loaded.corpus.column(name) == cells
+
+
+THROUGH = ("semicolons", "utf-16 without its mark", "mapped columns", "unknown names and a column per rater",
+           "raters' columns beside good names", "decimal commas", "excel with two sheets", "windows paths")  # fmt: skip
+
+
+def test_through_the_command_line_the_line_of_a_refusal_can_be_pasted(here: Amber, tmp_path: Path) -> None:
+    for number, name in enumerate(THROUGH):
+        ugly = UGLY[name]
+        (tmp_path / str(number)).mkdir()
+        path = put(tmp_path / str(number), ugly)
+        given = [("--set", f"corpus.options.{key}={json.dumps(value)}") for key, value in ugly.options.items()]
+        command = ["extract", "--dataset", "table", "--root", path, "--features", tmp_path / "cache", "--dry-run",
+                   "--speech", "logmel", "--text", "minilm", *(word for pair in given for word in pair)]  # fmt: skip
+        if ugly.refused:
+            refused = here(*command, code=2).stderr
+            assert ugly.refused in refused
+            assert len(refused.splitlines()) <= 3
+            line = re.search(r"--set ('[^']+'|\S+)", refused)
+            assert line, refused
+            command += ["--set", shlex.split(line[1])[0]]
+        assert "extract table: 6 utterances" in here(*command).stdout, name
+    assert not (tmp_path / "cache").exists()
+
+
+def test_paths_of_another_machine_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(table(head="id,audio,speaker,votes", text=[f"C:\\clips\\{uid}.wav" for uid in IDS]))
+    with pytest.raises(UserError, match="none of the 6 audio files is there") as error:
+        read(path, {})
+    assert "these are paths of another machine; write them relative to the table's folder" in str(error.value)
+
+
+def test_a_workbook_without_openpyxl_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = put(tmp_path, UGLY["excel"])
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    with pytest.raises(UserError, match=re.escape("Excel tables need openpyxl: pip install '.[excel]'")):
+        read(path, {})
 
 
 def test_names_of_parts_make_a_fold_and_an_unknown_one_is_named(tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             copy = source / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes((ROOT / name).read_bytes())
-    called(sys.executable, "-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation", "-q", "-w", to, cwd=source)
+    # The source distribution, and the wheel from it, as a release is built.
+    called(sys.executable, "-m", "build", "--no-isolation", "--outdir", to, cwd=source)
     (built,) = to.glob("*.whl")
     return built
 

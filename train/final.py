@@ -35,8 +35,8 @@ from .group import Component, TrainedRun, structures
 from .inputs import Inputs
 from .matrix import Run, Variant, run_key
 from .member import Member, Record, score_of
+from .plan import context_of
 from .results import RunMetadata, write_model
-from .stage import context_of
 
 MODELS = ("heads", "pool")  # others choose more on dev than steps and weights
 
@@ -82,6 +82,11 @@ def train_final(runs: Sequence[Path], cache: str | None, to: Path, console: Cons
         raise UserError(
             f"--final: {config['variant']} ({config['model']}) chooses more on dev than steps and weights\n"
             "export the models of its folds, which answer together: leave out --final"
+        )
+    if "seen" in config:
+        raise UserError(
+            f"--final: {config['variant']} learned from a part of the votes (train.votes, train.share)\n"
+            "export a variant that learned from all of them"
         )
     variant = Variant(
         config["variant"],

@@ -187,7 +187,8 @@ class _Stepper:
 
     def _present(self, rows: int) -> dict[Modality, Tensor] | None:
         """Return which modalities each utterance keeps, (S, rows); None where none is dropped."""
-        rate = self.states[0].member.run.variant.training.modality_dropout
+        member = self.states[0].member
+        rate = 0.0 if member.candidate.reads else member.run.variant.training.modality_dropout
         both = next((INPUTS[name] for name in self.heads.names if len(INPUTS[name]) > 1), None)
         return present_modalities(rate, rows, both, self.losing) if rate and both else None
 

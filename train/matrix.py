@@ -42,7 +42,8 @@ BUILT_IN: dict[str, VariantOptions] = {
     **{name: VariantOptions(model=name, objective=_RIVAL) for name in RIVALS},
 }
 
-LATER: dict[str, Any] = {"modality_dropout": 0.0}  # keys of `train` that came after schema 6 of runs, and defaults
+# Keys of `train` that came after schema 6 of runs, and their defaults.
+LATER: dict[str, Any] = {"modality_dropout": 0.0, "votes": None, "share": 1.0, "draw": 0}
 
 TRAINED = ("heads", "pool", "cross-fit", "experts")  # models that are heads; the others are rivals (`rivals.py`)
 CONSTANT = ("uniform", "prior")  # models whose answer is always the same
@@ -197,7 +198,7 @@ def run_key(run: Run, context: Mapping[str, Any]) -> str:
     parts = {
         "model": run.variant.model,
         "objective": run.variant.objective.model_dump(mode="json"),
-        "train": _keyed(run.variant.training),
+        "train": keyed(run.variant.training),
         "fold": run.fold,
         "seed": run.seed,
         **context,
@@ -205,7 +206,7 @@ def run_key(run: Run, context: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _keyed(training: Training) -> dict[str, Any]:
+def keyed(training: Training) -> dict[str, Any]:
     """Return a training as it is hashed: without later keys where they are at their defaults, as if they were not."""
     values = training.model_dump(mode="json")
     return {key: value for key, value in values.items() if key not in LATER or value != LATER[key]}
@@ -264,13 +265,15 @@ def _changes(
 
 def _idle(variant: Variant) -> set[str]:
     """Return the keys that could stand in a grid and on which a variant's training does not depend."""
+    draw = set() if variant.training.votes or variant.training.share < 1 else {"train.draw"}
     if variant.model not in TRAINED:
         read = {"objective.target", "objective.student", "train.candidates", "train.layer", "train.calibrate"}
+        read |= {"train.votes", "train.share", "train.draw"} - draw
         every = [f"objective.{key}" for key in Objective.model_fields] + [
             f"train.{key}" for key in Training.model_fields
         ]
         return set(every) - read
-    idle: set[str] = set() if variant.objective.modality_weight else {"objective.temperature", "objective.weighting"}
+    idle = draw | (set() if variant.objective.modality_weight else {"objective.temperature", "objective.weighting"})
     idle |= set() if "fusion" in variant.heads else {"train.modality_dropout"}
     return idle if variant.objective.target == "dirichlet" else idle | {"objective.concentration"}
 

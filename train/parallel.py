@@ -46,7 +46,7 @@ def for_each(
         with lock:
             advance(n, note)
 
-    with _threads(threads), ThreadPoolExecutor(workers) as pool:
+    with threads_of(threads), ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(function, item, advance_or_stop) for item in items]
         try:
             for future in as_completed(futures):
@@ -58,7 +58,8 @@ def for_each(
 
 
 @contextmanager
-def _threads(number: int) -> Iterator[None]:
+def threads_of(number: int) -> Iterator[None]:
+    """Use this many threads for every operation within the context."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:

@@ -1,10 +1,8 @@
-"""A run's folder: configuration, environment, evaluations on dev, predictions and model, with `DONE` written last."""
+"""The files of a run: configuration, environment, evaluations on dev, predictions and model."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +15,13 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
 
-from amber import done
 from amber import predictions as contract
 from amber.arrays import Floats
 from amber.corpus import Modality
-from amber.errors import RunFailure, UserError
 from amber.predictions import STUDENT, Predictions, concatenate
 from amber.splits import Fold
 
+from . import run_folder
 from .calibration import scaled
 from .dataset import TrainingData
 from .group import Component, TrainedRun
@@ -32,7 +29,6 @@ from .matrix import TRAINED, Run
 from .member import TrainedMember
 from .objective import expert_weights
 
-PARTIAL = ".partial"  # how the name ends of a run's folder while it is written
 ATTENTIVE = "attentive-statistics"  # what makes one vector of frames
 SMALLEST = 1e-12  # floor of a probability whose logarithm is taken
 CALIBRATED = "student-calibrated"  # the head under which the student's predictions stand after temperature scaling
@@ -48,26 +44,6 @@ class RunMetadata:
     environment: Mapping[str, Any]
 
 
-def fault(folder: Path, key: str) -> str | None:
-    """Return None if a folder holds the finished run with this key, whole; else what is damaged, if that is known."""
-    try:
-        found = done.read(folder)
-    except FileNotFoundError:
-        return ""
-    except (OSError, UserError) as error:
-        return str(error).splitlines()[0]
-    if found.key != key or not found.vouched:
-        return ""
-    faults = found.faults(folder)
-    return f"{folder}: {', '.join(faults)}" if faults else None
-
-
-def remove_partial(folder: Path) -> None:
-    """Remove what killed processes were just writing into an experiment's folder."""
-    for path in folder.glob(f"*/.*{PARTIAL}"):
-        shutil.rmtree(path, ignore_errors=True)
-
-
 def write_run(
     folder: Path,
     key: str,
@@ -76,37 +52,8 @@ def write_run(
     data: TrainingData,
     metadata: RunMetadata,
 ) -> None:
-    """Write a finished run: into a folder beside it, `DONE` included, then in place of whatever stood there.
-
-    Raises
-    ------
-    RunFailure
-        If it can't be written; what stood there stays.
-
-    """
-    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{PARTIAL}")
-    try:
-        (partial / "model").mkdir(parents=True)
-        _write_files(partial, key, trained, fold, data, metadata)
-        done.write(partial, key)
-        _put_in_place(partial, folder)
-    except OSError as error:
-        raise RunFailure(
-            f"{folder}: can't be written: {error.strerror or error}\n"
-            "what is done is kept; the same command goes on from there"
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _put_in_place(new: Path, folder: Path) -> None:
-    if folder.exists():
-        former = new.with_name(f".{folder.name}.{uuid.uuid4().hex}{PARTIAL}")
-        folder.rename(former)
-        new.rename(folder)
-        shutil.rmtree(former, ignore_errors=True)
-    else:
-        new.rename(folder)
+    """Write a finished run as `run_folder.write_whole` does."""
+    run_folder.write_whole(folder, key, lambda partial: _write_files(partial, key, trained, fold, data, metadata))
 
 
 def _write_files(
@@ -123,6 +70,8 @@ def _write_files(
         "objective": run.variant.objective.model_dump(mode="json"),
         "train": run.variant.training.model_dump(mode="json"),
     }
+    if run.variant.training.votes or run.variant.training.share < 1:
+        config["seen"] = {part: _seen(data, rows) for part, rows in (("train", fold.train), ("dev", fold.dev))}
     _write_yaml(partial / "config.yaml", config)
     _write_json(
         partial / "env.json", {"key": key, "seed": run.seed, **metadata.environment, "features": metadata.features}
@@ -133,7 +82,13 @@ def _write_files(
     prior = data.y[fold.train].mean(axis=0)
     predictions = predictions_of(run, data, parts, trained.probabilities, prior, trained.temperature)
     contract.write(partial / contract.FILE, predictions)
+    (partial / "model").mkdir()
     write_model(partial / "model", trained, data, metadata)
+
+
+def _seen(data: TrainingData, rows: NDArray[np.int64]) -> dict[str, float]:
+    """Return how many utterances, and how many of their votes, a run saw of a part."""
+    return {"utterances": len(rows), "votes": round(float(data.counts[rows].sum()), 3)}
 
 
 def predictions_of(

@@ -26,7 +26,7 @@ from amber.opinion_pool import pool
 from . import rivals
 from .attention import Padded
 from .frames import padded
-from .head_names import INPUTS, inputs_of
+from .head_names import INPUTS, inputs_of, read_by
 from .heads import Heads
 from .matrix import TRAINED
 from .scaling import Scaling
@@ -74,7 +74,7 @@ class SavedCandidate:
         features: Mapping[Modality, Features],
         specs: Mapping[Modality, FeatureSpec],
         classes: int,
-    ) -> dict[str, Floats]:
+    ) -> dict[HeadName, Floats]:
         """Return the log-probabilities of n utterances by head, (n, C); heads see zeros where features are missing."""
         n = len(next(iter(features.values())))
         read = {
@@ -90,7 +90,7 @@ class SavedCandidate:
         batch = {m: x if isinstance(x, Padded) else x[None] for m, x in read.items()}  # one stream
         with torch.no_grad():
             found = heads(batch, [1], present=present)
-            return {head: values[0].double().numpy() for head, values in found.items()}
+            return {name: found[name][0].double().numpy() for name in names}
 
 
 @dataclass(frozen=True)
@@ -166,19 +166,24 @@ class SavedModel:
             x = x if x is not None else torch.empty(len(next(iter(features.values()))), 0)
             p = rivals.probabilities(dict(only.state), x).double()
             return {"student": (p / p.sum(dim=-1, keepdim=True)).numpy()}
-        log_p: dict[str, list[Floats]] = {}
+        log_p: dict[HeadName, list[Floats]] = {}
         for candidate in self.candidates:
             for head, values in candidate.log_probabilities(names, features, self.specs, len(self.classes)).items():
                 log_p.setdefault(head, []).append(values)
-        return self._pooled({head: np.stack(values) for head, values in log_p.items()})
+        return self._pooled({head: np.stack(values) for head, values in log_p.items()}, features)
 
-    def _pooled(self, log_p: Mapping[str, Floats]) -> dict[str, Floats]:
-        """Pool the candidates of each head: log-probabilities (K, n, C) by head -> distributions (n, C)."""
+    def _pooled(self, log_p: Mapping[HeadName, Floats], there: Collection[Modality]) -> dict[str, Floats]:
+        """Pool the candidates of each head: log-probabilities (K, n, C) by head -> distributions (n, C).
+
+        Of candidates whose head reads one modality alone, those have a say of which it is there.
+        """
         found: dict[str, Floats] = {}
         for head, values in log_p.items():
             name = "student" if head == self.student and self.kind != "pool" else head
             weights = np.array([candidate.weights[name] for candidate in self.candidates])
-            found[name] = np.exp(pool(values, weights))
+            blind = [not set(read_by(head, candidate.reads)) & set(there) for candidate in self.candidates]
+            left = np.where(blind, 0.0, weights)
+            found[name] = np.exp(pool(values, left * weights.sum() / left.sum() if left.any() else weights))
         if self.kind == "pool" and set(log_p) == set(self.heads):
             of_heads = [[candidate.weights["student"][head] for candidate in self.candidates] for head in log_p]
             every = np.concatenate(list(log_p.values()))

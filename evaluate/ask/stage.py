@@ -120,7 +120,7 @@ def ask(
         If there are no such runs, or the budget buys no vote.
 
     """
-    name, experiment = _loaded(folder, variant, console)
+    name, experiment = loaded(folder, variant, console)
     p, counts, ids = experiment.mean(name), experiment.counts, experiment.ids.tolist()
     each = costs(cost, ids, console)
     if budget is not None and budget < each.min():
@@ -155,7 +155,7 @@ def check(
         If too few utterances have enough votes.
 
     """
-    name, experiment = _loaded(folder, variant, console)
+    name, experiment = loaded(folder, variant, console)
     enough = eligible(experiment.counts, shown[1], experiment.truth is not None)
     if enough.sum() < FEWEST:
         raise UserError(
@@ -176,7 +176,7 @@ def check(
     return found, path
 
 
-def _loaded(folder: Path, variant: str | None, console: Console) -> tuple[str, Experiment]:
+def loaded(folder: Path, variant: str | None, console: Console) -> tuple[str, Experiment]:
     """Return a variant's name and the experiment with it alone."""
     runs = find_runs(folder)
     names = list(dict.fromkeys(run.variant for run in runs))

@@ -25,7 +25,7 @@ class Answer:
 
 def answer(results: Results) -> Answer:
     """Return the answer; every claim in it is a figure of `results`."""
-    found = (best(results), *supported(results), *scale(results), *by_conflict(results))
+    found = (best(results), *supported(results), *scale(results), *against_truth(results), *by_conflict(results))
     return Answer(question(results), found)
 
 
@@ -98,6 +98,19 @@ def scale(results: Results) -> Iterator[str]:
         yield (
             f"{name} comes {share} % of the way from the class frequencies alone (NLL {signed(prior, False)}) to the "
             f"oracle, what the true distributions would score ({signed(oracle.mean, False)})."
+        )
+
+
+def against_truth(results: Results) -> Iterator[str]:
+    """Say which variants are closest to the distribution that the votes were drawn from, where it is known."""
+    shown = {name: round(of["kl"].mean, 3) for name, of in results.truth.items() if name in results.summary}
+    if shown:
+        least = min(shown.values())
+        closest = [name for name, value in shown.items() if value == least]
+        verb = _verb(closest, "is", "are")
+        yield (
+            f"{_names(closest)} {verb} closest to the distribution that the votes were drawn from, which is known here "
+            f"(KL {signed(least, False)} bits)."
         )
 
 

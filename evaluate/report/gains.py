@@ -78,7 +78,7 @@ def _gain(results: Results, palette: Palette, reference: str, of: Sequence[Compa
         f"gain-{re.sub(r'[^a-z0-9/]+', '-', reference)}",
         f"Gain over {reference} by ambiguity",
         "Above zero is better in both: NLL, which is proper overall (levels are made by the same votes), and BC, the "
-        "paper's score. Bars: 95 % intervals over speakers and seeds.",
+        "paper's score. Bars: 95 % intervals.",
         tuple(panels),
         palette.legend(variants),
         ("variant", *names),

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from .. import strata
+from ..experiment import OF_VARIANTS
 from ..results import Results
 from .tables import BEST, ORACLE, RATERS
 
@@ -35,6 +36,7 @@ OTHERS = (
     Term("soft + temperature", "", "The same, its confidence corrected by one number that is fitted on dev."),
     Term("amber2", "AmbER2", "The student learns the votes' distribution, and from experts on speech and text."),
     Term("ensemble", "", "The mean of a variant's predictions over its seeds: one model, which is not tested."),
+    Term(OF_VARIANTS, "", "All variants pooled with weights that are fitted on dev: one model, not tested."),
     Term("uniform", "", "The same probability for every class, whatever is said."),
     Term("prior", "class frequencies", "The mean distribution of the votes in training, whatever is said."),
     Term("majority", "", "The most frequent class in training, with certainty, whatever is said."),
@@ -80,4 +82,6 @@ def _occurs(label: str, results: Results) -> bool:
     named = {"ce", "soft", "soft + temperature", "amber2"}
     if label == "ensemble":
         return bool(results.ensembles)
+    if label == OF_VARIANTS:
+        return OF_VARIANTS in results.ensembles
     return label not in named or label in results.summary

@@ -124,7 +124,7 @@ def where(c: Comparison) -> str:
 
 def signed(value: float, plus: bool = True) -> str:
     """Write a number with three decimals and a true minus sign."""
-    return f"{value:{'+' if plus else ''}.3f}".replace("-", "−")
+    return f"{round(value, 3) + 0.0:{'+' if plus else ''}.3f}".replace("-", "−")  # no minus before zero
 
 
 def _sentence(results: Results, c: Comparison) -> str:

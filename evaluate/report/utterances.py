@@ -12,6 +12,7 @@ from urllib.parse import quote
 import numpy as np
 
 from amber.arrays import Floats, Integers
+from amber.location import is_local
 from amber.predictions import STUDENT
 
 from .. import strata
@@ -96,8 +97,8 @@ def _short(distribution: Floats) -> list[float]:
 
 
 def _link(audio: Path, span: tuple[float | None, float | None], folder: Path) -> str:
-    """Return a link to audio that is relative to the page, to the span where it is part of a file."""
-    link = quote(os.path.relpath(audio, folder.absolute()))
+    """Return a link to audio that is relative to a page on this machine, to the span where it is part of a file."""
+    link = quote(os.path.relpath(audio, folder.absolute())) if is_local(folder) else audio.as_uri()
     start, end = span
     if start is None and end is None:
         return link

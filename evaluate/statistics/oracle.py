@@ -18,7 +18,7 @@ The best answer to a proper score is the truth. For the others (`tvd`, `jsd`, `u
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
@@ -30,18 +30,20 @@ from amber.arrays import Floats, Integers, Mask
 from amber.labels import distribution
 
 from .. import metrics
-from ..metrics import Mean
+from ..metrics import Mean, Ranked
 from ..metrics.corrected import repeated, whole
 from ..metrics.distribution import FLAT
 from ..results import OracleScores, Simulated
 from ..strata import SMALL
-from .estimates import Estimates, Subset, estimate
+from . import sums
+from .estimates import Subset
 from .mixture import fit
 
 DRAWS = 4  # truths by utterance, at least
 PAIRS = 8192  # of an utterance and a truth for which the best answers are computed, at most
 MOST = 4096  # outcomes of N votes that are enumerated; of more, as many are drawn for each truth as `SAMPLE` says
 SAMPLE = 256
+RANKED = 32  # truths by utterance, at most, whose rank metrics are computed: there are no sums to share
 
 
 @dataclass(frozen=True)
@@ -88,20 +90,30 @@ class Oracle:
 
     def scores(self, counts: Floats, subsets: Sequence[Subset]) -> list[OracleScores]:
         """Return what truths and best answers score against counts (N, C), on each subset."""
-        parts = [subset.only(self.usable[subset.rows]) for subset in subsets]
-        estimates = iter(estimate(self.truths, counts, [part for part in parts if len(part.rows)]))
-        return [
-            OracleScores(
-                n=len(part.rows),
-                left_out=len(subset.rows) - len(part.rows),
-                **(self._figures(next(estimates), subset) if len(part.rows) else {}),
-            )
-            for subset, part in zip(subsets, parts, strict=True)
-        ]
+        draws, n, classes = self.truths.shape
+        # The draws stand one below the other, each a group of its own: sums are then made for all of them at once.
+        terms = sums.terms(self.truths.reshape(-1, classes), np.tile(counts, (draws, 1))) if draws else {}
+        y = distribution(counts)
+        found = []
+        for subset in subsets:
+            rows = subset.rows[self.usable[subset.rows]]
+            of: dict[str, dict[str, Simulated]] = {}
+            if len(rows):
+                every = (np.arange(draws)[:, None] * n + rows).ravel()
+                by_draw = sums.by_group(terms, every, np.repeat(np.arange(draws), len(rows)), draws)
+                of = self._figures(sums.values(by_draw, classes) | self._ranked(y, rows), subset)
+            found.append(OracleScores(n=len(rows), left_out=len(subset.rows) - len(rows), **of))
+        return found
 
-    def _figures(self, of: Estimates, subset: Subset) -> dict[str, dict[str, Simulated]]:
-        """Return, by metric, `figures` of the truths and of the `best` answers."""
-        figures = {key: _simulated(values) for key, values in of.seeds.items()}
+    def _ranked(self, y: Floats, rows: Integers) -> dict[str, Floats]:
+        """Return the rank metrics of the first truths on some rows; those that are defined for each of them."""
+        ranked = [metric for metric in metrics.defined(y.shape[1]) if isinstance(metric, Ranked)]
+        found = {m.key: [m.function(y[rows], truth[rows]) for truth in self.truths[:RANKED]] for m in ranked}
+        return {key: np.array(of, dtype=np.float64) for key, of in found.items()}
+
+    def _figures(self, values: Mapping[str, Floats], subset: Subset) -> dict[str, dict[str, Simulated]]:
+        """Return, by metric, `figures` of the truths, given their values (D,), and of the `best` answers."""
+        figures = {key: _simulated(of) for key, of in values.items() if np.isfinite(of).all()}
         chosen = np.isin(self.rows, subset.rows)
         best = {}
         for key, gains in self.gains.items():

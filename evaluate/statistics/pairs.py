@@ -17,13 +17,15 @@ def pairs(variants: Sequence[str]) -> list[tuple[str, str]]:
     Every variant is compared with `ce` and `soft`, and every `amber2…` with `soft + temperature` too. Where a grid was
     run over `ce` or `soft` themselves, the reference is the one at the same point of the grid. Points of one variant's
     grid are compared with each other. Where experiments stand side by side, a variant is compared with its namesake
-    in the first of them, and with nothing else.
+    in the first of them, and with nothing else; imported predictions with the first `ce` and `soft`.
     """
     if any("/" in variant for variant in variants):
         first: dict[str, str] = {}
         for variant in sorted(variants, key=variants.index):
             first.setdefault(base(variant), variant)
-        return [(v, first[base(v)]) for v in variants if first[base(v)] != v]
+        imported = [v for v in variants if "/" not in v]
+        namesakes = [(v, first[base(v)]) for v in variants if first[base(v)] != v and v not in imported]
+        return namesakes + [(v, first[name]) for name in BASELINES for v in imported if first.get(name, v) != v]
     found = [(v, r) for name in BASELINES for v in variants if (r := _baseline(v, name, variants))]
     if TEMPERATURE in variants:
         found += [(v, TEMPERATURE) for v in variants if stem(v).startswith("amber2")]

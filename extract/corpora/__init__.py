@@ -23,7 +23,14 @@ LOADERS = {
     "iemocap": ".iemocap",
     "msp-podcast": ".msp_podcast",
     "crema-d": ".crema_d",
+    "audformat": ".audformat",
 }
+
+
+def options_of(dataset: str) -> tuple[str, ...]:
+    """Return the keys of `corpus.options` that a dataset's loader reads."""
+    module = importlib.import_module(LOADERS[dataset], __name__)
+    return tuple(getattr(module, "OPTIONS", ()))
 
 
 @dataclass(frozen=True)

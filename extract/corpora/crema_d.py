@@ -19,6 +19,7 @@ from amber.errors import UserError, abbreviate
 from . import Loaded, Source
 from .reading import account, csv_records, home, sounds, whole
 
+OPTIONS = ("condition", "votes")
 LETTERS = ("A", "D", "F", "H", "N", "S")
 CONDITIONS = {"voice": 1, "face": 2, "audiovisual": 3}  # queryType in the files
 TABULATED, PER_RATER = "tabulated", "per-rater"
@@ -69,7 +70,7 @@ def load(source: Source) -> Loaded:
         If there is no file of votes, or it is a Git LFS stub or lacks a column.
 
     """
-    source.only_options("condition", "votes")
+    source.only_options(*OPTIONS)
     condition = source.option("condition", "voice", CONDITIONS)
     base = find_base(source.existing_root())
     ledger = Ledger()

@@ -28,6 +28,7 @@ from . import Loaded, Source
 from .voice import Speaker, speak
 
 CLASSES = ("Neutral", "Happiness", "Sadness", "Anger")
+OPTIONS = ("size", "seed", "conflict")
 SIZE = 600
 CONFLICT = 0.3  # share of utterances whose voice and words carry different emotions
 SPEAKERS = 10
@@ -114,7 +115,7 @@ def load(source: Source) -> Loaded:
 
     Options: `size` (utterances), `seed`, `conflict` (share of utterances in which voice and words disagree).
     """
-    source.only_options("size", "seed", "conflict")
+    source.only_options(*OPTIONS)
     size, seed = (_whole(source, name, value) for name, value in (("size", SIZE), ("seed", 0)))
     conflict = source.option("conflict", CONFLICT)
     if not isinstance(conflict, int | float) or not 0 <= conflict <= 1:

@@ -45,6 +45,7 @@ from .msp_votes import (
 )
 from .reading import account, sounds
 
+OPTIONS = ("test", "release", "votes", "transcripts")
 # Labelled turns by release, which identify it; some figures are quoted from the literature and were not checked.
 TOTALS = {
     "1.6": 50_362,
@@ -77,7 +78,7 @@ def load(source: Source) -> Loaded:
 
 
 def _load(source: Source) -> Loaded:
-    source.only_options("test", "release", "votes", "transcripts")
+    source.only_options(*OPTIONS)
     files = find_release(source.existing_root())
     ledger = Ledger()
     votes = _votes(files, source.option("votes", "auto", ("auto", *VOTE_FILES)), ledger)

@@ -28,12 +28,13 @@ from amber.tables.tabular import ENCODINGS, SUFFIXES, open_table
 from . import Loaded, Source
 from .columns import Columns, Mapping, check
 
+OPTIONS = ("inputs", "votes", "columns", "encoding", "sheet")
 _OTHER_SPELLING = "audio that is there under another spelling"
 
 
 def load(source: Source) -> Loaded:
     """Read a table; audio paths are relative to the folder that it lies in."""
-    source.only_options("inputs", "votes", "columns", "encoding", "sheet")
+    source.only_options(*OPTIONS)
     needed = source.option("inputs", "needed", ("needed", "optional")) == "needed"
     encoding = source.option("encoding", None, (None, *ENCODINGS))
     mapping = Mapping.of(source.option("columns", {}))

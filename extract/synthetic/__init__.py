@@ -10,7 +10,7 @@ from amber.errors import UserError, abbreviate, nearest
 from .. import corpora
 from .writing import README
 
-_WRITERS = {
+LAYOUTS = {
     "iemocap": ".iemocap",
     "msp-podcast": ".msp_podcast",
     "msp-podcast-1.6": ".msp_podcast",
@@ -28,12 +28,12 @@ def run(layout: str, out: Path, size: int, seed: int) -> None:
         If the layout is unknown or the folder is not empty.
 
     """
-    if layout not in _WRITERS:
-        raise UserError(f"--layout: unknown {layout!r}{nearest(layout, _WRITERS)}; known: {abbreviate(_WRITERS, 9)}")
+    if layout not in LAYOUTS:
+        raise UserError(f"--layout: unknown {layout!r}{nearest(layout, LAYOUTS)}; known: {abbreviate(LAYOUTS, 9)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out}: exists already; name a new folder")
     out.mkdir(parents=True, exist_ok=True)
     (out / corpora.SYNTHETIC).write_text(README, encoding="utf-8")
-    module = importlib.import_module(_WRITERS[layout], __name__)
+    module = importlib.import_module(LAYOUTS[layout], __name__)
     named = {"layout": layout} if layout.startswith("msp-podcast") else {}
     module.write(out, size, seed, **named)

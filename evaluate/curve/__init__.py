@@ -1,0 +1,1 @@
+"""Learning curves in votes: what more raters, and more utterances, are worth (docs/curve.md)."""

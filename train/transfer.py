@@ -1,0 +1,211 @@
+"""Testing an experiment's models on other corpora of the cache.
+
+The models of all folds answer together, per variant and seed: the mean of their distributions. Together they learned
+from every utterance of their own corpus, and from none of the other. What they say is written like any run, into an
+experiment of its own, `<experiment>-on-<dataset>`, as fold 1; it holds no model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from amber import done, predictions
+from amber.arrays import Floats
+from amber.config import Config, LabelOptions
+from amber.console import Console
+from amber.corpus import Corpus, Modality
+from amber.errors import UserError, abbreviate
+from amber.features.catalog import find_corpus
+from amber.features.spec import FeatureSpec
+from amber.labels import OTHER, LabelSpace
+from amber.location import locate
+from amber.lock import held
+from amber.predictions import Predictions
+
+from .dataset import TrainingData, find_stores, join
+from .matrix import Run
+from .plan import TrainingPlan
+from .run_folder import fault, remove_partial, write_whole
+from .saved import SavedModel
+
+SCHEMA_VERSION = 1
+WHOSE = {"corpus", "release", "inputs", "size"}  # fields of a spec that say whose features they are, not what
+
+
+@dataclass(frozen=True)
+class Target:
+    """A corpus that models are tested on: its labelled utterances, in the models' classes and features."""
+
+    data: TrainingData
+    folder: Path
+
+
+def targets(plan: TrainingPlan, config: Config) -> list[Target]:
+    """Read and check the corpora that a configuration tests on, before anything trains.
+
+    Raises
+    ------
+    UserError
+        If a corpus is not in the cache, its classes are not the models' or its features are made otherwise.
+
+    """
+    return [_target(plan, config, name, options) for name, options in config.transfer.items()]
+
+
+def test(plan: TrainingPlan, target: Target, console: Console) -> None:
+    """Test every variant and seed of a plan on a corpus, unless that is done."""
+    together: dict[tuple[str, int], list[Run]] = {}
+    for run in plan.runs:
+        together.setdefault((run.variant.name, run.seed), []).append(run)
+    elsewhere = "wait until it has ended, or train under another name with --set experiment=NAME"
+    with held(target.folder, "train", "`amber train` writes one experiment at a time", elsewhere):
+        remove_partial(target.folder)
+        missing = []
+        for (variant, seed), runs in together.items():
+            folder, key = target.folder / variant / f"fold1-seed{seed}", _key(plan, target, runs)
+            if fault(folder, key) is not None:
+                missing.append((folder, key, runs))
+        if not missing:
+            console.say(f"{target.folder}: all {len(together)} are done")
+            return
+        stores = target.data.stores
+        features = {m: store.every_layer()[target.data.rows[m]] for m, store in stores.items()}
+        with console.progress(f"test on {target.data.corpus.name}", len(missing)) as advance:
+            for folder, key, runs in missing:
+                _test(plan, target, runs, features, folder, key)
+                advance(1, runs[0].variant.name)
+
+
+def _target(plan: TrainingPlan, config: Config, name: str, options: LabelOptions) -> Target:
+    where = f"transfer.{name}"
+    if name == plan.data.corpus.name:
+        raise UserError(f"{where}: the models learn from it; its own test parts are tested anyway")
+    corpus = find_corpus(locate(config.features.cache), name)
+    space = _space(plan.data.space, options, corpus, where)
+    stores = find_stores(config.features, corpus, list(plan.data.stores))
+    for modality, store in stores.items():
+        _refuse_different(where, plan.data.stores[modality].spec, store.spec, modality)
+    data = join(corpus, space, stores).having(list(stores))
+    return Target(data, plan.folder.with_name(f"{plan.name}-on-{name}"))
+
+
+def _space(own: LabelSpace, options: LabelOptions, corpus: Corpus, where: str) -> LabelSpace:
+    """Return the label space of a corpus, in the order of the models' classes."""
+    space = LabelSpace.resolve(options, corpus)
+    if set(space.classes) != set(own.classes):
+        raise UserError(
+            f"{where}: its classes are {abbreviate(space.classes, 9)}; the models' are {abbreviate(own.classes, 9)}\n"
+            f"map its labels onto them with {where}.preset or {where}.classes"
+        )
+    if space.classes == own.classes:
+        return space
+    mapped = space.options.classes or {}
+    ordered = {name: mapped[name] for name in own.classes if name != OTHER or name in mapped}
+    return LabelSpace.resolve(space.options.model_copy(update={"classes": ordered, "preset": None}), corpus)
+
+
+def _refuse_different(where: str, own: FeatureSpec, other: FeatureSpec, modality: Modality) -> None:
+    if own.level != "pooled":
+        raise UserError(f"{where}: models of frames can't be tested on other corpora yet; use pooled features")
+    a, b = (spec.model_dump(mode="json", exclude=WHOSE) for spec in (own, other))
+    differing = [f"{key} {b[key]}, not {a[key]}" for key in a if a[key] != b[key]]
+    if differing:
+        raise UserError(
+            f"{where}: its {modality} features are not made like those of {own.corpus}: {abbreviate(differing, 3)}\n"
+            "extract both with the same encoder and options"
+        )
+
+
+def _key(plan: TrainingPlan, target: Target, runs: Sequence[Run]) -> str:
+    """Return the hash of what the answers of some runs depend on: the runs as they are, and the other corpus."""
+    data = target.data
+    parts = [
+        SCHEMA_VERSION,
+        [done.read(plan.folder / run.path).digest for run in runs],
+        data.corpus.label_hash(),
+        data.space.options.model_dump(mode="json"),
+        {modality: store.content() for modality, store in data.stores.items()},
+        data.corpus.ids,
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _test(
+    plan: TrainingPlan,
+    target: Target,
+    runs: Sequence[Run],
+    features: Mapping[Modality, np.ndarray[Any, Any]],
+    folder: Path,
+    key: str,
+) -> None:
+    models = [SavedModel.read(plan.folder / run.path / "model") for run in runs]
+    answers = [model.predict({m: features[m] for m in model.specs}) for model in models]
+    heads = [head for head in answers[0] if all(head in answer for answer in answers)]
+    found = _predictions(
+        plan, target, runs[0], {head: np.mean([one[head] for one in answers], axis=0) for head in heads}
+    )
+    config = _described(plan, target, runs)
+
+    def fill(partial: Path) -> None:
+        written = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        (partial / "config.yaml").write_text(written, encoding="utf-8")
+        about = {"key": key, "seed": runs[0].seed, **plan.part(runs[0]).metadata.environment}
+        (partial / "env.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        (partial / "metrics.jsonl").write_text("", encoding="utf-8")
+        predictions.write(partial / predictions.FILE, found)
+
+    write_whole(folder, key, fill)
+
+
+def _predictions(plan: TrainingPlan, target: Target, run: Run, p: Mapping[str, Floats]) -> Predictions:
+    data, n = target.data, len(target.data.corpus)
+    shared = {
+        "id": np.array(data.corpus.ids, dtype=object),
+        "run": np.full(n, predictions.run_name(data.corpus.name, run.variant.name, 1, run.seed), dtype=object),
+        "part": np.full(n, "test", dtype=object),
+        "speaker": np.array(data.corpus.column("speaker"), dtype=object),
+    }
+    prior = plan.data.y.mean(axis=0)
+    return predictions.concatenate(
+        [
+            Predictions(
+                data.space.classes,
+                {**shared, "head": np.full(n, head, dtype=object)},
+                data.counts,
+                of_head,
+                np.full(n, np.nan),
+                data.truth,
+                prior,
+            )
+            for head, of_head in p.items()
+        ]
+    )
+
+
+def _described(plan: TrainingPlan, target: Target, runs: Sequence[Run]) -> dict[str, Any]:
+    """Return the configuration that a run on another corpus records."""
+    run, own = runs[0], plan.part(runs[0]).metadata.sections
+    corpus, stores = target.data.corpus, target.data.stores
+    trained = {"experiment": plan.name, "folds": [one.fold for one in runs]}
+    trained |= {key: own[key] for key in ("dataset", "labels", "splits")}
+    return {
+        "experiment": target.folder.name,
+        "variant": run.variant.name,
+        "model": run.variant.model,
+        "fold": 1,
+        "seed": run.seed,
+        "dataset": {"name": corpus.name, "release": corpus.release, "synthetic": corpus.synthetic},
+        "features": {modality: store.spec.name for modality, store in stores.items()},
+        "labels": target.data.space.options.model_dump(mode="json"),
+        "splits": {"scheme": "all of another corpus", "trained_on": trained},
+        "objective": run.variant.objective.model_dump(mode="json"),
+        "train": run.variant.training.model_dump(mode="json"),
+    }
