@@ -130,6 +130,11 @@ class FeatureOptions(Section):
     max_failures: Share = 0.01
     """The share of utterances that may fail before extraction gives up."""
 
+    @property
+    def heard_margin(self) -> float | None:
+        """Return the margin that a Whisper model hears; None: silence up to 30 s."""
+        return self.margin if self.context == "trimmed" else None
+
 
 class LabelOptions(Section):
     """How votes become label distributions; `amber.labels` gives each option its meaning."""

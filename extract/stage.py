@@ -72,9 +72,8 @@ def _references(config: Config, corpus: Corpus, modalities: Sequence[Modality]) 
         raise UserError("features.speech and features.text are both none: there is nothing to extract")
     there = [modality for modality in modalities if names[modality] != [NONE] and _has(corpus, modality)]
     device = choose(options.device, options.precision) if there else None
-    margin = options.margin if options.context == "trimmed" else None
     return [
-        EncoderReference(name, modality, options.layers, options.max_seconds, margin, device)
+        EncoderReference(name, modality, options.layers, options.max_seconds, options.heard_margin, device)
         for modality in there
         for name in names[modality]
         if device

@@ -16,6 +16,7 @@ from amber.config import Config
 from amber.corpus import TEXT_HUMAN, TEXT_ORIGIN, Corpus
 from amber.errors import UserError, abbreviate
 from amber.features import recordings
+from amber.names import model_name
 
 from . import transcripts
 from .corpora import Loaded
@@ -117,7 +118,7 @@ def _is_meant(spec: TranscriptSpec, config: Config) -> bool:
     """Return whether a configuration means these transcripts."""
     model, language = config.transcribe.model, config.transcribe.language
     names = {spec.model, f"{spec.model}@{spec.revision}", spec.name}
-    return (model is None or model in names or Path(model).resolve().name == spec.model) and language in (
+    return (model is None or model in names or model_name(model) == spec.model) and language in (
         None,
         spec.language,
     )

@@ -197,6 +197,8 @@ def find_stores(
                 )
         asked = getattr(options, modality) if modality in options.model_fields_set else None
         preferred = {name: getattr(options, name) for name in PREFERRED}
+        if asked is not None:  # other encoders have no margin, and are not less wanted for that
+            preferred["margin"] = options.heard_margin
         found[modality] = catalog.find_set(locate(options.cache), corpus, modality, asked, preferred)
     return found
 

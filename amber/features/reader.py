@@ -20,6 +20,7 @@ from amber.features.layout import FORMAT, array_layouts
 from amber.features.spec import SCHEMA_VERSION, FeatureSpec, slug
 from amber.features.unit import Status, Unit
 from amber.features.zarr_arrays import BAD_CHUNK, BAD_METADATA, ZarrArrays, damaged_metadata
+from amber.names import model_name
 
 
 class NoLayoutError(UserError):
@@ -85,8 +86,9 @@ class FeatureReader:
         self._arrays.check_metadata(checksums=self.format == FORMAT)
 
     def is_named(self, asked: str) -> bool:
-        """Return whether `asked` is the name of the set's folder, of its encoder or of the encoder's folder."""
-        return asked in (self.location.name, self.spec.encoder) or slug(asked) == slug(self.spec.encoder)
+        """Return whether `asked` is the name of the set's folder, of its encoder, or the encoder's folder."""
+        names = {slug(asked), slug(model_name(asked))}
+        return asked in (self.location.name, self.spec.encoder) or slug(self.spec.encoder) in names
 
     def ids(self) -> tuple[str, ...]:
         """Return the utterance ids, in row order."""

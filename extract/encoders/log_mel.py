@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from scipy.fft import rfft
+from scipy.sparse import csr_array
 
 from amber.arrays import Floats32
 from amber.audio import Signal
@@ -24,7 +25,8 @@ class LogMel:
     def __init__(self, extractor: Any) -> None:
         self.hop: int = extractor.hop_length
         self._fft: int = extractor.n_fft
-        self._filters = np.ascontiguousarray(extractor.mel_filters, dtype=np.float32)  # (FFT / 2 + 1, bands)
+        # A bin of the spectrum belongs to two bands at most. NumPy's dense product would also start threads of its own.
+        self._filters = csr_array(np.asarray(extractor.mel_filters, dtype=np.float32).T)  # (bands, FFT / 2 + 1)
         self._window = np.hanning(self._fft + 1)[:-1].astype(np.float32)  # (FFT,), periodic
 
     def __call__(self, signal: Signal, frames: int) -> Floats32:
@@ -36,8 +38,8 @@ class LogMel:
         windows = np.lib.stride_tricks.sliding_window_view(padded, self._fft)[:: self.hop][:heard]  # (heard, FFT)
         spectrum = rfft(windows * self._window, axis=1)
         power = np.square(spectrum.real) + np.square(spectrum.imag)  # (heard, FFT / 2 + 1)
-        mel = np.full((frames, self._filters.shape[1]), np.log10(FLOOR), dtype=np.float32)
-        np.log10(np.maximum(power @ self._filters, FLOOR), out=mel[:heard])
+        mel = np.full((frames, self._filters.shape[0]), np.log10(FLOOR), dtype=np.float32)
+        np.log10(np.maximum((self._filters @ power.T).T, FLOOR), out=mel[:heard])
         np.maximum(mel, mel.max() - RANGE, out=mel)
         mel += 4.0
         mel /= 4.0

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from amber.errors import UserError, abbreviate
+from amber.names import model_name
 
 from . import UnreachableError, built_in
 
@@ -88,7 +89,7 @@ def find_model(name: str) -> PretrainedModel:
     folder = Path(place)
     if not folder.is_dir():
         return PretrainedModel(place, place, _commit(place, asked or "main"), config)
-    return PretrainedModel(name if name == "minilm" else Path(name).resolve().name, place, _hash(folder), config)
+    return PretrainedModel(name if name == "minilm" else model_name(name), place, _hash(folder), config)
 
 
 def _split(name: str) -> tuple[str, str]:
