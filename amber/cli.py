@@ -109,12 +109,13 @@ def run(
     if transcription.is_due(config):
         for line in transcription.run(config, console).lines():
             console.say(line)
-    extraction.run(config, console)
+    outcomes = extraction.run(config, console)
     from amber.evaluate import stage as evaluation
     from amber.train import stage as training
 
-    experiment = training.run(config, dataset, console)
-    result = evaluation.run([experiment.folder], config.evaluate, console)
+    configs = _per_encoder(config, outcomes) if config.features.encoders else [config]
+    folders = [training.run(one, dataset, console).folder for one in configs]
+    result = evaluation.run(folders, config.evaluate, console)
     print_result(json.dumps(result.metrics, indent=1) if as_json else result.text())
 
 
@@ -131,6 +132,9 @@ def extract(
     root: options.Root = None,
     name: options.Name = None,
     speech: options.SpeechEncoder = None,
+    encoders: Annotated[
+        str | None, typer.Option("--encoders", help="Several speech encoders in one pass: a,b,c.")
+    ] = None,
     text: options.TextEncoder = None,
     level: options.Level = None,
     layers: options.Layers = None,
@@ -156,6 +160,8 @@ def extract(
 
     if not config_file and not dataset:
         raise UserError("amber extract: say which corpus with --dataset (demo, table, …) or --config")
+    if speech and encoders:
+        raise UserError("amber extract: --encoders stands in place of --speech; give one of them")
     cluster = Cluster(workers, scheduler)
     # Without a pipeline file, the encoders are the paper's.
     defaults = {} if config_file else PAPER_ENCODERS
@@ -165,6 +171,7 @@ def extract(
         corpus={"dataset": dataset, "root": root, "name": name},
         features={
             "speech": speech or defaults.get("speech"),
+            "encoders": None if encoders is None else [str(name) for name in _listed(encoders) or []],
             "text": text or defaults.get("text"),
             "level": level,
             "layers": layers,
@@ -222,6 +229,8 @@ def train(
             "runs": runs,
         },
     )
+    if config.features.encoders:
+        raise UserError("amber train: features.encoders is for `amber run`; say which with --set features.speech=NAME")
     config = _tested_on(config, tests)
     from amber.train import stage
 
@@ -333,6 +342,16 @@ def _check_matrix(config: Config) -> None:
     from amber.train import matrix, utterances
 
     utterances.refuse_unread(config.features, matrix.variants(config))
+
+
+def _per_encoder(config: Config, outcomes: Sequence[Any]) -> list[Config]:
+    """Return the configuration of each experiment of a comparison of encoders, by what extraction found."""
+    from amber import encoder_table
+    from amber.features.store import FeatureStore
+
+    sets = [FeatureStore.open(one.location).spec for one in outcomes if one.modality == "speech"]
+    name = config.experiment or config.corpus.name or config.corpus.dataset
+    return encoder_table.experiments(config, name, sets)
 
 
 def _plan(config: Config, dataset: str) -> list[str]:

@@ -95,6 +95,9 @@ class FeatureOptions(Section):
     """The feature cache: a folder, or a bucket such as `s3://bucket/cache`."""
     speech: str = "logmel"
     """The speech encoder: `logmel`, `egemaps`, a local folder or a model's name on the hub; `none`: no speech."""
+    encoders: list[str] = []
+    """Speech encoders to compare, in place of `speech`: extracted in one pass over the audio; `amber run` then trains
+    every variant on each of their layers and shows them in one report."""
     text: str = "minilm"
     """The text encoder: `minilm`, a local folder or a model's name on the hub; `none`: no text."""
     require: Literal["all", "read"] = "all"

@@ -44,6 +44,17 @@ class EncoderReference:
         return encoders.find(self.encoder, self.modality, self.layers, self.max_seconds, self.margin)
 
 
+@dataclass(frozen=True)
+class Task:
+    """A unit of one of several feature sets, with the inputs of its utterances."""
+
+    info: EncoderInfo
+    device: Device
+    store: FeatureStore
+    number: int
+    inputs: Sequence[Input | None]
+
+
 class Done(NamedTuple):
     """What came of a unit: how many of its utterances failed, and the seconds of audio that were encoded."""
 
@@ -54,12 +65,14 @@ class Done(NamedTuple):
 class Engine:
     """Encodes and writes the units of a feature set; safe to use from several threads."""
 
-    def __init__(self, info: EncoderInfo, device: Device, store: FeatureStore) -> None:
+    def __init__(
+        self, info: EncoderInfo, device: Device, store: FeatureStore, encoding: ThreadPoolExecutor | None = None
+    ) -> None:
         self._info, self._device, self._store = info, device, store
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
-        # A single thread loads and runs the encoder: torch keeps threads and memory for each thread that calls it, and
-        # with more of them than cores they wait for one another asleep.
-        self._encoding = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        # A single thread loads and runs the encoder, or all of several engines: torch keeps threads and memory for each
+        # thread that calls it, and with more of them than cores they wait for one another asleep.
+        self._encoding = encoding or ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self._encoder = self._encoding.submit(info.load, device).result()
         self._budget = self._encoding.submit(self._fitting_budget).result()
         self._stopped = threading.Event()
@@ -124,3 +137,28 @@ def run_locally(
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
             engine.close()
+
+
+def run_together(tasks: Sequence[Task], advance: Advance) -> Generator[tuple[FeatureStore, int], None, None]:
+    """Do units of several feature sets in this process, in their order; yield each unit's set and failures.
+
+    If the caller closes the generator, the remaining units are not done.
+    """
+    encoding = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+    engines: dict[str, Engine] = {}
+    for task in tasks:
+        if task.store.spec.name not in engines:
+            engines[task.store.spec.name] = Engine(task.info, task.device, task.store, encoding)
+
+    def do(task: Task) -> tuple[FeatureStore, int]:
+        return task.store, engines[task.store.spec.name].do(task.number, task.inputs, advance).failed
+
+    with ThreadPoolExecutor(UNITS_AT_ONCE) as executor:
+        futures = [executor.submit(do, task) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+            for one in engines.values():
+                one.close()

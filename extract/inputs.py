@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,33 @@ class Recording:
     def read(self) -> Signal:
         """Return the samples, float32 (T,); AudioError if the file can't be read."""
         return audio.read(self.path, self.rate, self.start, self.end)
+
+
+class Kept:
+    """A signal that is kept until the last of `readers` has read it."""
+
+    def __init__(self, readers: int) -> None:
+        self._left, self._lock = readers, threading.Lock()
+        self._signal: Signal | None = None
+
+    def read(self, decode: Callable[[], Signal]) -> Signal:
+        """Return the signal (T,), decoded if this is the first time; encoders may write to what they get."""
+        with self._lock:
+            self._left -= 1
+            signal = decode() if self._signal is None else self._signal
+            self._signal = signal if self._left > 0 else None
+            return signal.copy() if self._left > 0 else signal
+
+
+@dataclass(frozen=True)
+class SharedRecording(Recording):
+    """A recording that several encoders read."""
+
+    kept: Kept
+
+    def read(self) -> Signal:
+        """Return the samples, float32 (T,); AudioError if the file can't be read."""
+        return self.kept.read(super().read)
 
 
 @dataclass(frozen=True)
@@ -62,6 +90,14 @@ def inputs(corpus: Corpus, spec: FeatureSpec) -> Sequence[Input | None]:
     return [
         Transcript(Passage(text, instruction, before)) if text is not None else None
         for text, before in zip(texts, turns, strict=True)
+    ]
+
+
+def shared(corpus: Corpus, rate: int, readers: Mapping[tuple[int, int], int]) -> list[Recording | None]:
+    """Return the recordings as `spans` does, each to be decoded once for its `readers`, a number by rate and row."""
+    return [
+        one and SharedRecording(one.path, one.rate, one.start, one.end, Kept(readers[rate, row]))
+        for row, one in enumerate(spans(corpus, rate))
     ]
 
 

@@ -5,69 +5,28 @@ Run again, it does exactly the units that are not committed yet.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from amber import corpus as contract
 from amber.cluster import Cluster
 from amber.config import NONE, Config
-from amber.console import Advance, Console
+from amber.console import Console
 from amber.corpus import MODALITIES, Corpus, Modality
-from amber.errors import RunFailure, UserError, abbreviate, count
-from amber.features import recordings
-from amber.features.fill import fill
+from amber.errors import UserError, abbreviate, count
 from amber.features.spec import FeatureSpec
-from amber.features.store import FeatureStore, writing
+from amber.features.store import FeatureStore
 from amber.location import locate, reaching
 from amber.machine import Device, choose
 from amber.names import is_folder_name
 
-from . import audio, corpora, dialogue, engine, replaced, words
-from .cluster import run_on_cluster
-from .encoders import EncoderInfo
+from . import audio, corpora, dialogue, words
+from .encoders import EncoderInfo, UnreachableError
 from .engine import EncoderReference
-from .inputs import Input, inputs
+from .sets import Outcome, Work, extract, extract_together
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a feature set holds after extraction: counts of utterances by status, and why utterances failed."""
-
-    location: Path
-    modality: Modality
-    counts: dict[str, int]
-    errors: dict[str, str]
-    units: int
-    units_done_now: int
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the outcome as plain data."""
-        return {**self.__dict__, "location": str(self.location)}
-
-    def line(self) -> str:
-        """Return the outcome in one line."""
-        counts = ", ".join(f"{n} {what}" for what, n in self.counts.items() if n)
-        return f"{self.location}: {counts} ({self.units_done_now} of {count(self.units, 'unit')} done now)"
-
-
-@dataclass(frozen=True)
-class Work:
-    """One modality's part of the extraction, determined before anything is encoded."""
-
-    info: EncoderInfo
-    reference: EncoderReference
-    spec: FeatureSpec
-    max_failures: float  # share of the utterances
-
-    @property
-    def device(self) -> Device:
-        """Return the device of the encoder."""
-        return self.reference.device
+__all__ = ["Outcome", "Work", "extract", "load_corpus", "plan", "read_corpus", "run", "survey"]
 
 
 def load_corpus(config: Config) -> corpora.Loaded:
@@ -97,25 +56,37 @@ def read_corpus(config: Config) -> corpora.Loaded:
 
 
 def survey(config: Config, corpus: Corpus, modalities: Sequence[Modality] = MODALITIES) -> list[Work]:
-    """Find encoder, device and spec for each modality of the corpus."""
-    work = []
-    names = {"speech": config.features.speech, "text": config.features.text}
-    if set(names.values()) == {NONE}:
+    """Find encoder, device and spec for each modality of the corpus, and for each encoder of `features.encoders`."""
+    works = [_work(reference, config, corpus) for reference in _references(config, corpus, modalities)]
+    twice = [name for name, times in Counter(work.spec.name for work in works).items() if times > 1]
+    if twice:
+        raise UserError(f"features.encoders: {abbreviate(twice)} would be extracted twice")
+    return works
+
+
+def _references(config: Config, corpus: Corpus, modalities: Sequence[Modality]) -> list[EncoderReference]:
+    """Return which encoders a configuration means for the modalities that a corpus has."""
+    options = config.features
+    names = {"speech": options.encoders or [options.speech], "text": [options.text]}
+    if all(asked == [NONE] for asked in names.values()):
         raise UserError("features.speech and features.text are both none: there is nothing to extract")
-    for modality in modalities:
-        if not _has(corpus, modality) or names[modality] == NONE:
-            continue
-        name = names[modality]
-        device = choose(config.features.device, config.features.precision)
-        options = config.features
-        reference = EncoderReference(name, modality, options.layers, options.max_seconds, options.heard_margin, device)
-        info = reference.find()
-        if config.features.level == "frames" and not info.has_frames:
-            raise UserError(f"--level frames: {name} has one vector per utterance, no frames; choose another encoder")
-        _check_text_options(config, info)
-        spec = _spec(config, corpus, info, device)
-        work.append(Work(info, reference, spec, config.features.max_failures))
-    return work
+    there = [modality for modality in modalities if names[modality] != [NONE] and _has(corpus, modality)]
+    device = choose(options.device, options.precision) if there else None
+    return [
+        EncoderReference(name, modality, options.layers, options.max_seconds, options.heard_margin, device)
+        for modality in there
+        for name in names[modality]
+        if device
+    ]
+
+
+def _work(reference: EncoderReference, config: Config, corpus: Corpus) -> Work:
+    """Find an encoder and the spec of its features; UserError if it is not there or can't do what is asked."""
+    info, name = reference.find(), reference.encoder
+    if config.features.level == "frames" and not info.has_frames:
+        raise UserError(f"--level frames: {name} has one vector per utterance, no frames; choose another encoder")
+    _check_text_options(config, info)
+    return Work(info, reference, _spec(config, corpus, info, reference.device), config.features.max_failures)
 
 
 def _has(corpus: Corpus, modality: Modality) -> bool:
@@ -124,7 +95,8 @@ def _has(corpus: Corpus, modality: Modality) -> bool:
 
 def _idle_encoders(config: Config, corpus: Corpus) -> list[str]:
     """Say which encoder has nothing to encode."""
-    asked: dict[Modality, str] = {"speech": config.features.speech, "text": config.features.text}
+    options = config.features
+    asked: dict[Modality, str] = {"speech": ",".join(options.encoders) or options.speech, "text": options.text}
     what = {"speech": "a recording", "text": "a text"}
     return [
         f"{corpus.name}: no utterance has {what[modality]}, so --{modality} {name} does nothing"
@@ -173,7 +145,12 @@ def run(
         loaded.ledger.write(folder)
         if loaded.prepare:
             loaded.prepare(console)
-        outcomes = [extract(part, corpus, folder, console, cluster or Cluster(), retry_failed, check) for part in work]
+        where, speech = cluster or Cluster(), [part for part in work if part.info.modality == "speech"]
+        outcomes = []
+        if not where and len(speech) > 1:  # workers of a cluster can't share what they decode
+            outcomes = extract_together(speech, corpus, folder, console, retry_failed, check)
+            work = work[len(speech) :]
+        outcomes += [extract(part, corpus, folder, console, where, retry_failed, check) for part in work]
     for outcome in outcomes:
         console.say(outcome.line())
         if outcome.errors:
@@ -189,7 +166,13 @@ def plan(config: Config) -> list[str]:
     duration = audio.hours(corpus.root, [path for path in corpus.column("audio") if path])
     hours = f"about {duration:.2f} h of audio" if duration is not None else "audio not there yet"
     lines = [f"extract {corpus.name}: {count(len(corpus), 'utterance')}, {hours}"]
-    for part in survey(config, corpus):
+    for reference in _references(config, corpus, MODALITIES):
+        try:
+            part = _work(reference, config, corpus)
+        except UnreachableError as error:
+            reason = str(error).splitlines()[1]
+            lines.append(f"  {reference.modality}: {reference.encoder}, not checked: it is not here ({reason})")
+            continue
         size = f"{len(corpus) * part.spec.vector_bytes / 1e6:.1f} MB"
         if part.spec.level == "frames":
             size = f"{part.spec.vector_bytes / 1e3:.1f} kB per frame"
@@ -261,74 +244,3 @@ def _former(path: Path, console: Console) -> Corpus | None:
     except UserError as error:
         console.warn(f"{str(error).splitlines()[0]}\n{path} is written anew")
         return None
-
-
-def extract(
-    work: Work,
-    corpus: Corpus,
-    folder: Path,
-    console: Console,
-    cluster: Cluster,
-    retry_failed: bool = False,
-    check: bool = False,
-) -> Outcome:
-    """Extract one modality of a corpus into a dataset's folder; the options are those of `run`."""
-    with writing(folder, work.spec.name):
-        now = recordings.look(corpus) if work.spec.sample_rate else None
-        if now is not None and check:
-            now = recordings.with_digests(corpus, now, np.arange(len(corpus)))
-        store = FeatureStore.create(folder, work.spec, corpus.ids, now)
-        if now is not None:
-            replaced.drop_changed(store, corpus, now, console)
-
-        def commit(missing: Sequence[int], advance: Advance) -> None:
-            _commit(work, store, inputs(corpus, work.spec), missing, cluster, console, advance)
-
-        done_now = fill(store, commit, console, work.info.modality, retry_failed)
-        if now is not None and check:
-            replaced.keep_digests(store, now)
-    return Outcome(store.location, work.info.modality, store.counts(), store.errors(), work.spec.units, done_now)
-
-
-def _commit(
-    work: Work,
-    store: FeatureStore,
-    every: Sequence[Input | None],
-    missing: Sequence[int],
-    cluster: Cluster,
-    console: Console,
-    advance: Advance,
-) -> None:
-    """Do the missing units; RunFailure if more utterances fail than is allowed."""
-    device = work.device
-    console.say(f"{work.info.modality}: {work.info.name}, {device.precision} on {device.name} ({device.reason})")
-    units = {number: every[store.unit(number).start : store.unit(number).stop] for number in missing}
-    allowed = max(1, int(work.max_failures * work.spec.size))
-    failed = len(store.errors())
-    with closing(_failures(work, store, units, cluster, console, advance)) as failures:
-        for more in failures:
-            failed += more
-            if failed > allowed:
-                raise _too_many(store, failed, work.max_failures)
-
-
-def _failures(
-    work: Work,
-    store: FeatureStore,
-    units: Mapping[int, Sequence[Input | None]],
-    cluster: Cluster,
-    console: Console,
-    advance: Advance,
-) -> Generator[int, None, None]:
-    """Do units, here or on a cluster; yield the number of failed utterances of each one."""
-    if not cluster:
-        return engine.run_locally(work.info, work.device, store, units, advance)
-    return run_on_cluster(cluster, work.reference, store, units, console, advance)
-
-
-def _too_many(store: FeatureStore, failed: int, share: float) -> RunFailure:
-    errors = store.errors()
-    first = abbreviate((f"{uid} ({reason})" for uid, reason in errors.items()), 3)
-    return RunFailure(
-        f"{failed} utterances failed, more than --max-failures {share:g} allows; what is done is kept\nfirst: {first}"
-    )

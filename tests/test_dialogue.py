@@ -126,7 +126,7 @@ def test_extracted_features_are_those_of_the_text_after_its_dialogue(table: Path
     for uid, text in texts.items():
         turns = tuple(texts[f"{uid[:2]}t{t}"] for t in range(int(uid[3]))[-2:])
         np.testing.assert_allclose(found[uid], encoder.pooled([Passage(text, "", turns)])[0], rtol=0, atol=1e-4)
-    assert "0 of 1 units" in stage.run(configured(table, cache, "features.text_context=2"), QUIET)[0].line()
+    assert "0 of 1 unit" in stage.run(configured(table, cache, "features.text_context=2"), QUIET)[0].line()
     # Without context it is another set, and training takes the one that is asked for.
     stage.run(configured(table, cache), QUIET)
     assert len(list(feature_sets(cache, "table"))) == 2

@@ -35,6 +35,16 @@ def fill(store: FeatureStore, commit: Commit, console: Console, label: str, retr
         If the metadata are damaged, and whatever `commit` raises.
 
     """
+    missing = missing_units(store, console, retry_failed)
+    if missing:
+        size = store.spec.size
+        with console.progress(label, size, size - sum(len(store.unit(number)) for number in missing)) as advance:
+            commit(missing, advance)
+    return len(missing)
+
+
+def missing_units(store: FeatureStore, console: Console, retry_failed: bool = False) -> list[int]:
+    """Return the units that a feature set lacks, damaged ones included, which are named; the options are `fill`'s."""
     committed = int(store.committed().sum())
     if committed:  # earlier runs' units are read before they are relied on
         with console.progress(f"{store.spec.modality}: checking what is cached", committed) as advance:
@@ -43,11 +53,7 @@ def fill(store: FeatureStore, commit: Commit, console: Console, label: str, retr
     if retry_failed:
         store.take_back_failed()
     missing: list[int] = np.flatnonzero(~store.committed()).tolist()
-    if missing:
-        size = store.spec.size
-        with console.progress(label, size, size - sum(len(store.unit(number)) for number in missing)) as advance:
-            commit(missing, advance)
-    return len(missing)
+    return missing
 
 
 def drop_damaged(store: FeatureStore, advance: Advance = ignore) -> dict[int, str]:

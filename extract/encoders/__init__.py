@@ -22,6 +22,10 @@ GPU_BATCHES = 26  # times the batch of a CPU that a GPU takes
 ENCODERS: dict[str, str] = {"logmel": ".acoustic", "egemaps": ".acoustic", "minilm": ".transformer"}
 
 
+class UnreachableError(UserError):
+    """An encoder that is not built in, not in a folder, and can't be had from the model hub."""
+
+
 class Encoder(Protocol):
     """Encodes a batch of B signals (float32 (T,) each) or texts.
 
@@ -141,6 +145,11 @@ def find(
     typo = nearest(name, ENCODERS) if name not in ENCODERS and not Path(name).exists() else ""
     if typo:
         raise UserError(f"--{modality}: unknown encoder {name!r}{typo}")
+    if name.rstrip("/").rpartition("/")[2].startswith("emotion2vec") and not Path(name, "config.json").is_file():
+        raise UserError(
+            f"--{modality} {name}: emotion2vec is not supported yet: transformers does not have it, only the package "
+            "funasr (docs/LOG.md)\nextract its features there and bring them in with `amber cache import`"
+        )
     module = importlib.import_module(ENCODERS.get(name, ".transformer"), __name__)
     info: EncoderInfo = module.info(name, modality, layers, max_seconds)
     if info.modality != modality:

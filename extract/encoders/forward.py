@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -38,9 +39,28 @@ def hidden_states(model: Any, inputs: dict[str, torch.Tensor], device: Device) -
 
 def outputs(model: Any, inputs: dict[str, torch.Tensor], device: Device, **options: bool) -> Any:
     """Return what a model makes of its inputs (see `hidden_states`), with options of its own."""
-    dtype = TYPES[device.precision]
-    moved = {name: x.to(device.name, dtype if x.is_floating_point() else x.dtype) for name, x in inputs.items()}
+    moved = _moved(inputs, device)
     with torch.inference_mode(), warnings.catch_warnings():
         # WavLM adds a mask to a bias of another type, which torch supports but warns of as deprecated.
         warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask and attn_mask")
         return model(**moved, **options)
+
+
+def _moved(inputs: dict[str, torch.Tensor], device: Device) -> dict[str, torch.Tensor]:
+    """Return inputs on a device, in its precision; to a GPU from pinned memory, on a stream that only copies."""
+    dtypes = {name: TYPES[device.precision] if x.is_floating_point() else x.dtype for name, x in inputs.items()}
+    if not device.name.startswith("cuda"):
+        return {name: x.to(device.name, dtypes[name]) for name, x in inputs.items()}
+    copying, computing = _copying(device.name), torch.cuda.current_stream(device.name)
+    with torch.cuda.stream(copying):
+        moved = {name: x.pin_memory().to(device.name, non_blocking=True) for name, x in inputs.items()}
+        moved = {name: x.to(dtypes[name]) for name, x in moved.items()}
+    computing.wait_stream(copying)
+    for x in moved.values():
+        x.record_stream(computing)  # its memory is not reused before the model has read it
+    return moved
+
+
+@lru_cache
+def _copying(device: str) -> Any:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

