@@ -4,38 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import jinja2
-from markupsafe import Markup
-
 from amber import __version__
 
-from ..report import svg
+from ..report import svg, template
 from ..report.chart import Chart, Key
-from ..report.page import STYLES
 from .validation import ORDERS, Estimate, Validation
 
 MILLI = 1000.0  # figures are shown in thousandths of a nat
-REPORT = Path(__file__).parents[1] / "report"
+TEMPLATE = Path(__file__).with_name("ask.html")
 TITLES = {"gain": "by expected gain", "entropy": "by entropy", "random": "at random"}
 
 
 def render(name: str, found: Validation) -> str:
     """Return the page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([Path(__file__).parent, REPORT]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["term_of"] = lambda _: None  # this page has no glossary
-    return environment.get_template("ask.html").render(
+    return template.render(
+        TEMPLATE,
         name=name,
         version=__version__,
         about=about(found),
         said=conclusions(found),
         chart=_chart(found),
-        style=Markup("".join((REPORT / of).read_text(encoding="utf-8") for of in STYLES)),  # noqa: S704 (our own files)
     )
 
 

@@ -6,32 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
-from .. import report
-from ..report import svg
+from ..report import svg, template
 from ..report.chart import Chart, Key
-from ..report.page import STYLES
 from ..report.tables import interval
 from .findings import written
 from .measure import METRIC, Difference, Measured
+
+TEMPLATE = Path(__file__).with_name("curve.html")
 
 Line = Sequence[tuple[float, float, tuple[float, float] | None]]  # place along x, mean, interval
 
 
 def render(data: Mapping[str, Any], measured: Sequence[Measured], differences: Sequence[Difference]) -> str:
     """Return the page of a curve."""
-    here, shared = Path(__file__).parent, Path(str(report.__file__)).parent
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([here, shared]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["term_of"] = lambda _: None  # this page has no glossary
-    return environment.get_template("curve.html").render(
+    return template.render(
+        TEMPLATE,
         data=data,
         charts=_charts(measured),
         header=("between", "difference in NLL", "p (Holm)", "supported"),
@@ -39,7 +28,6 @@ def render(data: Mapping[str, Any], measured: Sequence[Measured], differences: S
             (f"{one.variant}: {_named(one)}", written(one), f"{one.p_holm:.3f}", "yes" if one.supported else "no")
             for one in differences
         ],
-        style=Markup("".join((shared / name).read_text(encoding="utf-8") for name in STYLES)),  # noqa: S704 (our own)
     )
 
 

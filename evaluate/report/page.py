@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
 from amber import __version__
@@ -14,35 +13,28 @@ from .. import strata
 from ..experiment import Experiment
 from ..results import Results
 from ..strata import Levels
-from . import tables, text
+from . import tables, template, text
 from .answer import answer
 from .chart import Chart
 from .charts import all_comparisons, charts
 from .headline import headline
-from .terms import term_of, terms
+from .terms import terms
 from .utterances import as_script, utterances
 
-STYLES = ("colours.css", "page.css")
+TEMPLATE = Path(__file__).with_name("page.html")
 SCRIPTS = ("page.js", "charts.js", "export.js", "terms.js")
 
 
 def render(experiment: Experiment, levels: Mapping[str, Levels], results: Results, folder: Path) -> str:
     """Return the page; `levels` are those of `strata.divide`, `folder` is where the page will lie."""
-    here = Path(__file__).parent
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(here),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     shown = results.series.shown
     listed = utterances(experiment, levels, shown, folder)
     known = terms(results)
-    environment.globals["term_of"] = lambda label: term_of(label, known)
     drawn, forests = charts(results), all_comparisons(results)
     lead = _lead(drawn, forests)
-    return environment.get_template("page.html").render(
+    return template.render(
+        TEMPLATE,
+        known,
         m=results,
         version=__version__,
         caption=text.caption(results),
@@ -68,10 +60,8 @@ def render(experiment: Experiment, levels: Mapping[str, Levels], results: Result
         shown=shown,
         confusion=_shares(results.series.confusion),
         listed=listed,
-        # Our own files and JSON that was escaped for a script element.
-        data=Markup(as_script(listed)),  # noqa: S704
-        style=Markup("".join((here / name).read_text(encoding="utf-8") for name in STYLES)),  # noqa: S704
-        script=Markup("\n".join((here / name).read_text(encoding="utf-8") for name in SCRIPTS)),  # noqa: S704
+        data=Markup(as_script(listed)),  # noqa: S704 (JSON that was escaped for a script element)
+        script=template.own(SCRIPTS),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .. import strata
@@ -65,7 +66,7 @@ def terms(results: Results) -> dict[str, Term]:
     return {term.label: term for term in every if term.meaning}
 
 
-def term_of(label: str, known: dict[str, Term]) -> Term | None:
+def term_of(label: str, known: Mapping[str, Term]) -> Term | None:
     """Return the term that a table's label stands for: `BC ↑` is `BC`, `soft ensemble` an `ensemble`."""
     plain = re.sub(r" [↑↓]$| \(n = .*\)$", "", label)
     return known.get(plain) or (known.get("ensemble") if plain.endswith(" ensemble") else None)
