@@ -24,7 +24,10 @@ def register(app: typer.Typer) -> None:
 
 def matrix(
     context: typer.Context,
-    runs: Annotated[list[str], typer.Argument(help="Experiments, such as runs/iemocap runs/iemocap-on-msp-podcast.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUNS...", help="Experiments, such as runs/iemocap runs/iemocap-on-msp-podcast."),
+    ],
     as_json: options.Json = False,
 ) -> None:
     """Print the matrix of corpora: what was trained on one scores on another, with 95 % intervals."""
