@@ -31,7 +31,7 @@ FOLDS, HEADS = 5, ("student", "speech", "text")
 
 def make(folder: Path, size: argparse.Namespace) -> None:
     rng = np.random.default_rng(0)
-    votes = rng.multinomial(3, [0.3, 0.3, 0.2, 0.2], size=size.utterances)
+    votes = rng.multinomial(3, [0.3, 0.3, 0.2, 0.2], size=size.utterances).astype(np.float64)
     y = votes / 3
     ids = np.array([f"Ses{i:06d}" for i in range(size.utterances)], dtype=object)
     speaker = rng.integers(size.speakers, size=size.utterances)

@@ -30,14 +30,20 @@ Run = Callable[..., str]
 SLOW = {
     "answer", "ask", "audio_files", "batch_invariance", "cache", "cases", "cli", "curve", "dialogue", "docs",
     "encoders", "evaluate", "evaluate_doubt", "evaluate_oracle", "evaluate_outside", "extending_extract",
-    "extract", "fit", "flips", "frames", "fuzz", "group", "hub", "imported", "kills", "missing",
-    "modality_dropout", "object_storage", "onnx", "opinion_pool", "parallel", "predict", "prior", "readme",
+    "extract", "fit", "flips", "frames", "fuzz", "group", "hdf5", "hub", "imported", "kills", "missing",
+    "modality_dropout", "notebook", "object_storage", "onnx", "opinion_pool", "parallel", "predict", "prior", "readme",
     "recognisers", "recordings", "rehearsal", "report", "resume", "rivals", "safety", "study", "train",
     "train_cluster", "transcribe", "trust", "tutorials", "ugly_tables", "wheel",
 }  # fmt: skip
 
 # One small model a run instead of several, for tests that only need a trained one; the command line's and a file's.
 ONE = "train.candidates=[{layer: last, hidden: 16, weight_decay: 0.01}]"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave slow files unread where they are not asked for: reading them takes longer than the fast tests."""
+    unasked = config.getoption("-m") == "not slow" and collection_path.stem.removeprefix("test_") in SLOW
+    return True if unasked else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,7 +18,7 @@ from amber.config import Objective, Training
 from amber.curve_point import Point, parse, points
 from amber.evaluate.curve.findings import enough, findings
 from amber.evaluate.curve.measure import SHOWN, Measured, differences
-from amber.train.matrix import Run, Variant, run_key
+from amber.train.matrix import Run, Variant, keyed, run_key
 from amber.train.plan import TrainingPlan, prepare
 from amber.train.subsample import Subsampler
 
@@ -100,6 +100,7 @@ def test_points_of_equal_cost() -> None:
 def test_keys_of_a_curve_at_their_defaults_are_no_part_of_what_runs_are_known_by() -> None:
     keys = {name: run_key(Run(Variant("soft", Objective(), made), 1, 0), {}) for name, made in MADE.items()}
     assert keys["default"] == keys["same"]
+    assert not {"votes", "share", "draw"} & keyed(Training()).keys()
     assert len(set(keys.values())) == len(keys) - 1
 
 

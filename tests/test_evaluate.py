@@ -121,14 +121,21 @@ def test_no_runs(tmp_path: Path, copy: Path) -> None:
 
 
 def test_several_experiments_side_by_side(copy: Path, amber: Amber) -> None:
-    other = copy.with_name("other")
+    other = copy.with_name("another")  # its name sorts first: the order typed counts
     shutil.copytree(copy, other)
     both = ("evaluate", "--set", "evaluate.resamples=200", "--runs", copy, other, "--json")
     found = json.loads(amber("-q", *both).stdout)
-    assert list(found["summary"]) == ["demo/ce", "other/ce", "demo/soft", "other/soft", "demo/amber2", "other/amber2"]
-    assert (copy.parent / "demo+other" / "report.html").is_file()
+    assert list(found["summary"]) == [
+        "demo/ce",
+        "another/ce",
+        "demo/soft",
+        "another/soft",
+        "demo/amber2",
+        "another/amber2",
+    ]
+    assert (copy.parent / "demo+another" / "report.html").is_file()
     asked = {(c["variant"], c["reference"]) for c in found["versus"]["comparisons"]}
-    assert asked == {("other/ce", "demo/ce"), ("other/soft", "demo/soft"), ("other/amber2", "demo/amber2")}
+    assert asked == {("another/ce", "demo/ce"), ("another/soft", "demo/soft"), ("another/amber2", "demo/amber2")}
     # They are copies: nothing is claimed.
     assert not any(c["supported"] for c in found["versus"]["comparisons"])
     twice = ("evaluate", "--set", "evaluate.resamples=200", "--runs", copy, "--runs", other)
@@ -137,8 +144,8 @@ def test_several_experiments_side_by_side(copy: Path, amber: Amber) -> None:
         path.write_text(path.read_text().replace("smoothing: 0.0", "smoothing: 0.1"))
     vouch(other)
     apart = amber("-q", *both)
-    assert "other differs from demo in labels" in apart.stderr
-    assert set(json.loads(apart.stdout)) == {"demo", "other"}
+    assert "another differs from demo in labels" in apart.stderr
+    assert set(json.loads(apart.stdout)) == {"demo", "another"}
     assert "two experiments are called demo" in amber("-q", "evaluate", "--runs", copy, copy, code=2).stderr
     assert "say which experiment" in amber("-q", "evaluate", code=2).stderr
 

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,8 +42,8 @@ def test_help_is_in_sentences_with_two_examples_that_parse(path: str) -> None:
     assert isinstance(command, Command), f"{path}: register it with cls=Command, epilog=examples(…), two of them"
     with command.make_context(path, [], resilient_parsing=True) as context:
         said = command.get_help(context)
-    assert "{" not in said.replace("{objective.", "")
     for parameter in command.params:
+        assert "{" not in (parameter.help or ""), (path, parameter.name)
         assert re.match(r"^[A-Z].*[.\]…]$", parameter.help or "", re.DOTALL), (path, parameter.name, parameter.help)
     shown = re.findall(r"^ +(amber .+)$", said.partition("Examples:\n")[2], re.MULTILINE)
     assert len(shown) >= 2
@@ -93,3 +94,9 @@ def test_completion_is_on_for_the_installed_command() -> None:
     done = subprocess.run(command, capture_output=True, text=True, env={**environment(), **asked}, check=False)
     assert done.stdout.split() == ["demo"]
     assert "_AMBER_COMPLETE" not in os.environ
+
+
+def test_the_page_of_commands_names_every_command() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "commands.md").read_text(encoding="utf-8")
+    groups = {path.split()[1] for path in ALL}
+    assert [name for name in groups if not re.search(rf"amber {name}\b", page)] == []

@@ -181,6 +181,7 @@ def frames_unit(lengths: list[int], first: int = 0) -> Unit:
     return Unit(features, status, ["" if n else "gone" for n in lengths], np.array(lengths, dtype=np.int64))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(st.lists(st.integers(0, 30), min_size=70, max_size=130), st.integers(1, 9))
 def test_frames_are_read_back_by_span(lengths: list[int], chunk: int) -> None:

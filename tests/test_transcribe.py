@@ -253,11 +253,11 @@ def test_run_transcribes_what_the_pipeline_asks_for(amber: Amber, own: Path, who
     assert heard == [one.text for one in read(table(whole))[2]][:rows]
     again = amber("run", pipeline, "--set", ONE).stderr
     assert "transcripts-" not in again
-    assert "all 6 runs are done" in again
+    assert "all done" in again
     table(cache).unlink()  # it alone is done again: what follows from it is current
     last = amber("run", pipeline, "--set", ONE).stderr
     assert "(2 of 2 units done now)" in last
-    assert "all 6 runs are done" in last
+    assert "all done" in last
 
 
 def test_what_can_t_be_decided_is_refused(here: Amber, corpus: Path, own: Path, cache: Path) -> None:

@@ -198,7 +198,7 @@ def run_key(run: Run, context: Mapping[str, Any]) -> str:
     parts = {
         "model": run.variant.model,
         "objective": run.variant.objective.model_dump(mode="json"),
-        "train": _keyed(run.variant.training),
+        "train": keyed(run.variant.training),
         "fold": run.fold,
         "seed": run.seed,
         **context,
@@ -206,7 +206,7 @@ def run_key(run: Run, context: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _keyed(training: Training) -> dict[str, Any]:
+def keyed(training: Training) -> dict[str, Any]:
     """Return a training as it is hashed: without later keys where they are at their defaults, as if they were not."""
     values = training.model_dump(mode="json")
     return {key: value for key, value in values.items() if key not in LATER or value != LATER[key]}

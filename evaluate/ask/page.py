@@ -10,6 +10,8 @@ from markupsafe import Markup
 from amber import __version__
 
 from ..report import svg
+from ..report.chart import Chart, Key
+from ..report.page import STYLES
 from .validation import ORDERS, Estimate, Validation
 
 MILLI = 1000.0  # figures are shown in thousandths of a nat
@@ -26,16 +28,14 @@ def render(name: str, found: Validation) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["term_of"] = lambda _: None  # this page has no glossary
     return environment.get_template("ask.html").render(
         name=name,
         version=__version__,
         about=about(found),
         said=conclusions(found),
-        legend={TITLES[order]: number for number, order in enumerate(ORDERS)},
         chart=_chart(found),
-        header=["votes an utterance", *(TITLES[order] for order in ORDERS), *(f"less {TITLES[o]}" for o in found.over)],
-        rows=_rows(found),
-        style=Markup((REPORT / "page.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
+        style=Markup("".join((REPORT / of).read_text(encoding="utf-8") for of in STYLES)),  # noqa: S704 (our own files)
     )
 
 
@@ -89,7 +89,7 @@ def _figure(of: Estimate) -> str:
     return f"{MILLI * of.mean:.2f}{interval}".replace("-", "−")
 
 
-def _chart(found: Validation) -> Markup:
+def _chart(found: Validation) -> Chart:
     """Draw a curve with intervals for each order."""
     every = [MILLI * edge for of in found.saved.values() for one in of for edge in (one.mean, *(one.ci or ()))]
     axes = svg.Axes(
@@ -99,9 +99,25 @@ def _chart(found: Validation) -> Markup:
     for number, order in enumerate(ORDERS):
         values = found.saved[order]
         points = [(0.0, 0.0), *((x, MILLI * of.mean) for x, of in zip(found.budgets, values, strict=True))]
-        axes.line(points, number, TITLES[order], dots=False)
-        for x, of in zip(found.budgets, values, strict=True):
-            low, high = of.ci or (of.mean, of.mean)
-            interval = (MILLI * of.mean, MILLI * low, MILLI * high)
-            axes.whisker(x + (number - 1) * step, interval, number, TITLES[order])
-    return axes.svg("What asking brought, by budget and order")
+        with axes.series(number):
+            axes.line(points, number, TITLES[order], dots=False)
+            for x, of in zip(found.budgets, values, strict=True):
+                low, high = of.ci or (of.mean, of.mean)
+                interval = (MILLI * of.mean, MILLI * low, MILLI * high)
+                axes.whisker(x + (number - 1) * step, interval, number, TITLES[order])
+    return Chart(
+        "brought",
+        "What the votes asked for brought",
+        "By how many thousandths of a nat a vote surprises less than before asking, at equal budgets, with 95 % "
+        "intervals over speakers and draws. Above is better. The rivals ask in rounds: every utterance once before any "
+        "is asked twice.",
+        (axes.svg("What asking brought, by budget and order"),),
+        tuple(Key(TITLES[order], number, shown=True) for number, order in enumerate(ORDERS)),
+        (
+            "votes an utterance",
+            *(TITLES[order] for order in ORDERS),
+            *(f"less {TITLES[rival]}" for rival in found.over),
+        ),
+        tuple(map(tuple, _rows(found))),
+        wide=True,
+    )
