@@ -27,7 +27,7 @@ from amber.console import Console
 from amber.corpus import Corpus
 from amber.errors import RunFailure, UserError
 from amber.evaluate import stage as evaluation
-from amber.evaluate.report import tables
+from amber.evaluate.report import latex, tables
 from amber.extract import stage as extraction
 from amber.features import catalog as caches
 from amber.features import layout
@@ -188,7 +188,7 @@ def test_results_follow_the_words_and_recordings_that_they_show(
 
 
 def test_names_are_escaped() -> None:
-    assert tables._tex(r"a\b{c}$x^2~y_1 <z>|") == (
+    assert latex._tex(r"a\b{c}$x^2~y_1 <z>|") == (
         r"a\textbackslash{}b\{c\}\$x\textasciicircum{}2\textasciitilde{}y\_1 \textless{}z\textgreater{}\textbar{}"
     )
     assert tables._markdown(["a|b"], [["c"]]).splitlines()[0] == r"| a\|b |"
