@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-PYTEST := $(BIN)/pytest -n auto --maxprocesses 4
+# A process more than there are cores: tests wait for processes and servers that they start.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(shell expr $$(nproc) + 1) --maxprocesses 5 --dist loadfile --no-loadscope-reorder
 
 .PHONY: run check test lint docs bench clean
 
@@ -12,10 +13,10 @@ run: $(VENV)/.installed
 	$(BIN)/amber run pipeline.yaml
 
 check: $(VENV)/.installed-dev lint
-	$(PYTEST) --dist loadfile -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test: $(VENV)/.installed-dev lint
-	$(PYTEST) --dist loadfile -ra --durations=10
+	$(PYTEST) -ra --durations=10
 
 docs: $(VENV)/.installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
