@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,11 @@ def noise(seconds: float, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(0.01, 0.1, size=int(seconds * 16_000)).astype(np.float32)
 
 
-SIGNALS = [noise(0.3, 1), noise(2.0, 2), noise(1.234, 3)]
+SIGNALS = [
+    noise(0.3, 1),
+    noise(2.0, 2),
+    noise(1.234, 3) * np.float32(0.01),
+]  # the last so quiet that the norm's eps counts
 
 
 def own(model: Any, signal: np.ndarray) -> np.ndarray:
@@ -200,3 +205,18 @@ def test_a_hub_name_that_can_t_be_reached_is_said_as_for_others(monkeypatch: pyt
     with pytest.raises(UserError, match="can't be had from the model hub") as error:
         find("emotion2vec/emotion2vec_plus_base", "speech")
     assert len(str(error.value).splitlines()) == 3
+
+
+@needs_funasr
+def test_a_model_in_the_hub_s_cache_needs_no_network(
+    tiny: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, repository = "0123456789abcdef" * 2 + "01234567", tmp_path / "models--lab--emotion2vec_tiny"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    shutil.copytree(tiny[0], repository / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    info = find("lab/emotion2vec_tiny", "speech", "last")
+    assert (info.name, info.revision, info.layers) == ("lab/emotion2vec_tiny", commit, (3,))
+    expected = find(str(tiny[0]), "speech", "last").load(choose("cpu")).pooled(SIGNALS)
+    np.testing.assert_array_equal(info.load(choose("cpu")).pooled(SIGNALS), expected)

@@ -155,7 +155,7 @@ def find(
 def _family(name: str) -> str:
     """Return the module of the encoder in a folder or on the hub; emotion2vec has files unlike transformers'."""
     last = name.rstrip("/").partition("@")[0].rpartition("/")[2]
-    theirs = Path(name, "config.yaml").is_file() or last.startswith("emotion2vec")
+    theirs = last.startswith("emotion2vec") or all(Path(name, file).is_file() for file in ("config.yaml", "model.pt"))
     return ".emotion2vec" if theirs and not Path(name, "config.json").is_file() else ".transformer"
 
 
