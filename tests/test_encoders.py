@@ -286,7 +286,7 @@ def test_the_hub_s_cache_serves_by_name_without_a_network(models: Callable[[str]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
     assert done.stdout == f"some/bert {commit} (1, 1, 32)\n"
-    assert "UserError: encoder 'other/bert' is not built in" in done.stderr
+    assert "UnreachableError: encoder 'other/bert' is not built in" in done.stderr
     assert "offline" in done.stderr.lower()
 
 
