@@ -21,7 +21,7 @@ def render(template: Path, glossary: Mapping[str, Term] | None = None, **values:
     Parameters
     ----------
     template
-        Its file. It may import `macros.html`, and shows `style`.
+        Its file. It extends `base.html` and may import `macros.html`.
     glossary
         The terms that the page explains, by label; None: it has none.
     values
