@@ -203,7 +203,7 @@ def test_a_missing_package_and_a_wrong_folder_are_said(tmp_path: Path, monkeypat
 def test_a_hub_name_that_can_t_be_reached_is_said_as_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(emotion2vec, "_need_package", lambda name: None)
     with pytest.raises(UserError, match="can't be had from the model hub") as error:
-        find("emotion2vec/emotion2vec_plus_base", "speech")
+        find("nobody/emotion2vec-that-is-not-there", "speech")
     assert len(str(error.value).splitlines()) == 3
 
 
