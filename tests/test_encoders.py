@@ -157,7 +157,6 @@ def test_egemaps_has_its_88_functionals() -> None:
     ("name", "modality", "layers", "says"),
     [
         ("logmell", "speech", "all", "did you mean 'logmel'"),
-        ("iic/emotion2vec_plus_base", "speech", "all", "emotion2vec is not supported"),
         ("minilm", "speech", "all", "a bert model"),
         ("logmel", "text", "all", "encodes speech, not text"),
         ("minilm", "text", "9", "layers 0 to 6"),

@@ -145,16 +145,18 @@ def find(
     typo = nearest(name, ENCODERS) if name not in ENCODERS and not Path(name).exists() else ""
     if typo:
         raise UserError(f"--{modality}: unknown encoder {name!r}{typo}")
-    if name.rstrip("/").rpartition("/")[2].startswith("emotion2vec") and not Path(name, "config.json").is_file():
-        raise UserError(
-            f"--{modality} {name}: emotion2vec is not supported yet: transformers does not have it, only the package "
-            "funasr (docs/LOG.md)\nextract its features there and bring them in with `amber cache import`"
-        )
-    module = importlib.import_module(ENCODERS.get(name, ".transformer"), __name__)
+    module = importlib.import_module(ENCODERS.get(name) or _family(name), __name__)
     info: EncoderInfo = module.info(name, modality, layers, max_seconds)
     if info.modality != modality:
         raise UserError(f"--{modality} {name}: encodes {info.modality}, not {modality}")
     return info.trim(margin) if margin is not None and info.trim else info
+
+
+def _family(name: str) -> str:
+    """Return the module of the encoder in a folder or on the hub; emotion2vec has files unlike transformers'."""
+    last = name.rstrip("/").partition("@")[0].rpartition("/")[2]
+    theirs = last.startswith("emotion2vec") or all(Path(name, file).is_file() for file in ("config.yaml", "model.pt"))
+    return ".emotion2vec" if theirs and not Path(name, "config.json").is_file() else ".transformer"
 
 
 def built_in() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from .framing import Framing
 from .log_mel import LogMel
 
 LONG = 10 * 60 * SAMPLE_RATE  # samples: longer signals are not copied as a whole
+
+LAYER_NORM_EPS = 1e-5  # added to the variance, as in torch
 
 Inputs = dict[str, torch.Tensor]
 
@@ -68,6 +71,9 @@ def preprocessing(kind: str, extractor: Any, framing: Framing) -> Preprocessing:
             _unchanged, lambda window: extract(window).input_features[0, : framing.count(len(window))], "input_features"
         )
 
+    if kind == "emotion2vec":
+        return Preprocessing(partial(_layer_normalised, asked=extractor.do_normalize), _unchanged, "input_values")
+
     def whole(signal: Signal) -> Signal:
         if len(signal) > LONG:
             return normalised_in_place(signal) if extractor.do_normalize else signal
@@ -76,14 +82,21 @@ def preprocessing(kind: str, extractor: Any, framing: Framing) -> Preprocessing:
     return Preprocessing(whole, _unchanged, "input_values")
 
 
-def normalised_in_place(signal: Signal) -> Signal:
+def _layer_normalised(signal: Signal, *, asked: bool) -> Signal:
+    """Return a signal (T,) as torch's `layer_norm` over its length makes it, or itself if that is not asked for."""
+    if not asked:
+        return signal
+    return normalised_in_place(signal if len(signal) > LONG else signal.copy(), LAYER_NORM_EPS)
+
+
+def normalised_in_place(signal: Signal, eps: float = 1e-7) -> Signal:
     """Give a long signal (T,) mean 0 and variance 1 in place; its extractor would copy it several times."""
     blocks = [signal[start : start + LONG] for start in range(0, len(signal), LONG)]
     mean = sum(float(block.sum(dtype=np.float64)) for block in blocks) / len(signal)
     variance = sum(float(np.square(block - np.float32(mean)).sum(dtype=np.float64)) for block in blocks) / len(signal)
     for block in blocks:
         block -= np.float32(mean)
-        block /= np.float32(np.sqrt(variance + 1e-7))
+        block /= np.float32(np.sqrt(variance + eps))
     return signal
 
 

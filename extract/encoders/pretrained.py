@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -72,7 +72,7 @@ class PretrainedModel:
             return _load_nearest(load, self.place, **self._options, **options)
         except Exception as error:
             # Damaged files, and files that are no model's, raise exceptions of every kind.
-            raise UserError(f"{self.place}: can't be loaded ({_reason(error)})") from error
+            raise UserError(f"{self.place}: can't be loaded ({reason(error)})") from error
 
 
 def find_model(name: str) -> PretrainedModel:
@@ -123,26 +123,42 @@ def _config(name: str, place: str, revision: str) -> Any:
     options = {"revision": revision} if revision else {}
     try:
         config = _load_nearest(_transformers().AutoConfig.from_pretrained, place, **options)
-        _refuse_nonsense(config)
+        refuse_nonsense(config)
     except Exception as error:
         # Damaged files, and files that are no model's, raise exceptions of every kind.
         if Path(place).exists():
-            raise UserError(f"{name}: not a model folder that transformers reads ({_reason(error)})") from error
-        raise UnreachableError(
-            f"encoder {name!r} is not built in ({built_in()}), not a folder, and can't be had from the model hub\n"
-            f"reason: {_reason(error)}\n"
-            f"fix: fetch it where there is a network (`hf download {place}`) and give its folder instead"
-        ) from error
+            raise UserError(f"{name}: not a model folder that transformers reads ({reason(error)})") from error
+        raise unreachable(name, place, error) from error
     return config
 
 
-def _refuse_nonsense(config: Any) -> None:
+def unreachable(name: str, place: str, error: Exception) -> UnreachableError:
+    """Return the error that says that the encoder `name`, called `place` on the hub, can't be had."""
+    return UnreachableError(
+        f"encoder {name!r} is not built in ({built_in()}), not a folder, and can't be had from the model hub\n"
+        f"reason: {reason(error)}\n"
+        f"fix: fetch it where there is a network (`hf download {place}`) and give its folder instead"
+    )
+
+
+def hub_file(name: str, file: str, revision: str | None) -> Path:
+    """Return the path of one file of a model in the hub's cache, downloaded if it is not there yet."""
+    hub: Any = importlib.import_module("huggingface_hub")
+    try:
+        return Path(hub.hf_hub_download(name, file, revision=revision, local_files_only=True))
+    except (OSError, ValueError):
+        _ask_hub(name, revision)
+    return Path(hub.hf_hub_download(name, file, revision=revision))
+
+
+def refuse_nonsense(config: Any) -> None:
+    """Raise ValueError if a configuration's sizes are no numbers or absurd."""
     for name, largest in LARGEST.items():
         value = getattr(config, name, None)
         if value is None:  # not every family has each of them
             continue
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
-            raise ValueError(f"its config.json says {name} {value!r}")
+            raise ValueError(f"its configuration says {name} {value!r}")
 
 
 def _load_nearest(load: Callable[..., Any], place: str, **options: Any) -> Any:
@@ -162,7 +178,7 @@ def _tokenizer(place: str, *, vocabulary: int, **options: Any) -> Any:
         tokenizer = _transformers().AutoTokenizer.from_pretrained(place, **options)
     except Exception as error:
         # Tokenizers written in Rust raise plain exceptions.
-        raise ValueError(_reason(error)) from error
+        raise ValueError(reason(error)) from error
     limit = tokenizer.model_max_length
     if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit >= 1:
         raise ValueError(f"its tokenizer takes at most {limit!r} tokens")
@@ -179,7 +195,7 @@ def _ask_hub(name: str, revision: str | None) -> None:
         hub.HfApi().model_info(name, revision=revision, timeout=PATIENCE)
     except Exception as error:
         # The exceptions for no network, no such name and no permission differ between the hub's versions.
-        raise OSError(_reason(error)) from error
+        raise OSError(reason(error)) from error
 
 
 def _commit(name: str, revision: str) -> str:
@@ -189,19 +205,25 @@ def _commit(name: str, revision: str) -> str:
     return Path(path).parent.name if isinstance(path, str) else revision  # .../snapshots/<commit>/config.json
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Return the first line of an error's message, cut if long."""
     lines = str(error).strip().splitlines()
     return lines[0][:160] if lines else type(error).__name__
 
 
 def _hash(folder: Path) -> str:
     """Return a hash of a local model's weights, configuration and tokenizer."""
+    kinds = (".safetensors", ".bin", ".json", ".txt", ".model")
+    return hash_of([path for path in sorted(folder.iterdir()) if path.suffix in kinds])
+
+
+def hash_of(paths: Sequence[Path]) -> str:
+    """Return a hash of files' names and bytes."""
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix in (".safetensors", ".bin", ".json", ".txt", ".model"):
-            digest.update(path.name.encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+    for path in paths:
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
 
 

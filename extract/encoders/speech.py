@@ -62,6 +62,10 @@ class SpeechTransformer:
             from .whisper import WhisperEncoder
 
             model = WhisperEncoder(model.get_encoder())  # the decoder is not needed
+        elif pretrained.config.model_type == "emotion2vec":
+            from .emotion2vec_layers import Emotion2vecLayers
+
+            model = Emotion2vecLayers(model, pretrained.config, self._lengths, products=device.name == "cpu")
         elif pretrained.config.model_type != "wav2vec2-bert":
             if device.name == "cpu":
                 use_products(model)

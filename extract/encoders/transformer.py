@@ -70,10 +70,10 @@ def info(name: str, modality: Modality, layers: str, max_seconds: float) -> Enco
             f"--speech {name}: a {kind} model, not a speech model; supported: {abbreviate(SPEECH_TYPES, 20)}"
         )
     numbers = choose_layers(layers, found.config.num_hidden_layers + 1, name)
-    return _speech(found, numbers, max_seconds) if kind in SPEECH_TYPES else _text(found, numbers)
+    return speech_info(found, numbers, max_seconds) if kind in SPEECH_TYPES else _text(found, numbers)
 
 
-def _speech(
+def speech_info(
     found: PretrainedModel, layers: tuple[int, ...], max_seconds: float, margin: float | None = None
 ) -> EncoderInfo:
     """Return what is known of a speech model; `margin`: see `EncoderInfo`."""
@@ -103,7 +103,7 @@ def _speech(
         hop=frames.stride,
         heard=frames.heard,
         margin=margin,
-        trim=None if frames.fixed is None else partial(_speech, found, layers, max_seconds),
+        trim=None if frames.fixed is None else partial(speech_info, found, layers, max_seconds),
     )
     return made
 
