@@ -6,6 +6,7 @@ import json
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,7 @@ def test_an_interrupt_is_answered_with_how_to_go_on(tmp_path: Path) -> None:
     for line in process.stderr:
         if "demo audio" in line or "synthetic" in line:
             break
+    time.sleep(1)  # an interrupt that arrives while modules are imported can be lost
     process.send_signal(2)
     rest = process.stderr.read()
     assert process.wait() == 130
