@@ -109,7 +109,7 @@ def test_damage_on_a_bucket_is_named_and_only_that_unit_is_done_again(bucket: di
     speech, text = json.loads(amber(bucket, "-q", *extract, "--features", cache))
     assert (speech["units_done_now"], text["units_done_now"]) == (1, 0)
     assert "no findings" in amber(bucket, "-q", "cache", "verify", "--features", cache)
-    amber(bucket, "-q", "extract", "--dataset", "demo", "--speech", "logmel", "--text", "minilm", "--features", cache)
+    amber(bucket, "-q", *extract, "--set", "corpus.options.size=60", "--features", cache)  # of other utterances
     assert "2 feature sets deleted" in amber(bucket, "-q", "cache", "gc", "--features", cache, "--yes")
     (dataset,) = json.loads(amber(bucket, "-q", "cache", "ls", "--features", cache, "--json"))
     assert [f["state"] for f in dataset["features"]] == ["current", "current"]
