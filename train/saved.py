@@ -199,7 +199,7 @@ def _candidate(one: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> SavedCa
         weights=one["weights"],
         hidden=one["hidden"],
         mixture=one["mixture"],
-        reads=one["reads"],
+        reads=one.get("reads"),  # earlier versions had no such candidates
         state={name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)},
     )
 
