@@ -31,9 +31,9 @@ SLOW = {
     "answer", "ask", "audio_files", "batch_invariance", "cache", "cases", "cli", "curve", "dialogue", "docs",
     "encoders", "evaluate", "evaluate_doubt", "evaluate_oracle", "evaluate_outside", "extending_extract",
     "extract", "fit", "flips", "frames", "fuzz", "group", "hdf5", "hub", "imported", "kills", "missing",
-    "modality_dropout", "notebook", "object_storage", "onnx", "opinion_pool", "parallel", "predict", "prior", "readme",
-    "recognisers", "recordings", "rehearsal", "report", "resume", "rivals", "safety", "study", "train",
-    "train_cluster", "transcribe", "trust", "tutorials", "ugly_tables", "wheel",
+    "modality_dropout", "notebook", "object_storage", "onnx", "opinion_pool", "parallel", "predict", "prior",
+    "questions", "readme", "recognisers", "recordings", "rehearsal", "report", "resume", "rivals", "safety", "study",
+    "train", "train_cluster", "transcribe", "trust", "tutorials", "ugly_tables", "wheel",
 }  # fmt: skip
 
 # What takes longest begins first, so that no process is left with it at the end.
