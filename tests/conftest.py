@@ -32,8 +32,9 @@ SLOW = {
     "encoders", "evaluate", "evaluate_doubt", "evaluate_oracle", "evaluate_outside", "extending_extract", "extract",
     "fit", "flips", "frames", "fuzz", "group", "hdf5", "heads", "hub", "imported", "kills", "missing",
     "modality_dropout", "notebook", "object_storage", "onnx", "opinion_pool", "parallel", "plain_loop", "predict",
-    "prior", "readme", "recognisers", "recordings", "rehearsal", "report", "resume", "rivals", "safety", "stopping",
-    "study", "train", "train_cluster", "transcribe", "trust", "tutorials", "ugly_tables", "wheel",
+    "prior", "questions", "readme", "recognisers", "recordings", "rehearsal", "report", "resume", "rivals",
+    "safety", "stopping", "study", "train", "train_cluster", "transcribe", "trust", "tutorials", "ugly_tables",
+    "wheel",
 }  # fmt: skip
 
 # What takes longest begins first, so that no process is left with it at the end.

@@ -35,7 +35,7 @@ from amber.train.head_names import INPUTS
 from amber.train.heads import Heads
 from amber.train.member import Member
 from amber.train.streams import DROPOUT, dropout_mask, generator
-from amber.train.targets import Pseudo
+from amber.train.targets import MemberVotes
 
 
 @every_kind
@@ -171,10 +171,27 @@ def test_votes_that_stand_beside_the_raters_are_learned_as_theirs() -> None:
     votes = torch.from_numpy(rng.dirichlet(np.ones(CLASSES), size=(2, len(TRAIN))) * [[[2.0]], [[9.0]]]).float()
     group = [Member(run(seed, "soft"), PERCEPTRON) for seed in range(5)]
     of = torch.tensor([1, 0, 1, 1, 0])
-    found = fitted(*group, prior=Pseudo(votes, of))
+    found = fitted(*group, prior=MemberVotes(votes, of))
     assert len({len(f.records) for f in found}) > 1  # some leave, the others keep their own
     for member, one, place in zip(group, found, of.tolist(), strict=True):
         assert_same(fitted(member, train=PooledSplit(TRAIN.inputs, TRAIN.rows, TRAIN.counts + votes[place]))[0], one)
+
+
+@pytest.mark.parametrize("variant", ["soft", "amber2-dirichlet"])
+def test_members_that_see_other_votes_learn_what_each_learns_alone(variant: str) -> None:
+    """Of the training part and of dev; members of one seed read one stream of batches all the same."""
+    rng = np.random.default_rng(6)
+    more = [torch.from_numpy(rng.multinomial(n, np.ones(CLASSES) / CLASSES, (3, len(part)))).float()
+            for n, part in ((2, TRAIN), (3, DEV))]  # fmt: skip
+    seen_train, seen_dev = (part.counts + of for part, of in zip((TRAIN, DEV), more, strict=True))
+    group = [Member(run(seed, variant), LINEAR) for seed in (0, 1) for _ in range(3)]
+    of = torch.tensor([0, 1, 2, 2, 0, 1])
+    found = fitted(*group, votes=(MemberVotes(seen_train, of), MemberVotes(seen_dev, of)))
+    assert len({len(f.records) for f in found}) > 1  # some leave, the others keep their own
+    for member, one, place in zip(group, found, of.tolist(), strict=True):
+        train = PooledSplit(TRAIN.inputs, TRAIN.rows, seen_train[place])
+        dev = PooledSplit(DEV.inputs, DEV.rows, seen_dev[place])
+        assert_same(fitted(member, train=train, dev=dev)[0], one)
 
 
 def test_a_learned_mixture_finds_the_layer_that_says_something() -> None:

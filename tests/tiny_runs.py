@@ -18,7 +18,7 @@ from amber.train.fit import fit, predict
 from amber.train.matrix import Run, Variant, variants
 from amber.train.member import Member, TrainedMember
 from amber.train.streams import ORDER, generator
-from amber.train.targets import Pseudo
+from amber.train.targets import MemberVotes
 
 CLASSES = 3
 LAYERS = (("speech", "last"), ("text", "last"))
@@ -65,10 +65,14 @@ def members(*runs: Run, candidate: Candidate = PERCEPTRON) -> list[Member]:
 
 
 def fitted(
-    *group: Run | Member, train: PooledSplit = TRAIN, dev: PooledSplit = DEV, prior: Pseudo | None = None
+    *group: Run | Member,
+    train: PooledSplit = TRAIN,
+    dev: PooledSplit = DEV,
+    prior: MemberVotes | None = None,
+    votes: tuple[MemberVotes, MemberVotes] | None = None,
 ) -> list[TrainedMember]:
     made = [one if isinstance(one, Member) else Member(one, PERCEPTRON) for one in group]
-    return fit(made, train, dev, lambda: None, prior=prior)
+    return fit(made, train, dev, lambda: None, prior=prior, votes=votes)
 
 
 def predicted(one: Run | Member, of: TrainedMember, part: PooledSplit = DEV, head: str = "fusion") -> Tensor:
