@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +13,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from amber.ahead import ahead
 from amber.arrays import Floats32, Integers, Mask
 from amber.errors import RunFailure, UserError
 from amber.features.layout import FORMAT, array_layouts
@@ -202,21 +202,13 @@ class FeatureReader:
         shape = (most, len(self.spec.layers), self.spec.dim)
         buffers = itertools.cycle([np.empty(shape, dtype=self.spec.dtype) for _ in range(2)])
 
-        def frames(number: int, buffer: NDArray[Any]) -> Unit:
+        def frames(number: int) -> Unit:
             n = lengths[number]
-            features = buffer[: n.sum()]
+            features = next(buffers)[: n.sum()]
             self._arrays.read_into("frames", features, number * self.spec.unit_room)
             return Unit(features, status[self._slice(number)], [""] * len(n), n)
 
-        with ThreadPoolExecutor(1, thread_name_prefix="ahead") as executor:
-            waiting: Future[Unit] | None = None
-            for number in numbers:
-                unit = waiting.result() if waiting else None
-                waiting = executor.submit(frames, number, next(buffers))
-                if unit:
-                    yield unit
-            if waiting:
-                yield waiting.result()
+        yield from ahead(frames, numbers)
 
     def spans(self) -> Integers:
         """Return each utterance's first and last (exclusive) row of `frames`, (N, 2); of level *frames* only."""
@@ -236,8 +228,10 @@ class FeatureReader:
 
     def pieces(self) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield the first row and the features (n, L, D) of each unit of `pooled`."""
-        for rows in map(self.unit, range(self.spec.units)):
-            yield rows.start, self._features(rows.start, len(rows))
+        units = [self.unit(number) for number in range(self.spec.units)]
+        features = ahead(lambda rows: self._features(rows.start, len(rows)), units)
+        for rows, found in zip(units, features, strict=True):
+            yield rows.start, found
 
     def _by_unit(self, dtype: str, choose: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
         """Return `choose`, from (n, L, D) to (n, D), of every unit of `pooled`, (N, D)."""
