@@ -15,6 +15,7 @@ from amber.cli import main
 from amber.console import Console
 from amber.extract import stage
 from amber.features.catalog import find_corpus, find_set
+from amber.train import joint
 from amber.train.saved import SavedModel
 
 QUIET = Console(quiet=True)
@@ -97,4 +98,61 @@ def test_what_can_t_be_tested_on_is_refused_before_anything_trains(
     said = capfd.readouterr().err
     assert says in said
     assert len(said.splitlines()) <= 3
+    assert not (tmp_path / "runs").exists()
+
+
+def test_several_corpora_as_one_training_set(both: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    few = ("--variants", "soft", "--seeds", "0", "--set", ONE, "--set", "train.steps=20", "--runs", tmp_path)
+    labels = ("--set", "transfer.other.preset=iemocap-4")
+    call("train", "--features", both, "--dataset", "demo,other", *few, *labels)
+    folder = tmp_path / "demo+other"
+    assert len(list(folder.glob("soft/*/DONE"))) == 5
+    tested: list[str] = []
+    for fold in range(1, 6):
+        found = predictions.read(folder / "soft" / f"fold{fold}-seed0" / predictions.FILE)
+        assert set(found.keys["run"]) == {f"demo+other/soft/fold{fold}-seed0"}
+        test = found.of(head="student", part="test")
+        assert {uid.split("/")[0] for uid in test.keys["id"]} == {"demo", "other"}
+        assert {uid.split("/")[0] for uid in test.keys["id"]} == {s.split("/")[0] for s in test.keys["speaker"]}
+        tested += test.keys["id"].tolist()
+    assert len(tested) == len(set(tested))
+    corpora = {name: find_corpus(both, name) for name in ("demo", "other")}
+    assert set(corpora["demo"].ids) & set(corpora["other"].ids)  # they clash, and are kept apart
+    before = contents(tmp_path)
+    call("train", "--features", both, "--dataset", "demo,other", *few, *labels)
+    assert contents(tmp_path) == before
+    capfd.readouterr()
+    call("evaluate", "--runs", folder, "--set", "evaluate.resamples=100", "--json")
+    assert json.loads(capfd.readouterr().out)["dataset"]["name"] == "demo+other"
+
+
+def test_each_row_of_a_joint_set_reads_its_own_features_and_votes(both: Path) -> None:
+    config = demo_config(both, "transfer.other.preset=iemocap-4")
+    sources = joint.read(config, ["demo", "other"], ["speech", "text"])
+    data = joint.combine(sources)
+    start = 0
+    for source in sources:
+        own, rows = source.data, slice(start, start + len(source.data.corpus))
+        assert data.corpus.ids[rows] == tuple(f"{source.corpus.name}/{uid}" for uid in own.corpus.ids)
+        assert np.array_equal(data.counts[rows], own.counts)
+        for choice in ("last", "mean", "learned"):
+            assert np.array_equal(data.inputs("speech", choice)[rows], own.inputs("speech", choice))  # type: ignore[arg-type]
+        start = rows.stop
+    seen = np.concatenate([rows for rows, _ in data.blocks("text")])
+    assert np.array_equal(np.sort(seen), np.arange(len(data.corpus)))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "more", "says"),
+    [
+        ("demo,demo", (), "named twice"),
+        ("demo,nowhere", (), "no dataset 'nowhere'"),
+        ("demo,other", ("--set", "transfer.other.preset=iemocap-9"), "map its labels onto them with transfer.other"),
+    ],
+)
+def test_corpora_that_can_t_be_joined_are_refused(
+    both: Path, tmp_path: Path, dataset: str, more: tuple[str, ...], says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    call("train", "--features", both, "--dataset", dataset, "--runs", tmp_path / "runs", *more, code=2)
+    assert says in capfd.readouterr().err
     assert not (tmp_path / "runs").exists()
