@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from conftest import ONE, contents, demo_config
 from amber import predictions
 from amber.cli import main
 from amber.console import Console
+from amber.errors import UserError
 from amber.extract import stage
 from amber.features.catalog import find_corpus, find_set
 from amber.train import joint
+from amber.train.plan import prepare
 from amber.train.saved import SavedModel
 
 QUIET = Console(quiet=True)
@@ -124,6 +127,29 @@ def test_several_corpora_as_one_training_set(both: Path, tmp_path: Path, capfd: 
     capfd.readouterr()
     call("evaluate", "--runs", folder, "--set", "evaluate.resamples=100", "--json")
     assert json.loads(capfd.readouterr().out)["dataset"]["name"] == "demo+other"
+    config = demo_config(both, "transfer.other.preset=iemocap-4")
+    assert prepare(config, "demo,other").dataset == "demo,other"  # what workers prepare the same plan from
+
+
+def test_folds_of_a_joint_set_are_the_unions_of_the_corpora_s(both: Path) -> None:
+    config = demo_config(both, "transfer.other.preset=iemocap-4")
+    whole = prepare(config, "demo,other")
+    for name in ("demo", "other"):
+        own = prepare(config, name) if name == "demo" else prepare(demo_config(both, "labels.preset=iemocap-4"), name)
+        for number, fold in own.folds.items():
+            for part, rows in fold.parts().items():
+                there = [whole.data.corpus.ids[row] for row in whole.folds[number].parts()[part]]
+                here = [f"{name}/{own.data.corpus.ids[row]}" for row in rows]
+                assert [uid for uid in there if uid.startswith(f"{name}/")] == here
+
+
+def test_corpora_with_different_numbers_of_folds_are_refused(both: Path) -> None:
+    config = demo_config(both, "transfer.other.preset=iemocap-4")
+    few, more = joint.read(config, ["demo", "other"], ["speech"])
+    split = more.split.model_copy(update={"scheme": "speaker-folds", "k": 3})
+    sources = [few, replace(more, split=split)]
+    with pytest.raises(UserError, match="demo has 5 folds, other has 3 folds"):
+        joint.make_folds(sources, joint.combine(sources), "test1")
 
 
 def test_each_row_of_a_joint_set_reads_its_own_features_and_votes(both: Path) -> None:

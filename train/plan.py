@@ -52,6 +52,7 @@ class TrainingPlan:
     """
 
     name: str
+    dataset: str  # as `prepare` takes it
     folder: Path
     data: TrainingData
     folds: dict[int, Fold]
@@ -124,6 +125,7 @@ def prepare(config: Config, dataset: str | None) -> TrainingPlan:
     about = {**environment(), "cache": str(absolute(locate(config.features.cache)))}
     return TrainingPlan(
         name=name,
+        dataset=joint.SEPARATOR.join(source.corpus.name for source in sources) or corpus.name,
         folder=locate(config.train.runs) / name,
         data=data,
         folds=folds,
