@@ -39,6 +39,10 @@ def ask(
     out: Annotated[
         Path | None, typer.Option("--out", help="The list as CSV. [default: ask.csv in the experiment's folder]")
     ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option("--predictions", help="Predictions of utterances without a vote: they are ranked by them alone."),
+    ] = None,
     validate: Annotated[
         bool, typer.Option("--validate", help="Hide votes of these runs, ask for them, and say whether it paid.")
     ] = False,
@@ -49,8 +53,8 @@ def ask(
     as_json: options.Json = False,
 ) -> None:
     """Rank utterances by how much one more rater's vote is expected to tell of the panel's distribution."""
-    if validate and (budget is not None or cost is not None or out is not None):
-        raise UserError("amber ask: --validate takes no --budget, --cost or --out; it writes ask.html beside the runs")
+    if validate and any(given is not None for given in (budget, cost, out, predictions)):
+        raise UserError("amber ask: --validate takes no --budget, --cost, --predictions or --out\nit writes ask.html")
     if out is not None and out.suffix.lower() != ".csv":
         raise UserError(f"--out {out}: end the name in .csv")
     from amber.evaluate.ask import page, stage
@@ -59,7 +63,7 @@ def ask(
         found, path = stage.check(locate(runs), variant, _range(shown), draws, context.obj.console)
         print_result(json.dumps(asdict(found), indent=1) if as_json else f"{page.plain(found)}\n\npage: {path}")
         return
-    asked = stage.ask(locate(runs), variant, budget, cost, most, out, context.obj.console)
+    asked = stage.ask(locate(runs), variant, budget, cost, most, out, context.obj.console, predictions)
     print_result(json.dumps(asked.rows(), indent=1) if as_json else asked.text())
 
 

@@ -30,8 +30,11 @@ def matrix(
     ],
     as_json: options.Json = False,
 ) -> None:
-    """Print the matrix of corpora: what was trained on one scores on another, with 95 % intervals."""
-    from amber.evaluate import corpora
+    """Print the matrix of corpora: what was trained on one scores on another, with 95 % intervals.
 
-    cells = corpora.matrix([locate(folder) for folder in runs], context.obj.console)
-    print_result(json.dumps([cell.as_json() for cell in cells], indent=1) if as_json else corpora.text(cells))
+    The page `matrix.html` is written to the first experiment's folder.
+    """
+    from amber.evaluate.corpora import stage
+
+    found = stage.run([locate(folder) for folder in runs], context.obj.console)
+    print_result(json.dumps(found.data["cells"], indent=1) if as_json else found.text())

@@ -148,13 +148,20 @@ def read(path: Path) -> Predictions:
 
     return Predictions(
         classes,
-        {name: table[name].to_numpy() for name in _KEYS},
+        {name: _strings(table[name]) for name in _KEYS},
         matrix("n"),
         matrix("p"),
         table["weight"].to_numpy(),
         matrix("truth") if truths else None,
         np.array(about["prior"]) if about["prior"] is not None else None,
     )
+
+
+def _strings(column: pa.ChunkedArray) -> NDArray[np.object_]:
+    """Return a column of strings in which equal ones are one object: a few names are repeated in every row."""
+    encoded = column.combine_chunks().dictionary_encode()
+    known = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)
+    return known[encoded.indices.fill_null(len(known) - 1).to_numpy()]
 
 
 def _about(path: Path, metadata: dict[bytes, bytes]) -> dict[str, Any]:

@@ -81,12 +81,12 @@ def join(experiment: Experiment, given: Sequence[Source], console: Console) -> E
         If a table can't be used, or no utterance is left.
 
     """
-    read: list[tuple[Source, Answers, results.Import]] = []
+    found: list[tuple[Source, Answers, results.Import]] = []
     keep = np.ones(len(experiment.ids), dtype=bool)
     for source in given:
         if source.name in experiment.variants:
             raise UserError(f"--import {source.path}: a variant is called {source.name} already; tell it by --name")
-        answers = _Reader(source.path, experiment, console).read()
+        answers = read(source.path, experiment, console)
         has = np.array([all(uid in of for of in answers.values()) for uid in experiment.ids.tolist()])
         unknown = sorted({uid for of in answers.values() for uid in of} - set(experiment.ids.tolist()))
         missing = experiment.ids[~has].tolist()
@@ -106,17 +106,29 @@ def join(experiment: Experiment, given: Sequence[Source], console: Console) -> E
             missing=missing,
             unknown=unknown,
         )
-        read.append((source, answers, facts))
+        found.append((source, answers, facts))
     if not keep.any():
         raise UserError(
             "--import: no test utterance has a prediction in every table; are these the ids of this corpus?"
         )
     kept = experiment.take(np.flatnonzero(keep))
     heads, seeds = dict(kept.heads), dict(kept.seeds)
-    for source, answers, facts in read:
+    for source, answers, facts in found:
         p = np.array([[answers[seed][uid] for uid in kept.ids.tolist()] for seed in facts.seeds])
         heads[source.name], seeds[source.name] = {STUDENT: p}, facts.seeds
-    return replace(kept, heads=heads, seeds=seeds, imports=[facts for _, _, facts in read])
+    return replace(kept, heads=heads, seeds=seeds, imports=[facts for _, _, facts in found])
+
+
+def read(path: Path, experiment: Experiment, console: Console) -> Answers:
+    """Read a table of predictions for an experiment's classes; rows without an answer are left out.
+
+    Raises
+    ------
+    UserError
+        If the table can't be used.
+
+    """
+    return _Reader(path, experiment, console).read()
 
 
 class _Reader:

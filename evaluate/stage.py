@@ -21,6 +21,7 @@ from .analysis import analyse
 from .experiment import FinishedRun
 from .loading import load
 from .metrics import METRICS
+from .questions import questions
 from .report import latex, page, tables, text
 from .results import SCHEMA_VERSION, MetricsFile, Results
 from .runs import differences, find_runs, side_by_side
@@ -110,7 +111,8 @@ def _evaluate(
             "all is as it was finished is not known"
         )
     corpus = find_corpus(runs)
-    key = _key(runs, options, corpus, imports)
+    asked = questions(folder, runs, console)
+    key = _key(runs, options, corpus, imports, [digest for _, digest in asked])
     former = _former(folder, key, console)
     if former:
         console.say(f"{folder}: evaluated before, nothing changed")
@@ -126,7 +128,7 @@ def _evaluate(
     written = {
         "table.md": tables.markdown(results, caption),
         "table.tex": latex.latex(results, caption),
-        "report.html": page.render(experiment, levels, results, folder),
+        "report.html": page.render(experiment, levels, results, folder, [question for question, _ in asked]),
     }
     return Evaluation(folder, _write(folder, key, results, {name: of.encode() for name, of in written.items()}))
 
@@ -157,12 +159,17 @@ def _apart(found: Sequence[tuple[str, list[FinishedRun]]]) -> str:
 
 
 def _key(
-    runs: Sequence[FinishedRun], options: EvaluateOptions, corpus: Corpus | None, imports: Sequence[imported.Source]
+    runs: Sequence[FinishedRun],
+    options: EvaluateOptions,
+    corpus: Corpus | None,
+    imports: Sequence[imported.Source],
+    asked: Sequence[str],
 ) -> str:
     of_runs = [(str(r.folder), r.variant, r.key, r.digest) for r in runs]
     measured = [metric.key for metric in METRICS]
     parts = [SCHEMA_VERSION, __version__, measured, options.model_dump(), of_runs, digest(corpus)]
     parts += [[(source.name, source.path.name, source.digest()) for source in imports]] if imports else []
+    parts += [{"questions": asked}] if asked else []
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

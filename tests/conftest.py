@@ -29,11 +29,12 @@ Run = Callable[..., str]
 # Files of which most tests train, extract, evaluate or start processes: `make check` leaves them out.
 SLOW = {
     "answer", "ask", "audio_files", "batch_invariance", "cache", "cases", "cli", "curve", "dialogue", "docs",
-    "encoders", "evaluate", "evaluate_doubt", "evaluate_oracle", "evaluate_outside", "extending_extract",
-    "extract", "fit", "flips", "frames", "fuzz", "group", "hdf5", "hub", "imported", "kills", "missing",
-    "modality_dropout", "notebook", "object_storage", "onnx", "opinion_pool", "parallel", "predict", "prior", "readme",
-    "recognisers", "recordings", "rehearsal", "report", "resume", "rivals", "safety", "study", "train",
-    "train_cluster", "transcribe", "trust", "tutorials", "ugly_tables", "wheel",
+    "encoders", "evaluate", "evaluate_doubt", "evaluate_oracle", "evaluate_outside", "extending_extract", "extract",
+    "fit", "flips", "frames", "fuzz", "group", "hdf5", "heads", "hub", "imported", "kills", "missing",
+    "modality_dropout", "notebook", "object_storage", "onnx", "opinion_pool", "parallel", "plain_loop", "predict",
+    "prior", "questions", "readme", "recognisers", "recordings", "rehearsal", "report", "resume", "rivals",
+    "safety", "stopping", "study", "train", "train_cluster", "transcribe", "trust", "tutorials", "ugly_tables",
+    "wheel",
 }  # fmt: skip
 
 # What takes longest begins first, so that no process is left with it at the end.

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ONE, SHARED, Run, demo_config
+from conftest import ONE, SHARED, Amber, Run, demo_config
 from scipy import stats
 from scipy.special import entr
 
 from amber import panel
 from amber.cli import main
 from amber.console import Console, ignore
+from amber.corpus import FILE, Corpus
 from amber.evaluate.ask.gain import Belief, expected_cost, gains, mean
 from amber.evaluate.ask.hidden import eligible, hide
 from amber.evaluate.ask.plan import by_gain, within
@@ -242,6 +243,45 @@ def test_ask_validates_on_the_runs_own_votes(command: Run, experiment: Path) -> 
     assert [of["mean"] for of in found["saved"]["gain"]][-1] > 0
 
 
+@pytest.fixture(scope="module")
+def two_classes(demo_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An experiment of two classes: some utterances have no vote in either."""
+    runs = tmp_path_factory.mktemp("two")
+    quick = ("train.epochs=2", ONE, "train.seeds=[0]", "train.variants=[soft]", "labels.subset=any")
+    classes = "labels.classes={sad: [sadness], angry: [anger]}"
+    training.run(demo_config(demo_cache, *quick, classes, f"train.runs={runs}"), None, Console(quiet=True))
+    return runs / "demo"
+
+
+def test_utterances_without_a_vote_are_counted_by_name_or_ranked_by_the_model_alone(
+    amber: Amber, two_classes: Path, demo_cache: Path, tmp_path: Path
+) -> None:
+    ask = ("-q", "ask", "--runs", two_classes)
+    said = amber(*ask).stderr
+    ranked = {row["id"] for row in listed(two_classes / "ask.csv")}
+    without = sorted(set(Corpus.read(demo_cache / "demo" / FILE).ids) - ranked)
+    assert len(without) > 5
+    assert f"{len(without)} utterances without a vote in the classes not ranked" in said
+    assert ", ".join(without[:3]) in said
+
+    table = tmp_path / "predictions.csv"
+    unsure, sure, tested = without[0], without[1], min(ranked)
+    table.write_text(f"id,p_sad,p_angry\n{unsure},.5,.5\n{sure},.99,.01\n{tested},.5,.5\nnew,.6,.4\n")
+    said = amber(*ask, "--predictions", table).stderr
+    rows = {row["id"]: row for row in listed(two_classes / "ask.csv")}
+    assert set(rows) == {*ranked, unsure, sure, "new"}
+    assert f"{len(without) - 2} utterances without a vote" in said
+    assert [rows[uid]["votes"] for uid in (unsure, sure, "new")] == ["0.0"] * 3
+    assert float(rows[unsure]["p_sad"]) == 0.5
+    assert float(rows[tested]["votes"]) > 0
+    assert int(rows[unsure]["rank"]) < int(rows[sure]["rank"])
+    # No vote is there: nobody else's first vote tells more than that on an utterance of which the model knows nothing.
+    assert rows[unsure]["rank"] == "1"
+    assert "3 of them without any vote" in amber(*ask, "--predictions", table).stdout
+    table.write_text(f"id,p_sad,p_angry\n{tested},.5,.5\n")
+    assert "has no utterance without a vote" in amber(*ask, "--predictions", table, code=2).stderr
+
+
 Wrong = Callable[[Path], tuple[object, ...]]
 
 
@@ -254,6 +294,7 @@ Wrong = Callable[[Path], tuple[object, ...]]
         (("--cost", "nowhere.csv"), "neither a number nor a table"),
         (("--out", "list.txt"), ".csv"),
         (("--validate", "--budget", 3), "--validate takes no"),
+        (("--predictions", "nowhere.csv"), "no such file"),
         (("--validate", "--shown", "5-1"), "--shown 5-1"),
         (("--validate", "--shown", "40"), "show fewer"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -27,6 +28,7 @@ from amber.train.dataset import TrainingData
 from amber.train.group import TrainedRun, train
 from amber.train.inputs import Inputs
 from amber.train.matrix import Run
+from amber.train.plan import groups_of
 from amber.train.prior import Prior, fit_prior, speaker_folds
 
 Floats = np.ndarray
@@ -123,6 +125,31 @@ def same(one: TrainedRun, other: TrainedRun) -> None:
     for head, p in one.probabilities.items():
         np.testing.assert_allclose(p, other.probabilities[head], atol=2e-3)
     assert [c.candidate for c in one.components] == [c.candidate for c in other.components]
+
+
+@pytest.mark.parametrize("variant", ["soft", "amber2-prior", "ridge"])
+def test_a_run_that_sees_few_votes_is_what_it_is_beside_runs_that_see_more(
+    demo_cache: Path, tmp_path: Path, variant: str
+) -> None:
+    """The same predictions as in an experiment of its own; heads train in one group, rivals each in its own."""
+    points = [f"{variant}-{votes}" for votes in (1, 2)]
+    made = [f"variants.{name}={{base: {variant}, train: {{votes: {name[-1]}}}}}" for name in points]
+    looks = (*made, ONE, "train.lr=0.03", "train.seeds=[0]")
+    together = config(demo_cache, tmp_path / "together", f"train.variants={json.dumps([*points, variant])}", *looks)
+    plan = stage.prepare(together, None)
+    assert len(groups_of(plan, plan.parts[0])) == (3 if variant == "ridge" else 1)
+    stage.run(together, None, QUIET)
+    p = {}
+    for name in (*points, variant):
+        stage.run(config(demo_cache, tmp_path / name, f"train.variants=[{name}]", *looks), None, QUIET)
+        one, other = (
+            predictions.read(tmp_path / where / "demo" / name / "fold2-seed0" / predictions.FILE)
+            for where in (name, "together")
+        )
+        np.testing.assert_array_equal(one.counts, other.counts)
+        np.testing.assert_allclose(one.p, other.p, atol=2e-3)
+        p[name] = one.of(head="student", part="test").p
+    assert min(np.abs(p[one] - p[two]).max() for one, two in itertools.combinations(p, 2)) > 0.02
 
 
 @pytest.mark.parametrize("variant", ["amber2-prior", "pool"])

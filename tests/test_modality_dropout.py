@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ONE, Amber
-from test_fit import CLASSES, DEV, DIMS, KINDS, LINEAR, MIXTURE, assert_same, fitted, members, run
+from tiny_runs import CLASSES, DEV, DIMS, KINDS, LINEAR, MIXTURE, assert_same, fitted, members, run
 
 from amber.train.candidates import Candidate
 from amber.train.head_names import HEADS

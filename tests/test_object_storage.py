@@ -183,6 +183,12 @@ def test_runs_on_a_bucket(
     for where in (runs, tmp_path):
         call("evaluate", "--runs", f"{where}/demo", "--set", "evaluate.resamples=100")
         call("export", "--runs", f"{where}/demo", "--variant", "soft", "--to", tmp_path / f"of-{where == runs}")
+        call("ask", "--runs", f"{where}/demo", "--variant", "soft", "--budget", 20)
+        call("ask", "--runs", f"{where}/demo", "--variant", "soft", "--validate", "--shown", 2, "--draws", 2)
+    for name in ("ask.csv", "ask.html", "ask.json"):
+        assert files.cat(f"{base}/{name}") == (tmp_path / "demo" / name).read_bytes()
+    call("evaluate", "--runs", f"{runs}/demo", "--set", "evaluate.resamples=100")
+    assert b"Which utterance deserves another rater?" in files.cat(f"{base}/report.html")
     figures = json.loads(files.cat(f"{base}/metrics.json"))["summary"]
     assert figures == json.loads((tmp_path / "demo" / "metrics.json").read_text())["summary"]
     assert contents(tmp_path / "of-True" / "members") == contents(tmp_path / "of-False" / "members")

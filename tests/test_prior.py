@@ -14,7 +14,7 @@ from amber.opinion_pool import fit_weights, pool
 from amber.panel import WORTH, worth
 from amber.train.objective import GroupLoss
 from amber.train.prior import FOLDS, fit_prior, speaker_folds
-from amber.train.targets import Pseudo
+from amber.train.targets import MemberVotes
 
 SPEAKERS = st.lists(st.none() | st.sampled_from("abcdefghijkl"), min_size=1, max_size=120)
 
@@ -112,7 +112,7 @@ EXPERTS = np.array([[0.2, 0.5, 0.3], [0.2, 0.5, 0.3], [0.7, 0.2, 0.1]])
 
 def loss_of(counts: torch.Tensor) -> GroupLoss:
     """Return the objective of R members without guidance, for votes (R, B, C)."""
-    return GroupLoss([Objective(modality_weight=0.0)] * len(counts), counts.flatten(0, 1))
+    return GroupLoss([Objective(modality_weight=0.0)] * len(counts), counts.sum(dim=2).mean(dim=1, keepdim=True))
 
 
 def target(counts: torch.Tensor, pseudo: torch.Tensor | None) -> np.ndarray:
@@ -126,7 +126,7 @@ def target(counts: torch.Tensor, pseudo: torch.Tensor | None) -> np.ndarray:
 
 def test_the_student_learns_the_posterior_mean_of_its_own_utterance_and_run() -> None:
     votes = torch.from_numpy(np.stack([2.0 * EXPERTS, 6.0 * EXPERTS[::-1]]))
-    pseudo = Pseudo(votes, torch.tensor([1, 0, 1]))
+    pseudo = MemberVotes(votes, torch.tensor([1, 0, 1]))
     places = torch.tensor([[2, 0], [1, 1], [0, 1]])  # of three members, two utterances each
     found = target(COUNTS[places], pseudo.at(places))
     for member, (run, of_member) in enumerate(zip([1, 0, 1], places.tolist(), strict=True)):

@@ -1,12 +1,17 @@
-"""What groups of runs share: the fold they train on, and how many members train side by side."""
+"""What groups of runs share: the fold they train on, and how many members train side by side.
+
+Runs of a group may see other votes, on the same utterances: they read the same batches.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
+from amber.arrays import Integers
 from amber.config import HeadName
 from amber.console import Advance
 from amber.corpus import Modality
@@ -18,9 +23,10 @@ from .candidates import Candidate, Layers, candidates
 from .dataset import TrainingData
 from .head_names import read_by
 from .inputs import Inputs, split
-from .matrix import Run
+from .matrix import TRAINED, Run
 from .member import Member
 from .scaling import Scaling
+from .targets import MemberVotes
 
 GROUP_BYTES = {"cpu": 128 << 20}  # of parameters, gradients and optimiser state: what stays in a processor's cache
 OTHER_DEVICE_BYTES = 2 << 30
@@ -29,13 +35,17 @@ FRAMES_BYTES = 1 << 30  # of what pooling computes for the frames of a batch, al
 
 @dataclass(frozen=True)
 class FoldContext:
-    """What the groups of one fold share: data, fold, inputs, device, and where progress is reported."""
+    """What the groups of one fold share: data, fold, inputs, device, and where progress is reported.
+
+    `seen` is the data of runs that see a part of the votes, by how many of an utterance (`train.votes`).
+    """
 
     data: TrainingData
     fold: Fold
     inputs: Inputs
     device: str
     advance: Advance
+    seen: Mapping[int, TrainingData] = field(default_factory=dict)
 
     @property
     def smoothing(self) -> float:
@@ -46,11 +56,22 @@ class FoldContext:
         """Return the candidates of a run."""
         return candidates_of(run, self.data)
 
-    def splits(self, layers: Layers) -> tuple[FoldSplit, FoldSplit, FoldSplit, dict[Modality, Scaling]]:
-        """Return the training part, dev, dev and test together, and the scaling, of a layer choice."""
+    def data_of(self, run: Run) -> TrainingData:
+        """Return the data with the votes that a run sees."""
+        return self.seen.get(run.variant.training.votes or 0, self.data)
+
+    def votes(self, runs: Sequence[Run], rows: Integers) -> MemberVotes:
+        """Return the votes on some utterances that each of R members sees, given their runs."""
+        distinct = {run.variant.training.votes: self.data_of(run).counts[rows] for run in runs}
+        places = {votes: place for place, votes in enumerate(distinct)}
+        which = torch.tensor([places[run.variant.training.votes] for run in runs], device=self.device)
+        return MemberVotes(torch.from_numpy(np.stack(list(distinct.values()))).float().to(self.device), which)
+
+    def splits(self, layers: Layers, run: Run) -> tuple[FoldSplit, FoldSplit, FoldSplit, dict[Modality, Scaling]]:
+        """Return a run's training part, dev, dev and test together, and the scaling, of a layer choice."""
         inputs, scalings = self.inputs.of(self.fold.number, layers, self.advance)
         rows = (self.fold.train, self.fold.dev, np.concatenate([self.fold.dev, self.fold.test]))
-        train, dev, both = (split(inputs, self.data.counts, r, self.device, self.fold.number) for r in rows)
+        train, dev, both = (split(inputs, self.data_of(run).counts, r, self.device, self.fold.number) for r in rows)
         return train, dev, both, scalings
 
     def chunks(self, members: Sequence[Member]) -> list[list[Member]]:
@@ -76,10 +97,13 @@ def candidates_of(run: Run, data: TrainingData) -> list[Candidate]:
 
 
 def group_key(run: Run) -> tuple[object, ...]:
-    """Return what runs must have in common to train in one group."""
+    """Return what runs must have in common to train in one group.
+
+    Rivals are fitted one after another, so that nothing is won by a group of other votes.
+    """
     objective = run.variant.objective
     structure = (objective.target, objective.divergence, objective.weighting, objective.student)
-    training = run.variant.training.model_dump_json()
+    training = run.variant.training.model_dump_json(exclude={"votes"} if run.variant.model in TRAINED else None)
     return (run.fold, training, run.variant.model, structure, run.variant.heads)
 
 

@@ -177,7 +177,7 @@ def _fit(run: Run, choices: Sequence[Choice], context: FoldContext) -> list[Comp
     number_of = {candidate: number for number, candidate in numbered}
     components: dict[int, Component] = {}
     for structure in structures([candidate for number, candidate in numbered if number in by_number]):
-        part, _, _, scalings = context.splits(structure[0].layers)
+        part, _, _, scalings = context.splits(structure[0].layers, run)
         members = [Member(run, one, steps=by_number[number_of[one]].steps) for one in structure]
         for chunk in context.chunks(members):
             for member, fitted in zip(chunk, fit(chunk, part, None, ignore, context.smoothing), strict=True):

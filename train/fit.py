@@ -24,7 +24,7 @@ from .member import Member, MemberState, State, TrainedMember
 from .objective import GroupLoss, bhattacharyya_coefficient
 from .schedule import Schedule
 from .streams import MODALITIES, dropout_mask, generator, present_modalities
-from .targets import Pseudo, distribution, drop_raters
+from .targets import MemberVotes, distribution, drop_raters
 
 AVERAGED = 4  # steps of which one is taken into the average: it costs as much as the step's own update
 EVALUATION_ROWS = 8192  # utterances times members that are scored at once, to bound memory
@@ -36,7 +36,8 @@ def fit(
     dev: FoldSplit | None,
     on_evaluation: Callable[[], None],
     smoothing: float = 0.0,
-    prior: Pseudo | None = None,
+    prior: MemberVotes | None = None,
+    votes: tuple[MemberVotes, MemberVotes] | None = None,
 ) -> list[TrainedMember]:
     """Train the members of a group, whose runs have one `group_key` and whose candidates one structure.
 
@@ -52,6 +53,8 @@ def fit(
         Of the training part's targets, not of the dev part's.
     prior
         Votes that stand beside the raters' in what the student learns, for every member of the group.
+    votes
+        The raters' votes of the training part and dev, for every member; None: those of the parts, for all alike.
 
     Returns
     -------
@@ -79,7 +82,8 @@ def fit(
     step, since = 0, 0
     total = torch.zeros(len(active), device=train.rows.device)  # of the losses since the last evaluation
     losing = [generator(stream, MODALITIES, str(device)) for stream in streams]  # which modality is dropped
-    stepper = _Stepper(heads, train, active, list(streams.values()), losing, smoothing, prior)
+    of_train, of_dev = votes or (MemberVotes.same(part.counts, len(group)) for part in (train, dev or train))
+    stepper = _Stepper(heads, of_train, active, list(streams.values()), losing, smoothing, prior)
     while active:
         step, since = step + 1, since + 1
         optimizer.param_groups[0]["lr"] = training.lr * schedule.rate(step)
@@ -90,7 +94,7 @@ def fit(
             continue
         _swap(heads, means)
         scores = {"train_loss": (total / since).tolist()}
-        scores |= _scores(heads, dev, active) if dev is not None else {}
+        scores |= _scores(heads, dev, of_dev, active) if dev is not None else {}
         for place, state in enumerate(active):
             if state.improves({"step": step, **{name: score[place] for name, score in scores.items()}}):
                 state.weights = _weights_of(heads, place)
@@ -107,7 +111,7 @@ def fit(
             means = [mean[staying] for mean in means]
             _keep(heads, optimizer, staying)
             if active:
-                stepper = _Stepper(heads, train, active, list(streams.values()), losing, smoothing, prior)
+                stepper = _Stepper(heads, of_train, active, list(streams.values()), losing, smoothing, prior)
         total, since = torch.zeros(len(active), device=train.rows.device), 0
     return [state.trained() for state in sorted(states, key=lambda state: state.place)]
 
@@ -141,29 +145,29 @@ class _Stepper:
     def __init__(
         self,
         heads: Heads,
-        train: FoldSplit,
+        votes: MemberVotes,
         states: Sequence[MemberState],
         streams: Sequence[int],
         losing: Sequence[torch.Generator],
         smoothing: float,
-        prior: Pseudo | None,
+        prior: MemberVotes | None,
     ) -> None:
-        device = train.rows.device
-        self.heads, self.train, self.states = heads, train, states
+        device, places = votes.votes.device, [state.place for state in states]
+        self.heads, self.votes, self.states = heads, votes.of(places), states
         self.streams, self.losing = streams, losing  # how many members learn from each stream; its random generator
         objectives = [state.member.run.variant.objective for state in states]
-        self.loss = GroupLoss(objectives, train.counts, smoothing)
+        self.loss = GroupLoss(objectives, self.votes.each, smoothing)
         self.rates = [objective.rater_dropout for objective in objectives]
         penalties = [state.member.candidate.weight_decay for state in states]
         self.penalty = torch.tensor(penalties, device=device)[:, None, None] if any(penalties) else None  # (R, 1, 1)
         subsets = [state.member.subset for state in states if state.member.subset is not None]
         self.subset = torch.stack(subsets) if subsets else None  # (R, m)
-        self.prior = prior.of([state.place for state in states]) if prior else None
+        self.prior = prior.of(places) if prior else None
 
     def step(self, optimizer: torch.optim.Optimizer, places: Tensor, batch: Batch) -> Tensor:
         """Take one step with the batches of S streams, places (S, B); return each member's mean loss, (R,)."""
         places = of_runs(places, self.streams)  # (R, B)
-        counts = self.train.counts[places]  # (R, B, C)
+        counts = self.votes.at(places)  # (R, B, C)
         if any(self.rates):
             counts = drop_raters(counts, self.rates, [state.raters for state in self.states])
         rows = places.shape[1]
@@ -215,14 +219,15 @@ def _new_heads(group: Sequence[Member], part: FoldSplit) -> Heads:
                  candidate.mixture, candidate.reads)  # fmt: skip
 
 
-def _scores(heads: Heads, dev: FoldSplit, states: Sequence[MemberState]) -> dict[str, list[float]]:
+def _scores(heads: Heads, dev: FoldSplit, votes: MemberVotes, states: Sequence[MemberState]) -> dict[str, list[float]]:
     """Return each member's dev loss, and its student's vote likelihood, Bhattacharyya coefficient and accuracy.
 
     A student that is the pool of its heads is not known yet: the heads' mean scores stand for it.
     """
     log_p = _forward(heads, dev, len(states))
-    counts = dev.counts.expand(len(states), -1, -1)  # (R, m, C)
-    each = GroupLoss([state.member.run.variant.objective for state in states], dev.counts)(log_p, counts)  # (R, m)
+    own = votes.of([state.place for state in states])
+    counts = own.every()  # (R, m, C)
+    each = GroupLoss([state.member.run.variant.objective for state in states], own.each)(log_p, counts)  # (R, m)
     scored = [log_p[name] for name in states[0].member.run.variant.scored]
     found = [student_scores(counts, one) for one in scored]
     means = {name: [sum(v) / len(found) for v in zip(*(f[name] for f in found), strict=True)] for name in found[0]}

@@ -1,6 +1,7 @@
 """What training makes of a group of runs: their candidates, pooled by dev into one model and its predictions each.
 
-The runs of a group differ in seed and in the objective's coefficients alone. All candidates of one structure train in
+The runs of a group differ in seed, in the objective's coefficients and in the votes that they see, on the same
+utterances. All candidates of one structure train in
 one batched step; those of a cross-fitted variant learn, before, what their experts say of the training part.
 """
 
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from amber.arrays import Floats
 from amber.corpus import Modality
+from amber.errors import abbreviate
 from amber.opinion_pool import best, fit_weights, pool
 from amber.splits import Fold
 
@@ -31,7 +33,7 @@ from .matrix import TRAINED, Run
 from .member import Member, Record, TrainedMember
 from .prior import Prior, fit_prior, speaker_folds
 from .scaling import Scaling
-from .targets import Pseudo
+from .targets import MemberVotes
 
 DOUBT = 100.0  # holds the temperature of a pool to 1: a dev part of a hundred utterances says little of it
 
@@ -97,14 +99,16 @@ def _train(
 
     The inputs of a layer choice are freed when this ends, before those of the next are read.
     """
-    train_part, dev, both, scalings = context.splits(structure[0].layers)
+    train_part, dev, both, scalings = context.splits(structure[0].layers, group[0])
     members = [Member(run, candidate) for run in group for candidate in structure]
     of_run = [place for place in range(len(group)) for _ in structure]
     pseudo = _pseudo(priors, of_run, context.device) if priors else None
+    votes = _votes(members, context)
     for places in _places(context.chunks(members)):
         chunk = [members[place] for place in places]
         prior = pseudo.of(places) if pseudo else None
-        fitted = fit(chunk, train_part, dev, _reporter(context, chunk), context.smoothing, prior)
+        own = (votes[0].of(places), votes[1].of(places))
+        fitted = fit(chunk, train_part, dev, _reporter(context, chunk), context.smoothing, prior, own)
         found = predict(chunk, fitted, both)
         context.advance(len(chunk), _note(chunk))
         for row, place in enumerate(places):
@@ -120,7 +124,7 @@ def _pooled(
     context: FoldContext,
 ) -> TrainedRun:
     """Pool a run's candidates, head by head, by the likelihood of the dev votes; log_p (K, n, C) by head."""
-    counts = context.data.counts[context.fold.dev]
+    counts = context.data_of(run).counts[context.fold.dev]
     n, student = len(context.fold.dev), run.variant.objective.student
     choose = fit_weights if run.variant.training.select == "pool" else best
     weights = {head: choose(values[:, :n], counts) for head, values in log_p.items()}
@@ -155,34 +159,43 @@ def _temperature(run: Run, probabilities: Mapping[str, Floats], context: FoldCon
     if not run.variant.training.calibrate:
         return None
     dev = context.fold.dev
-    return fit_temperature(context.data.counts[dev], probabilities[run.variant.leading][: len(dev)])
+    return fit_temperature(context.data_of(run).counts[dev], probabilities[run.variant.leading][: len(dev)])
 
 
 def _cross_fit(group: Sequence[Run], context: FoldContext) -> list[Prior]:
     """Return each run's expert predictions of the training part, each made by experts fitted on other speakers."""
     fold_of, folds = _training_folds(context.data, context.fold)
-    counts = context.data.counts[context.fold.train]
+    classes = len(context.data.space.classes)
     log_p: list[list[Floats]] = [[] for _ in group]
     runs = [replace(run, variant=run.variant.experts) for run in group]
     subsets = [torch.from_numpy(fold_of != number).to(context.device) for number in folds]
     for structure in structures(_experts(context.candidates(group[0]))):
-        train_part, dev, _, _ = context.splits(structure[0].layers)
+        train_part, dev, _, _ = context.splits(structure[0].layers, group[0])
         members = [Member(run, one, subset) for run in runs for one in structure for subset in subsets]
+        votes = _votes(members, context)
         outside: list[dict[str, Tensor]] = []  # by member: the log-probabilities (m, C) of each expert
-        for chunk in context.chunks(members):
-            fitted = fit(chunk, train_part, dev, _reporter(context, chunk), context.smoothing)
+        for places in _places(context.chunks(members)):
+            chunk, own = members[places.start : places.stop], (votes[0].of(places), votes[1].of(places))
+            fitted = fit(chunk, train_part, dev, _reporter(context, chunk), context.smoothing, votes=own)
             found = predict(chunk, fitted, train_part)
             context.advance(len(chunk), _note(chunk))
             outside += [{head: values[row] for head, values in found.items()} for row in range(len(chunk))]
         for place, (run, _) in enumerate(itertools.product(range(len(group)), structure)):
-            own = outside[place * len(folds) : (place + 1) * len(folds)]
-            for head in own[0]:
-                joined = np.empty((len(fold_of), counts.shape[1]))
-                for number, of_member in zip(folds, own, strict=True):
+            of_members = outside[place * len(folds) : (place + 1) * len(folds)]
+            for head in of_members[0]:
+                joined = np.empty((len(fold_of), classes))
+                for number, of_member in zip(folds, of_members, strict=True):
                     here = fold_of == number
                     joined[here] = of_member[head].double().cpu().numpy()[here]
                 log_p[run].append(joined)
-    return [fit_prior(np.stack(of_run), counts) for of_run in log_p]
+    seen = [context.data_of(run).counts[context.fold.train] for run in group]
+    return [fit_prior(np.stack(of_run), counts) for of_run, counts in zip(log_p, seen, strict=True)]
+
+
+def _votes(members: Sequence[Member], context: FoldContext) -> tuple[MemberVotes, MemberVotes]:
+    """Return the votes of the training part and dev that each member sees."""
+    runs = [member.run for member in members]
+    return context.votes(runs, context.fold.train), context.votes(runs, context.fold.dev)
 
 
 def _experts(found: Sequence[Candidate]) -> list[Candidate]:
@@ -200,10 +213,10 @@ def _training_folds(data: TrainingData, fold: Fold) -> tuple[NDArray[np.int64], 
     return fold_of, np.unique(fold_of).tolist()
 
 
-def _pseudo(priors: Sequence[Prior], of_run: Sequence[int], device: str) -> Pseudo:
+def _pseudo(priors: Sequence[Prior], of_run: Sequence[int], device: str) -> MemberVotes:
     """Return what the priors of K runs are worth to R members, of which each belongs to one of them."""
     votes = torch.from_numpy(np.stack([prior.votes for prior in priors])).float()  # (K, m, C)
-    return Pseudo(votes.to(device), torch.tensor(of_run, device=device))
+    return MemberVotes(votes.to(device), torch.tensor(of_run, device=device))
 
 
 def _rivals(group: Sequence[Run], context: FoldContext) -> list[TrainedRun]:
@@ -211,7 +224,7 @@ def _rivals(group: Sequence[Run], context: FoldContext) -> list[TrainedRun]:
     lowest: list[tuple[float, Component, dict[str, Floats]]] = []
     records: list[list[Record]] = [[] for _ in group]
     for number, candidate in enumerate(_by_layers(context.candidates(group[0])), 1):
-        train_part, dev, both, scalings = context.splits(candidate.layers)
+        train_part, dev, both, scalings = context.splits(candidate.layers, group[0])
         fitted = rivals.fit(group, train_part, dev, context.smoothing)
         found = {head: p.double().cpu().numpy() for head, p in rivals.predict(fitted, both).items()}
         context.advance(len(group), group[0].variant.name)
@@ -248,7 +261,7 @@ def _places(chunks: Sequence[Sequence[Member]]) -> list[range]:
 
 
 def _note(chunk: Sequence[Member]) -> str:
-    return f"{', '.join(dict.fromkeys(member.run.variant.name for member in chunk))}, fold {chunk[0].run.fold}"
+    return f"{abbreviate(dict.fromkeys(member.run.variant.name for member in chunk), 3)}, fold {chunk[0].run.fold}"
 
 
 def _reporter(context: FoldContext, chunk: Sequence[Member]) -> Callable[[], None]:

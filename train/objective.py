@@ -132,21 +132,21 @@ class GroupLoss:
     ----------
     objectives
         One per member.
-    counts
-        Votes (m, C) of the part that it is computed on, whose mean number scales a likelihood of votes.
+    votes_each
+        How many votes an utterance of the part that it is computed on has on average, by member, (R, 1).
     smoothing
         Of targets.
 
     """
 
-    def __init__(self, objectives: Sequence[Objective], counts: Tensor, smoothing: float = 0.0) -> None:
+    def __init__(self, objectives: Sequence[Objective], votes_each: Tensor, smoothing: float = 0.0) -> None:
         self._objective, self._smoothing = objectives[0], smoothing
-        self._votes_each = float(counts.sum(dim=1).mean())
+        self._votes_each = votes_each
         values = {name: [[getattr(one, name)] for one in objectives] for name in get_args(Coefficient)}
         # Whether any member is guided is decided once: reading it off a tensor would make every step wait for a GPU.
         if not any(value for (value,) in values["modality_weight"]):
             del values["modality_weight"]
-        self._weights = {name: torch.tensor(of, device=counts.device) for name, of in values.items()}  # (R, 1) each
+        self._weights = {name: torch.tensor(of, device=votes_each.device) for name, of in values.items()}  # (R, 1) each
 
     def __call__(self, log_p: Mapping[str, Tensor], counts: Tensor, pseudo: Tensor | None = None) -> Tensor:
         """Return the objective (R, B) of log-probabilities (R, B, C) by head, given votes (R, B, C).
@@ -177,7 +177,7 @@ def loss(
     weighting: Weighting,
     weights: Mapping[Coefficient, Tensor],
     votes: Tensor | None = None,
-    votes_each: float = 1.0,
+    votes_each: Tensor | float = 1.0,
     of_student: Tensor | None = None,
 ) -> Tensor:
     """Return the objective of every utterance; without the student's head, what its experts learn alone.
@@ -195,8 +195,8 @@ def loss(
     votes
         Counts (R, B, C) to learn by their Dirichlet-multinomial likelihood; None: learn y by the divergence.
     votes_each
-        How many votes an utterance has on average: the likelihood is divided by it, so that it has the size of a
-        divergence and utterances with more raters still weigh more.
+        How many votes an utterance has on average, of each run, (R, 1): the likelihood is divided by it, so that it has
+        the size of a divergence and utterances with more raters still weigh more.
     of_student
         Another target (R, B, C) for the student alone, instead of y.
 

@@ -20,22 +20,36 @@ Target = Literal["hard", "soft", "dirichlet"]
 
 
 @dataclass(frozen=True)
-class Pseudo:
-    """Votes that stand beside the raters' for each member of a group.
+class MemberVotes:
+    """Votes on the m utterances of a part for each member of a group.
 
-    `votes` (K, m, C) are those of K runs for the m utterances of the training part, `run` (R,) says whose a member has.
+    `votes` (K, m, C) are K sets of them, `which` (R,) says which of the sets a member has.
     """
 
     votes: Tensor
-    run: Tensor
+    which: Tensor
 
-    def of(self, members: Sequence[int]) -> Pseudo:
+    @classmethod
+    def same(cls, counts: Tensor, members: int) -> MemberVotes:
+        """Return votes (m, C) that all members have."""
+        return cls(counts[None], torch.zeros(members, dtype=torch.int64, device=counts.device))
+
+    @property
+    def each(self) -> Tensor:
+        """Return how many votes an utterance has on average, by member, (R, 1)."""
+        return self.votes.sum(dim=2).mean(dim=1)[self.which, None]
+
+    def of(self, members: Sequence[int]) -> MemberVotes:
         """Return those of the members in these places."""
-        return Pseudo(self.votes, self.run[list(members)])
+        return MemberVotes(self.votes, self.which[list(members)])
 
     def at(self, places: Tensor) -> Tensor:
         """Return the votes (R, B, C) at the places (R, B) of a batch."""
-        return self.votes[self.run[:, None], places]
+        return self.votes[0][places] if len(self.votes) == 1 else self.votes[self.which[:, None], places]
+
+    def every(self) -> Tensor:
+        """Return the votes on every utterance, (R, m, C)."""
+        return self.votes.expand(len(self.which), -1, -1) if len(self.votes) == 1 else self.votes[self.which]
 
 
 def distribution(counts: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from amber.console import Advance
+from amber.errors import abbreviate
 
 from .context import FoldContext, candidates_of
 from .group import train, work
@@ -58,7 +59,7 @@ class Trainer:
     def note(self, number: int) -> str:
         """Say what the group of a number is."""
         names = dict.fromkeys(run.variant.name for run in self.groups[number])
-        return f"{', '.join(names)}, fold {self.groups[number][0].fold}"
+        return f"{abbreviate(names, 3)}, fold {self.groups[number][0].fold}"
 
     def work(self, number: int) -> int:
         """Return how many models the group of a number trains, the unit of progress."""
@@ -69,10 +70,12 @@ class Trainer:
     def train(self, number: int, missing: Collection[str], advance: Advance) -> None:
         """Train the group of a number; write those of its runs whose paths are among the missing."""
         group, plan = self.groups[number], self.plan
-        training, fold = group[0].variant.training, self._folds[group[0].fold]
-        data, fold = self._subsampler.data(training, fold), self._subsampler.fold(training, fold)
-        context = FoldContext(data, fold, self._inputs, self._device, advance)
+        training, whole = group[0].variant.training, self._folds[group[0].fold]
+        fold = self._subsampler.fold(training, whole)
+        seen = {of.votes: self._subsampler.data(of, whole) for run in group if (of := run.variant.training).votes}
+        context = FoldContext(self._data, fold, self._inputs, self._device, advance, seen)
         for trained in train(group, context):
             run = trained.run
             if run.path in missing:
+                data = context.data_of(run)
                 write_run(plan.folder / run.path, plan.key(run), trained, fold, data, self._part.metadata)

@@ -23,7 +23,7 @@ def render(name: str, found: Validation) -> str:
         version=__version__,
         about=about(found),
         said=conclusions(found),
-        chart=_chart(found),
+        chart=chart(found),
     )
 
 
@@ -77,7 +77,7 @@ def _figure(of: Estimate) -> str:
     return f"{MILLI * of.mean:.2f}{interval}".replace("-", "−")
 
 
-def _chart(found: Validation) -> Chart:
+def chart(found: Validation) -> Chart:
     """Draw a curve with intervals for each order."""
     every = [MILLI * edge for of in found.saved.values() for one in of for edge in (one.mean, *(one.ci or ()))]
     axes = svg.Axes(

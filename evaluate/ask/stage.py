@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +12,20 @@ import numpy as np
 from amber.arrays import Floats, Integers
 from amber.console import Console
 from amber.errors import UserError, abbreviate, nearest
-from amber.location import write_whole
+from amber.location import absolute, write_whole
 
 from ..experiment import Experiment
 from ..loading import load
 from ..runs import find_runs
-from . import page
+from . import kept, page
 from .costs import costs
 from .gain import Belief, gains, mean
 from .hidden import eligible
+from .kept import Summary
 from .plan import Plan, by_gain, within
+from .unvoted import unvoted
 from .validation import Validation, validate
 
-FILE, PAGE = "ask.csv", "ask.html"
 FEWEST = 30  # utterances with enough votes that a validation needs
 DEFAULT = "amber2"
 
@@ -72,17 +73,21 @@ class Asked:
             f"{row['rank']:>4}  {row['id']}  {row['vote']}  {row['expected_gain']:.4f}  {row['votes']:g}"
             for row in self.rows(10)
         ]
-        utterances = len(np.unique(self.plan.row))
-        return "\n".join(
-            [
-                *lines,
-                "",
-                f"{len(self.plan)} votes on {utterances} of {len(self.ids)} utterances, cost {self.spent:g}; a vote of "
-                f"the panel is expected to surprise by {self.plan.gain.sum() / len(self.ids):.4f} nats less.",
-                f"{self.variant} is worth {self.belief.raters:.2f} raters (predictions to the power "
-                f"{self.belief.power:.2f}), by the likelihood of the votes.",
-                f"list: {self.out}",
-            ]
+        return "\n".join([*lines, "", *self.summary.sentences(), f"list: {self.out}"])
+
+    @property
+    def summary(self) -> Summary:
+        """Return what the list comes to."""
+        return Summary(
+            variant=self.variant,
+            votes=len(self.plan),
+            asked=len(np.unique(self.plan.row)),
+            utterances=len(self.ids),
+            unvoted=int((self.votes == 0).sum()),
+            cost=self.spent,
+            gain=float(self.plan.gain.sum() / len(self.ids)),
+            raters=self.belief.raters,
+            power=self.belief.power,
         )
 
 
@@ -94,6 +99,7 @@ def ask(
     most: int,
     out: Path | None,
     console: Console,
+    predictions: Path | None = None,
 ) -> Asked:
     """Rank the test utterances of an experiment by what one more vote is expected to tell, and write the list.
 
@@ -113,19 +119,24 @@ def ask(
         The list, CSV; where absent, `ask.csv` in the experiment's folder.
     console
         Where progress goes.
+    predictions
+        A table of predictions of utterances without votes, which are then ranked with the others.
 
     Raises
     ------
     UserError
-        If there are no such runs, or the budget buys no vote.
+        If there are no such runs, the budget buys no vote, or a table can't be used.
 
     """
     name, experiment = loaded(folder, variant, console)
-    p, counts, ids = experiment.mean(name), experiment.counts, experiment.ids.tolist()
+    more = unvoted(experiment, predictions, console)
+    belief = Belief.fit(experiment.mean(name), experiment.counts)
+    p = np.concatenate([experiment.mean(name), more.p])
+    counts = np.concatenate([experiment.counts, np.zeros_like(more.p)])
+    ids = [*experiment.ids.tolist(), *more.ids]
     each = costs(cost, ids, console)
     if budget is not None and budget < each.min():
         raise UserError(f"--budget {budget:g}: buys no vote; the cheapest costs {each.min():g}")
-    belief = Belief.fit(p, counts)
     alpha = belief.alpha(p, counts)
     with console.progress("weigh votes", len(ids)) as advance:
         gain = gains(alpha, most if budget is not None else 1, advance)
@@ -133,9 +144,12 @@ def ask(
     if budget is not None:
         plan = within(plan, each, budget)
     votes = np.asarray(counts.sum(axis=1))
-    target = out or folder / FILE
+    target = out or folder / kept.LIST
     asked = Asked(name, experiment.classes, tuple(ids), votes, mean(alpha), each, belief, plan, target)
-    write_whole(target, _csv(asked))
+    if out:
+        write_whole(out, _csv(asked))
+    else:
+        kept.keep(folder, name, experiment.runs, {"list": asdict(asked.summary)}, {kept.LIST: _csv(asked)})
     return asked
 
 
@@ -171,9 +185,9 @@ def check(
         found = validate(
             experiment.mean(name)[rows], experiment.counts[rows], clusters, shown, range(draws), truth, advance
         )
-    path = folder / PAGE
-    write_whole(path, page.render(f"{experiment.name}/{name}", found).encode())
-    return found, path
+    content = page.render(f"{experiment.name}/{name}", found).encode()
+    kept.keep(folder, name, experiment.runs, {"validation": asdict(found)}, {kept.PAGE: content})
+    return found, folder / kept.PAGE
 
 
 def loaded(folder: Path, variant: str | None, console: Console) -> tuple[str, Experiment]:
@@ -187,7 +201,7 @@ def loaded(folder: Path, variant: str | None, console: Console) -> tuple[str, Ex
         raise UserError(f"--variant {chosen}: not in {folder}{nearest(chosen, names)}; there are {abbreviate(names)}")
     of = [run for run in runs if run.variant == chosen]
     with console.progress("read predictions", len(of)) as advance:
-        return chosen, load(folder.resolve().name, of, None, advance)
+        return chosen, load(absolute(folder).name, of, None, advance)
 
 
 def _csv(asked: Asked) -> bytes:

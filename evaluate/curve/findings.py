@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from amber.curve_point import Point
 
@@ -19,23 +19,29 @@ def enough(differences: Sequence[Difference], variant: str, counts: Sequence[int
     return next(count for count in counts if count not in better)
 
 
-def findings(measured: Sequence[Measured], differences: Sequence[Difference]) -> Iterator[str]:
-    """Say what is supported, and how far what is not could still go, in lines."""
+def findings(measured: Sequence[Measured], differences: Sequence[Difference]) -> dict[str, list[str]]:
+    """Say what is supported, and how far what is not could still go, in lines by kind of difference."""
+    found: dict[str, list[str]] = {"raters": [], "cost": []}
     for variant in dict.fromkeys(one.variant for one in measured):
         own = {one.point: one for one in measured if one.variant == variant}
         counts = sorted(point.votes for point in own if point.share == 1)
-        yield _raters(variant, counts, differences)
+        found["raters"].append(_raters(variant, counts, differences))
         for cost in counts:
             here = [one for one in differences if one.variant == variant and one.kind == "cost"]
             here = [one for one in here if one.point.cost == cost]
             if here:
-                yield _at_cost(variant, cost, here, own)
+                found["cost"].append(_at_cost(variant, cost, here, own))
+    return found
 
 
-def written(difference: Difference) -> str:
+def written(difference: float, ci: Sequence[float] | None) -> str:
     """Write a difference with its interval."""
-    ci = f" ({difference.ci[0]:+.4f} to {difference.ci[1]:+.4f})" if difference.ci else ""
-    return f"{difference.difference:+.4f}{ci}".replace("-", "−")
+    interval = f" ({ci[0]:+.4f} to {ci[1]:+.4f})" if ci else ""
+    return f"{difference:+.4f}{interval}".replace("-", "−")
+
+
+def _of(difference: Difference) -> str:
+    return written(difference.difference, difference.ci)
 
 
 def _raters(variant: str, counts: Sequence[int], differences: Sequence[Difference]) -> str:
@@ -49,11 +55,11 @@ def _raters(variant: str, counts: Sequence[int], differences: Sequence[Differenc
         before = counts[-2]
         return (
             f"{variant}: more raters pay as far as was tried: {last} votes an utterance over {before} change the NLL "
-            f"by {written(of[before, last])}"
+            f"by {_of(of[before, last])}"
         )
     return (
         f"{variant}: from {count} {_votes(count)} an utterance on, no gain by more raters is supported; what {last} "
-        f"votes could still change in the NLL: {written(of[count, last])}"
+        f"votes could still change in the NLL: {_of(of[count, last])}"
     )
 
 
@@ -61,7 +67,7 @@ def _at_cost(variant: str, cost: int, here: Sequence[Difference], own: dict[Poin
     points = [Point(cost, cost), *(one.point for one in here)]
     best = min(points, key=lambda point: own[point].mean(METRIC))
     said = [
-        f"{one.point.votes} on {one.point.share:.0%}: {written(one)}{', supported' if one.supported else ''}"
+        f"{one.point.votes} on {one.point.share:.0%}: {_of(one)}{', supported' if one.supported else ''}"
         for one in here
     ]
     return (

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amber import __version__, seal
 from amber.console import Console
 from amber.errors import UserError
-from amber.location import absolute, reaching, write_whole
+from amber.location import absolute, reaching
 
+from .. import finding
 from ..experiment import Experiment
 from ..loading import load
 from ..runs import find_runs
 from .findings import enough, findings
 from .measure import SHOWN, Difference, Measured, differences, measure
-from .page import render
-
-SCHEMA_VERSION = 1
-FILE = "curve.json"
+from .page import PAGE, render
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,8 @@ class Curve:
         rows = [header, *(_cells(point) for point in self.data["points"])]
         widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
         table = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        said = [*self.data["notes"], "", *self.data["findings"]]
-        return "\n".join([*table, "", *said, "", f"page: {self.folder / 'curve.html'}"])
+        said = [*self.data["notes"], "", *itertools.chain(*self.data["findings"].values())]
+        return "\n".join([*table, "", *said, "", f"page: {self.folder / PAGE}"])
 
 
 def run(folder: Path, variants: Collection[str], console: Console) -> Curve:
@@ -62,14 +60,9 @@ def run(folder: Path, variants: Collection[str], console: Console) -> Curve:
             measured = measure(experiment, advance)
         found = differences(measured)
         data = _as_json(experiment, measured, found)
-        contents = {
-            "curve.csv": _as_csv(data["points"]).encode(),
-            "curve.html": render(data, measured, found).encode(),
-            FILE: seal.dump(data),
-        }
-        for name, content in contents.items():
-            write_whole(folder / name, content)
-    return Curve(folder, data)
+        pages = {"curve.csv": _as_csv(data["points"]).encode(), PAGE: render(data).encode()}
+        written = finding.write(folder, finding.CURVE, {finding.named(folder, folder): runs}, data, pages)
+    return Curve(folder, written)
 
 
 def _as_json(experiment: Experiment, measured: Sequence[Measured], found: Sequence[Difference]) -> dict[str, Any]:
@@ -85,8 +78,6 @@ def _as_json(experiment: Experiment, measured: Sequence[Measured], found: Sequen
     if dataset["synthetic"]:
         notes.append("Synthetic data, made by amber: the figures say nothing about real speech.")
     return {
-        "schema": SCHEMA_VERSION,
-        "amber": __version__,
         "experiment": experiment.name,
         "dataset": dataset,
         "test": {"utterances": len(experiment.ids), "votes": float(experiment.counts.sum())},
@@ -119,7 +110,7 @@ def _as_json(experiment: Experiment, measured: Sequence[Measured], found: Sequen
             for one in found
         ],
         "enough": {variant: enough(found, variant, counts) for variant in dict.fromkeys(m.variant for m in measured)},
-        "findings": list(findings(measured, found)),
+        "findings": findings(measured, found),
         "notes": notes,
     }
 

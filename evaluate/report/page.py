@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from markupsafe import Markup
@@ -18,6 +18,7 @@ from .answer import answer
 from .chart import Chart
 from .charts import all_comparisons, charts
 from .headline import headline
+from .question import Question
 from .terms import terms
 from .utterances import as_script, utterances
 
@@ -25,8 +26,17 @@ TEMPLATE = Path(__file__).with_name("page.html")
 SCRIPTS = ("page.js", "charts.js", "export.js", "terms.js")
 
 
-def render(experiment: Experiment, levels: Mapping[str, Levels], results: Results, folder: Path) -> str:
-    """Return the page; `levels` are those of `strata.divide`, `folder` is where the page will lie."""
+def render(
+    experiment: Experiment,
+    levels: Mapping[str, Levels],
+    results: Results,
+    folder: Path,
+    questions: Sequence[Question] = (),
+) -> str:
+    """Return the page.
+
+    `levels` are those of `strata.divide`, `folder` is where the page will lie, `questions` what other commands found.
+    """
     shown = results.series.shown
     listed = utterances(experiment, levels, shown, folder)
     known = terms(results)
@@ -57,6 +67,7 @@ def render(experiment: Experiment, levels: Mapping[str, Levels], results: Result
         comparisons=_comparisons(results),
         charts=[chart for chart in drawn if chart not in lead],
         forests=[chart for chart in forests if chart not in lead],
+        questions=questions,
         shown=shown,
         confusion=_shares(results.series.confusion),
         listed=listed,

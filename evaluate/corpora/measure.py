@@ -11,12 +11,11 @@ from amber.console import Console
 from amber.errors import UserError
 from amber.location import absolute, reaching
 
-from . import metrics
-from .experiment import FinishedRun
-from .loading import load
-from .results import Estimate
-from .runs import find_runs
-from .statistics.estimates import Subset, estimate
+from ..experiment import FinishedRun
+from ..loading import load
+from ..results import Estimate
+from ..runs import find_runs
+from ..statistics.estimates import Subset, estimate
 
 SHOWN = ("nll_per_vote", "bc", "accuracy", "uar")
 
@@ -37,8 +36,13 @@ class Cell:
         return {**self.__dict__, "figures": figures}
 
 
-def matrix(folders: Sequence[Path], console: Console) -> list[Cell]:
+def matrix(folders: Sequence[Path], console: Console) -> tuple[list[Cell], list[list[FinishedRun]]]:
     """Score every variant of experiments, of which each tests on one corpus.
+
+    Returns
+    -------
+    tuple
+        The cells, and the runs of each experiment.
 
     Raises
     ------
@@ -47,11 +51,13 @@ def matrix(folders: Sequence[Path], console: Console) -> list[Cell]:
 
     """
     found: dict[tuple[str, str, str], Cell] = {}
+    of_each = []
     for folder in folders:
         with reaching(folder):
             runs = find_runs(folder)
             with console.progress(f"read {folder.name}", len(runs)) as advance:
                 experiment = load(absolute(folder).name, runs, None, advance)
+        of_each.append(runs)
         trained, tested = _corpora(runs[0])
         everything = Subset.everything(experiment.clusters)
         for variant in experiment.variants:
@@ -60,24 +66,7 @@ def matrix(folders: Sequence[Path], console: Console) -> list[Cell]:
                 raise UserError(f"{folder}: {variant}, trained on {trained}, tested on {tested}: is in two experiments")
             figures = {key: estimates.of(key) for key in SHOWN}
             found[variant, trained, tested] = Cell(variant, trained, tested, len(experiment.ids), figures)
-    return list(found.values())
-
-
-def text(cells: Sequence[Cell]) -> str:
-    """Return a table for each variant and metric, a row for each corpus trained on and a column for each tested on."""
-    trained = list(dict.fromkeys(cell.trained for cell in cells))
-    tested = list(dict.fromkeys([*trained, *(cell.tested for cell in cells)]))
-    titles = {metric.key: f"{metric.title}{f', {metric.unit}' if metric.unit else ''}" for metric in metrics.METRICS}
-    parts = []
-    for variant in dict.fromkeys(cell.variant for cell in cells):
-        own = {(cell.trained, cell.tested): cell for cell in cells if cell.variant == variant}
-        for key in SHOWN:
-            rows = [["trained on", *(f"on {name}" for name in tested)]]
-            rows += [[name, *(_written(own.get((name, other)), key) for other in tested)] for name in trained]
-            widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-            lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-            parts.append("\n".join([f"{variant}: {titles[key]}", *lines]))
-    return "\n\n".join(parts)
+    return list(found.values()), of_each
 
 
 def _corpora(run: FinishedRun) -> tuple[str, str]:
@@ -85,10 +74,3 @@ def _corpora(run: FinishedRun) -> tuple[str, str]:
     tested = str(run.config["dataset"]["name"])
     trained = run.config["splits"].get("trained_on", {}).get("dataset", {}).get("name", tested)
     return str(trained), tested
-
-
-def _written(cell: Cell | None, key: str) -> str:
-    if cell is None:
-        return "–"
-    figure = cell.figures[key]
-    return f"{figure.mean:.3f}" + (f" ({figure.ci[0]:.3f} to {figure.ci[1]:.3f})" if figure.ci else "")

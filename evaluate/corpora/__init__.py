@@ -1,0 +1,1 @@
+"""`amber matrix`: models that were trained on one corpus, tested on others."""
