@@ -18,8 +18,10 @@ from amber.errors import UserError
 from amber.extract import stage
 from amber.features.catalog import find_corpus, find_set
 from amber.train import joint
+from amber.train.matrix import variants
 from amber.train.plan import prepare
 from amber.train.saved import SavedModel
+from amber.train.utterances import used
 
 QUIET = Console(quiet=True)
 
@@ -174,11 +176,35 @@ def test_each_row_of_a_joint_set_reads_its_own_features_and_votes(both: Path) ->
         ("demo,demo", (), "named twice"),
         ("demo,nowhere", (), "no dataset 'nowhere'"),
         ("demo,other", ("--set", "transfer.other.preset=iemocap-9"), "map its labels onto them with transfer.other"),
+        ("demo,other", ("--test-dataset", "other"), "--test-dataset: the models learn from other"),
+        ("demo,wide", ("--set", "transfer.wide.preset=iemocap-4"), "--dataset wide: its speech features are not made"),
     ],
 )
 def test_corpora_that_can_t_be_joined_are_refused(
     both: Path, tmp_path: Path, dataset: str, more: tuple[str, ...], says: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    if "wide" in dataset:
+        stage.run(demo_config(both, "corpus.name=wide", "features.dtype=float32", size=30), QUIET)
     call("train", "--features", both, "--dataset", dataset, "--runs", tmp_path / "runs", *more, code=2)
     assert says in capfd.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_curve_of_several_corpora_is_refused(both: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    call("curve", "--features", both, "--dataset", "demo,other", "--runs", tmp_path / "runs", code=2)
+    assert "a curve is of one corpus, not of several" in capfd.readouterr().err
+
+
+def test_variants_of_a_joint_set_use_what_they_read(both: Path) -> None:
+    config = demo_config(
+        both, "transfer.other.preset=iemocap-4", "features.require=read", "train.variants=[speech, text]"
+    )
+    sources = joint.read(config, ["demo", "other"], ["speech", "text"])
+    unread = replace(
+        sources[1].data, rows={**sources[1].data.rows, "text": np.full_like(sources[1].data.rows["text"], -1)}
+    )
+    data = used(joint.combine([sources[0], replace(sources[1], data=unread)]), variants(config), "read")
+    assert {uid.split("/")[0] for uid in data.having(["speech"]).corpus.ids} == {"demo", "other"}
+    assert {uid.split("/")[0] for uid in data.having(["text"]).corpus.ids} == {"demo"}
+    plan = prepare(config, "demo,other")
+    assert [part.utterances.modalities for part in plan.parts] == [("speech",), ("text",)]
