@@ -161,7 +161,8 @@ def _strings(column: pa.ChunkedArray) -> NDArray[np.object_]:
     """Return a column of strings in which equal ones are one object: a few names are repeated in every row."""
     encoded = column.combine_chunks().dictionary_encode()
     known = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)
-    return known[encoded.indices.fill_null(len(known) - 1).to_numpy()]
+    found: NDArray[np.object_] = known[encoded.indices.fill_null(len(known) - 1).to_numpy()]
+    return found
 
 
 def _about(path: Path, metadata: dict[bytes, bytes]) -> dict[str, Any]:

@@ -173,15 +173,21 @@ def plan(config: Config) -> list[str]:
             reason = str(error).splitlines()[1]
             lines.append(f"  {reference.modality}: {reference.encoder}, not checked: it is not here ({reason})")
             continue
-        size = f"{len(corpus) * part.spec.vector_bytes / 1e6:.1f} MB"
-        if part.spec.level == "frames":
-            size = f"{part.spec.vector_bytes / 1e3:.1f} kB per frame"
-        done = _committed(folder / part.spec.name)
-        lines.append(
-            f"  {part.info.modality}: {part.info.name}, {count(len(part.info.layers), 'layer')}, {size}, "
-            f"{part.device.precision} on {part.device.name}: {done} of {part.spec.units} units cached"
-        )
+        lines.append(_planned(part, folder))
     return [*lines, *(f"  {line}" for line in _idle_encoders(config, corpus))]
+
+
+def _planned(part: Work, folder: Path) -> str:
+    """Return what is known of an encoder's feature set in one line: its shape, its bytes, and whether it is there."""
+    spec, layers = part.spec, count(len(part.spec.layers), "layer")
+    size = f"{spec.size * spec.vector_bytes / 1e6:.1f} MB" if spec.level == "pooled" else ""
+    size = size or f"{spec.vector_bytes / 1e3:.1f} kB per frame"
+    done = _committed(folder / spec.name)
+    state = "cached" if done == spec.units else "begun" if done else "new"
+    return (
+        f"  {spec.modality}: {part.info.name}, {layers} of {spec.dim}, {spec.level}, {size}, "
+        f"{part.device.precision} on {part.device.name}: {state}, {done} of {spec.units} units cached"
+    )
 
 
 def _committed(location: Path) -> int:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 
 from amber.config import Training, load
 from amber.corpus import Modality
 from amber.errors import UserError
-from amber.train.candidates import Candidate, candidates
+from amber.train.candidates import Candidate, candidates, structures
 
 ONE_LAYER: dict[Modality, tuple[int, ...]] = {"speech": (0,), "text": (12,)}
 MANY: dict[Modality, tuple[int, ...]] = {"speech": (0, 6, 12), "text": (1, 2)}
@@ -127,12 +126,18 @@ def test_a_choice_by_modality() -> None:
     assert {c.layers for c in made("layer={text: 1}", held={"text": (1, 2)})} == {(("text", 1),)}
 
 
-def test_the_structure_is_all_but_the_penalty() -> None:
-    first, *others = made("layer=all", "hidden=256")
-    assert {c.structure for c in others if not c.mixture and not c.reads} == {first.structure}
-    assert {c.structure for c in others if c.mixture} == {replace(first.structure, mixture=True)}
-    assert {c.structure for c in others if c.reads == "text"} == {replace(first.structure, reads="text")}
-    assert len({c.structure for c in made()}) == 7
+def test_what_trains_in_one_step_differs_in_penalty_and_reading_alone() -> None:
+    kinds = structures(made())
+    assert len(kinds) == 5  # linear ones on three layer choices, mixtures and a perceptron
+    for kind in kinds:
+        assert len({(c.layers, c.hidden, c.dropout, c.mixture) for c in kind}) == 1
+    assert Counter(c.reads for kind in kinds for c in kind)["text"] == 1
+    assert any(len({c.reads for c in kind}) == 3 for kind in kinds)
+    # Where modalities are dropped, what reads one of them loses none.
+    apart = structures(made(), modality_dropout=0.1)
+    assert len(apart) == 6
+    assert [sorted(c.reads for c in kind if c.reads) for kind in apart if kind[0].reads] == [["speech", "text"]]
+    assert all(len({c.reads is None for c in kind}) == 1 for kind in apart)
 
 
 def test_frames_are_not_put_side_by_side() -> None:

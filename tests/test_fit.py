@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny_runs import (
     CLASSES,
+    DEV,
     DIMS,
     LINEAR,
     PERCEPTRON,

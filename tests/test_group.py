@@ -28,6 +28,7 @@ from amber.train.dataset import TrainingData
 from amber.train.group import TrainedRun, train
 from amber.train.inputs import Inputs
 from amber.train.matrix import Run
+from amber.train.parallel import threads_of
 from amber.train.plan import groups_of
 from amber.train.prior import Prior, fit_prior, speaker_folds
 
@@ -192,6 +193,19 @@ def test_the_candidates_of_the_defaults_all_train(demo_cache: Path) -> None:
     for head, p in found.probabilities.items():
         total = sum(c.weights["student" if head == "fusion" else head] for c in found.components)
         assert_is_best_scaled(np.log(p[:n]) / total, of.data.counts[of.fold.dev], total)
+
+
+@pytest.mark.parametrize("variant", ["amber2", "amber2-prior"])
+def test_kinds_of_candidates_side_by_side_learn_what_they_learn_one_after_another(
+    demo_cache: Path, variant: str
+) -> None:
+    of, runs = context(demo_cache, variant)
+    with threads_of(1):
+        alone, beside = (train(runs[:1], replace(of, kinds=kinds))[0] for kinds in (1, 3))
+    assert [c.candidate for c in alone.components] == [c.candidate for c in beside.components]
+    assert alone.records == beside.records
+    for head, p in alone.probabilities.items():
+        assert np.array_equal(p, beside.probabilities[head])
 
 
 def test_progress_is_every_model_once(demo_cache: Path) -> None:

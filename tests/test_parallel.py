@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
 from amber.console import Advance
-from amber.train.parallel import for_each, workers_for
+from amber.train.parallel import for_each, side_by_side, workers_for
 
 
 def nothing(n: int = 1, note: str = "") -> None: ...
@@ -44,3 +46,17 @@ def test_a_group_a_core_and_all_cores_for_one_group() -> None:
     assert workers_for(100, "cpu") == (cores, 1)
     assert workers_for(1, "cpu") == (1, cores)
     assert workers_for(100, "cuda")[0] == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_done_side_by_side_comes_in_order(workers: int) -> None:
+    counted: list[int] = []
+
+    def work(item: int, advance: Advance) -> int:
+        time.sleep(0.02 / (1 + item))  # the first ends last
+        advance(1)
+        return item * item
+
+    found = side_by_side(work, range(5), lambda n=1, note="": counted.append(n), workers)
+    assert found == [0, 1, 4, 9, 16]
+    assert counted == [1] * 5

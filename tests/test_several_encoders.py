@@ -149,9 +149,20 @@ def test_a_plan_needs_no_hub(models: list[str], tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     config = configured(tmp_path, ["logmel", "somebody/some-model"], "features.text=somebody/other")
     lines = stage.plan(config)
-    assert lines[1].startswith("  speech: logmel, 1 layer,")
+    assert lines[1].startswith("  speech: logmel, 1 layer of 240, pooled, ")
     assert lines[2].startswith("  speech: somebody/some-model, not checked: it is not here (reason: ")
     assert lines[3].startswith("  text: somebody/other, not checked")
     with pytest.raises(UserError, match="can't be had from the model hub"):
         stage.run(config, QUIET)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_plan_says_of_each_encoder_its_shape_and_whether_it_is_cached(models: list[str], together: Path) -> None:
+    lines = stage.plan(configured(together, models, "features.text=none", "features.layers=last"))
+    cached, new = lines[1:]  # the one layer of logmel is its last
+    logmel, other = sorted((together / "demo").glob("speech-*"))
+    of = FeatureStore.open(logmel).spec
+    assert cached.startswith(f"  speech: logmel, 1 layer of {of.dim}, pooled, ")
+    assert cached.endswith(f": cached, {of.units} of {of.units} units cached")
+    assert new.startswith(f"  speech: tiny-wav2vec2, 1 layer of {FeatureStore.open(other).spec.dim}, pooled, ")
+    assert ": new, 0 of " in new

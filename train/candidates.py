@@ -7,7 +7,7 @@ Which of them suits a corpus depends on its size and on its features, so dev dec
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,8 +35,8 @@ class Candidate:
 
     @property
     def structure(self) -> Candidate:
-        """Return what candidates share that train in one step: everything but the penalty."""
-        return replace(self, weight_decay=0.0)
+        """Return what candidates share that train in one step: everything but the penalty and what they read."""
+        return replace(self, weight_decay=0.0, reads=None)
 
     def described(self) -> dict[str, Any]:
         """Return the candidate as it is written into files."""
@@ -94,6 +94,19 @@ def candidates(
             f"train.candidates: all {side_by_side} put layers side by side (`all`); of frames, name one layer"
         )
     return list(found)
+
+
+def structures(found: Sequence[Candidate], modality_dropout: float = 0.0) -> list[list[Candidate]]:
+    """Group candidates that train in one step, those of one layer choice after another.
+
+    Where modalities are dropped, candidates that read one train apart: they lose none.
+    """
+
+    def key(one: Candidate) -> tuple[object, ...]:
+        apart = modality_dropout > 0 and one.reads is not None
+        return str(one.layers), one.mixture, one.hidden, one.dropout, apart
+
+    return [list(same) for _, same in itertools.groupby(sorted(found, key=key), key=key)]
 
 
 def layer_of(choice: LayerChoice, modality: Modality) -> Layer:

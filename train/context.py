@@ -5,8 +5,10 @@ Runs of a group may see other votes, on the same utterances: they read the same 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,14 +21,17 @@ from amber.splits import Fold
 
 from .attention import ATTENTION
 from .batches import FoldSplit
-from .candidates import Candidate, Layers, candidates
+from .candidates import Candidate, Layers, candidates, structures
 from .dataset import TrainingData
-from .head_names import read_by
+from .head_names import INPUTS
 from .inputs import Inputs, split
 from .matrix import TRAINED, Run
 from .member import Member
+from .parallel import side_by_side
 from .scaling import Scaling
 from .targets import MemberVotes
+
+T = TypeVar("T")
 
 GROUP_BYTES = {"cpu": 128 << 20}  # of parameters, gradients and optimiser state: what stays in a processor's cache
 OTHER_DEVICE_BYTES = 2 << 30
@@ -37,7 +42,8 @@ FRAMES_BYTES = 1 << 30  # of what pooling computes for the frames of a batch, al
 class FoldContext:
     """What the groups of one fold share: data, fold, inputs, device, and where progress is reported.
 
-    `seen` is the data of runs that see a part of the votes, by how many of an utterance (`train.votes`).
+    `seen` is the data of runs that see a part of the votes, by how many of an utterance (`train.votes`); `kinds` is how
+    many kinds of candidates train at a time, a thread each.
     """
 
     data: TrainingData
@@ -46,6 +52,7 @@ class FoldContext:
     device: str
     advance: Advance
     seen: Mapping[int, TrainingData] = field(default_factory=dict)
+    kinds: int = 1
 
     @property
     def smoothing(self) -> float:
@@ -73,6 +80,24 @@ class FoldContext:
         rows = (self.fold.train, self.fold.dev, np.concatenate([self.fold.dev, self.fold.test]))
         train, dev, both = (split(inputs, self.data_of(run).counts, r, self.device, self.fold.number) for r in rows)
         return train, dev, both, scalings
+
+    def each(
+        self, function: Callable[[Sequence[Candidate], FoldContext], T], found: Sequence[Candidate], run: Run
+    ) -> Iterator[tuple[list[Candidate], T]]:
+        """Yield the structures of candidates, and what a function of structure and context returns for each.
+
+        Inputs are those of one layer choice at a time: they are read, all structures that read them are done, and they
+        are freed before those of the next are read.
+        """
+        every = structures(found, run.variant.training.modality_dropout)
+        for layers, same in itertools.groupby(every, key=lambda one: one[0].layers):
+            kinds = list(same)
+            if self.kinds > 1:
+                self.splits(layers, run)  # read here, where every core helps
+            done = side_by_side(
+                lambda kind, advance: function(kind, replace(self, advance=advance)), kinds, self.advance, self.kinds
+            )
+            yield from zip(kinds, done, strict=True)
 
     def chunks(self, members: Sequence[Member]) -> list[list[Member]]:
         """Divide members of one structure into groups that train side by side on the device."""
@@ -120,8 +145,7 @@ def largest_group(
     `dims` are the dimensions of the heads' inputs. `frames` is the number of frames in a batch of utterances of mean
     length, over all modalities that are frames.
     """
-    inputs = [read_by(head, candidate.reads) for head in heads]
-    parameters = sum(_parameters([dims[m] for m in read], candidate, classes) for read in inputs)
+    parameters = sum(_parameters([dims[m] for m in INPUTS[head]], candidate, classes) for head in heads)
     allowed = GROUP_BYTES.get(device, OTHER_DEVICE_BYTES)
     largest = allowed // (4 * parameters * 4)  # float32; the parameter, its gradient and two moments
     if frames:  # padded to twice the mean; float32; the attention's hidden units, their gradient, and one to spare

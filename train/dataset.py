@@ -170,11 +170,6 @@ class TrainingData:
             rows = row_of[start : start + len(features)]
             yield rows[rows >= 0], features[rows >= 0]
 
-    def mean_blocks(self, modality: Modality) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
-        """Read the mean of the layers of a pooled modality piece by piece: rows (b,), and (b, D)."""
-        for rows, features in self.blocks(modality):
-            yield rows, features.astype(np.float32).mean(axis=1)
-
 
 def find_stores(
     options: FeatureOptions, corpus: Corpus, modalities: Collection[Modality]

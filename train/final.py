@@ -28,10 +28,11 @@ from amber.location import absolute, locate
 from amber.machine import choose, environment
 from amber.splits import Fold
 
+from .candidates import structures
 from .context import FoldContext
 from .dataset import TrainingData, join
 from .fit import fit
-from .group import Component, TrainedRun, structures
+from .group import Component, TrainedRun
 from .inputs import Inputs
 from .matrix import Run, Variant, run_key
 from .member import Member, Record, score_of
@@ -176,7 +177,8 @@ def _fit(run: Run, choices: Sequence[Choice], context: FoldContext) -> list[Comp
     numbered = list(enumerate(context.candidates(run), 1))
     number_of = {candidate: number for number, candidate in numbered}
     components: dict[int, Component] = {}
-    for structure in structures([candidate for number, candidate in numbered if number in by_number]):
+    chosen = [candidate for number, candidate in numbered if number in by_number]
+    for structure in structures(chosen, run.variant.training.modality_dropout):
         part, _, _, scalings = context.splits(structure[0].layers, run)
         members = [Member(run, one, steps=by_number[number_of[one]].steps) for one in structure]
         for chunk in context.chunks(members):

@@ -216,7 +216,7 @@ def _new_heads(group: Sequence[Member], part: FoldSplit) -> Heads:
     layers = {modality: shape[0] for modality, shape in shapes.items() if len(shape) == 2}
     seeds, classes = [member.seed for member in group], part.counts.shape[1]
     return Heads(run.variant.heads, dims, candidate.hidden, classes, seeds, layers, part.frame_dims,
-                 candidate.mixture, candidate.reads)  # fmt: skip
+                 candidate.mixture, [member.candidate.reads for member in group])  # fmt: skip
 
 
 def _scores(heads: Heads, dev: FoldSplit, votes: MemberVotes, states: Sequence[MemberState]) -> dict[str, list[float]]:
@@ -265,3 +265,5 @@ def _keep(heads: Heads, optimizer: torch.optim.Optimizer, staying: Sequence[int]
         for name, value in moments.items():
             if isinstance(value, Tensor) and value.dim() == parameter.dim():
                 moments[name] = value[list(staying)]
+    for buffer in heads.buffers():
+        buffer.data = buffer.data[list(staying)]

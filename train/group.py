@@ -8,7 +8,7 @@ one batched step; those of a cross-fitted variant learn, before, what their expe
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -82,8 +82,9 @@ def train(group: Sequence[Run], context: FoldContext) -> list[TrainedRun]:
         priors = _cross_fit(group, context)
     components: list[list[tuple[Candidate, TrainedMember, dict[Modality, Scaling]]]] = [[] for _ in group]
     log_p: list[dict[str, list[Floats]]] = [{} for _ in group]
-    for structure in structures(context.candidates(group[0])):
-        for of_run, component, predicted in _train(structure, group, priors, context):
+    train_kind = partial(_train, group=group, priors=priors)
+    for _, trained in context.each(train_kind, context.candidates(group[0]), group[0]):
+        for of_run, component, predicted in trained:
             components[of_run].append(component)
             for head, values in predicted.items():
                 log_p[of_run].setdefault(head, []).append(values)
@@ -93,17 +94,15 @@ def train(group: Sequence[Run], context: FoldContext) -> list[TrainedRun]:
 
 
 def _train(
-    structure: Sequence[Candidate], group: Sequence[Run], priors: Sequence[Prior] | None, context: FoldContext
-) -> Iterator[tuple[int, tuple[Candidate, TrainedMember, dict[Modality, Scaling]], dict[str, Floats]]]:
-    """Train candidates of one structure; yield whose each is, itself, and its log-probabilities (n, C) by head.
-
-    The inputs of a layer choice are freed when this ends, before those of the next are read.
-    """
+    structure: Sequence[Candidate], context: FoldContext, group: Sequence[Run], priors: Sequence[Prior] | None
+) -> list[tuple[int, tuple[Candidate, TrainedMember, dict[Modality, Scaling]], dict[str, Floats]]]:
+    """Train candidates of one structure; return whose each is, itself, and its log-probabilities (n, C) by head."""
     train_part, dev, both, scalings = context.splits(structure[0].layers, group[0])
     members = [Member(run, candidate) for run in group for candidate in structure]
     of_run = [place for place in range(len(group)) for _ in structure]
     pseudo = _pseudo(priors, of_run, context.device) if priors else None
     votes = _votes(members, context)
+    trained = []
     for places in _places(context.chunks(members)):
         chunk = [members[place] for place in places]
         prior = pseudo.of(places) if pseudo else None
@@ -113,7 +112,8 @@ def _train(
         context.advance(len(chunk), _note(chunk))
         for row, place in enumerate(places):
             predicted = {head: values[row].double().cpu().numpy() for head, values in found.items()}
-            yield of_run[place], (chunk[row].candidate, fitted[row], scalings), predicted
+            trained.append((of_run[place], (chunk[row].candidate, fitted[row], scalings), predicted))
+    return trained
 
 
 def _pooled(
@@ -169,17 +169,8 @@ def _cross_fit(group: Sequence[Run], context: FoldContext) -> list[Prior]:
     log_p: list[list[Floats]] = [[] for _ in group]
     runs = [replace(run, variant=run.variant.experts) for run in group]
     subsets = [torch.from_numpy(fold_of != number).to(context.device) for number in folds]
-    for structure in structures(_experts(context.candidates(group[0]))):
-        train_part, dev, _, _ = context.splits(structure[0].layers, group[0])
-        members = [Member(run, one, subset) for run in runs for one in structure for subset in subsets]
-        votes = _votes(members, context)
-        outside: list[dict[str, Tensor]] = []  # by member: the log-probabilities (m, C) of each expert
-        for places in _places(context.chunks(members)):
-            chunk, own = members[places.start : places.stop], (votes[0].of(places), votes[1].of(places))
-            fitted = fit(chunk, train_part, dev, _reporter(context, chunk), context.smoothing, votes=own)
-            found = predict(chunk, fitted, train_part)
-            context.advance(len(chunk), _note(chunk))
-            outside += [{head: values[row] for head, values in found.items()} for row in range(len(chunk))]
+    predict_kind = partial(_predict_outside, runs=runs, subsets=subsets)
+    for structure, outside in context.each(predict_kind, _experts(context.candidates(group[0])), group[0]):
         for place, (run, _) in enumerate(itertools.product(range(len(group)), structure)):
             of_members = outside[place * len(folds) : (place + 1) * len(folds)]
             for head in of_members[0]:
@@ -190,6 +181,23 @@ def _cross_fit(group: Sequence[Run], context: FoldContext) -> list[Prior]:
                 log_p[run].append(joined)
     seen = [context.data_of(run).counts[context.fold.train] for run in group]
     return [fit_prior(np.stack(of_run), counts) for of_run, counts in zip(log_p, seen, strict=True)]
+
+
+def _predict_outside(
+    structure: Sequence[Candidate], context: FoldContext, runs: Sequence[Run], subsets: Sequence[Tensor]
+) -> list[dict[str, Tensor]]:
+    """Fit experts of one structure for each run, candidate and subset; return what each says, (m, C) by head."""
+    train_part, dev, _, _ = context.splits(structure[0].layers, runs[0])
+    members = [Member(run, one, subset) for run in runs for one in structure for subset in subsets]
+    votes = _votes(members, context)
+    said: list[dict[str, Tensor]] = []
+    for places in _places(context.chunks(members)):
+        chunk, own = members[places.start : places.stop], (votes[0].of(places), votes[1].of(places))
+        fitted = fit(chunk, train_part, dev, _reporter(context, chunk), context.smoothing, votes=own)
+        found = predict(chunk, fitted, train_part)
+        context.advance(len(chunk), _note(chunk))
+        said += [{head: values[row] for head, values in found.items()} for row in range(len(chunk))]
+    return said
 
 
 def _votes(members: Sequence[Member], context: FoldContext) -> tuple[MemberVotes, MemberVotes]:
@@ -242,12 +250,6 @@ def _rivals(group: Sequence[Run], context: FoldContext) -> list[TrainedRun]:
         TrainedRun(run, [component], of_run, probabilities, _temperature(run, probabilities, context))
         for run, of_run, (_, component, probabilities) in zip(group, records, lowest, strict=True)
     ]
-
-
-def structures(found: Sequence[Candidate]) -> list[list[Candidate]]:
-    """Group candidates that train in one step, those of one layer choice after another."""
-    ordered = sorted(found, key=lambda one: (str(one.layers), one.mixture, str(one.reads), one.hidden, one.dropout))
-    return [list(same) for _, same in itertools.groupby(ordered, key=lambda one: one.structure)]
 
 
 def _by_layers(found: Sequence[Candidate]) -> list[Candidate]:

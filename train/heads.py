@@ -24,7 +24,7 @@ from amber.corpus import MODALITIES, Modality
 
 from .attention import AttentivePooling, Padded
 from .batches import Batch
-from .head_names import HEADS, INPUTS, read_by
+from .head_names import HEADS, INPUTS
 from .streams import POOLING, generator, start
 
 GATE_PENALTY = 10.0  # of a mixture's gate: it has few utterances in doubt to learn from (docs/LOG.md)
@@ -39,7 +39,12 @@ class Head(nn.Module):
     """
 
     def __init__(
-        self, dims: Mapping[Modality, int], hidden: int, classes: int, generators: Sequence[torch.Generator]
+        self,
+        dims: Mapping[Modality, int],
+        hidden: int,
+        classes: int,
+        generators: Sequence[torch.Generator],
+        reads: Sequence[Modality | None] = (),
     ) -> None:
         super().__init__()
         runs, inputs, width = len(generators), sum(dims.values()), hidden or classes
@@ -50,6 +55,16 @@ class Head(nn.Module):
             self.weight2 = nn.Parameter(torch.zeros(runs, hidden, classes))
             self.bias2 = nn.Parameter(torch.zeros(runs, 1, classes))
             start([(p, inputs) for p in (*self.weight1.values(), self.bias1)], generators)
+        self._limit(reads)
+
+    def _limit(self, reads: Sequence[Modality | None]) -> None:
+        """Let some runs read one of several modalities alone: their weights of the others are and stay zero."""
+        self.limited = len(self.inputs) > 1 and any(reads)
+        if self.limited:
+            for modality, weight in self.weight1.items():
+                seen = torch.tensor([float(only in (None, modality)) for only in reads])[:, None, None]  # (R, 1, 1)
+                self.register_buffer(f"sees_{modality}", seen, persistent=False)
+                weight.data *= seen
 
     @property
     def penalised(self) -> list[tuple[nn.Parameter, float]]:
@@ -71,7 +86,10 @@ class Head(nn.Module):
         """
         h: Tensor = self.bias1
         for modality in self.inputs:
-            h = h + product(x[modality], self.weight1[modality], streams)  # (R, B, H), or (R, B, C)
+            weight = self.weight1[modality]
+            if self.limited:
+                weight = weight * self.get_buffer(f"sees_{modality}")  # and so is the gradient
+            h = h + product(x[modality], weight, streams)  # (R, B, H), or (R, B, C)
         if self.hidden:
             h = gelu(h)
             if mask is not None:
@@ -151,7 +169,7 @@ class Heads(nn.Module):
     mixture
         Whether heads that read two modalities are mixtures.
     reads
-        The only modality of heads that would read two.
+        One per run, where any run's heads that would read two modalities read one alone: which, or None.
 
     """
 
@@ -165,7 +183,7 @@ class Heads(nn.Module):
         layers: Mapping[Modality, int] | None = None,
         frames: Mapping[Modality, int] | None = None,
         mixture: bool = False,
-        reads: Modality | None = None,
+        reads: Sequence[Modality | None] = (),
     ) -> None:
         super().__init__()
         self.names = tuple(names)
@@ -178,9 +196,11 @@ class Heads(nn.Module):
         self.heads = nn.ModuleDict()
         for name in names:
             generators = [generator(seed, HEADS.index(name)) for seed in seeds]
-            inputs = {modality: dims[modality] for modality in read_by(name, reads)}
-            kind = Mixture if mixture and len(inputs) > 1 else Head
-            self.heads[name] = kind(inputs, hidden, classes, generators)
+            inputs = {modality: dims[modality] for modality in INPUTS[name]}
+            if mixture and len(inputs) > 1:
+                self.heads[name] = Mixture(inputs, hidden, classes, generators)
+            else:
+                self.heads[name] = Head(inputs, hidden, classes, generators, reads)
 
     @property
     def penalised(self) -> list[tuple[nn.Parameter, float]]:

@@ -88,8 +88,6 @@ class Inputs:
         return scaling.apply_all(blocks, len(self._data.corpus)).to(self._device), scaling
 
     def _blocks(self, modality: Modality, layer: Layer) -> Blocks:
-        if layer == "mean" and not self._keep:  # their mean, too, is more than has to be in memory
-            return partial(self._data.mean_blocks, modality)
         if layer != "all":
             return in_blocks(self._read(modality, layer))
         if self._keep and self._data.size(modality, "learned") <= IN_MEMORY:

@@ -1,6 +1,6 @@
-"""Groups of runs on the cores of one machine, a thread a group.
+"""Groups of runs on the cores of one machine, one thread each; of a single group, kinds of candidates instead.
 
-The operations of one group are too small to be divided between cores: they would wait for one another more than work.
+The operations of a step are too small to be divided between cores: they would wait for one another more than work.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from amber.console import Advance
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class StoppedError(Exception):
@@ -55,6 +56,19 @@ def for_each(
             stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def side_by_side(function: Callable[[T, Advance], R], items: Sequence[T], advance: Advance, workers: int) -> list[R]:
+    """Return `function(item, advance)` of every item, in their order; `workers` of them at a time, a thread each."""
+    if workers == 1:
+        return [function(item, advance) for item in items]
+    found: dict[int, R] = {}
+
+    def one(place: int, step: Advance) -> None:
+        found[place] = function(items[place], step)
+
+    for_each(one, range(len(items)), advance, workers, threads=1)
+    return [found[place] for place in range(len(items))]
 
 
 @contextmanager

@@ -85,8 +85,10 @@ class SavedCandidate:
         dims = {m: 2 * x.frames.shape[-1] if isinstance(x, Padded) else x.shape[-1] for m, x in read.items()}
         layers = {m: x.shape[1] for m, x in read.items() if isinstance(x, Tensor) and x.dim() == 3}
         frames = {m: x.frames.shape[-1] for m, x in read.items() if isinstance(x, Padded)}
-        heads = Heads(names, dims, self.hidden, classes, [0], layers, frames, self.mixture, self.reads)
-        heads.load_state_dict({name: self.state[name][None] for name in heads.state_dict()})
+        heads = Heads(names, dims, self.hidden, classes, [0], layers, frames, self.mixture, [self.reads])
+        unread = {f"heads.{h}.weight1.{m}" for h in names for m in INPUTS[h] if m not in read_by(h, self.reads)}
+        own = heads.state_dict()
+        heads.load_state_dict({n: torch.zeros_like(own[n]) if n in unread else self.state[n][None] for n in own})
         batch = {m: x if isinstance(x, Padded) else x[None] for m, x in read.items()}  # one stream
         with torch.no_grad():
             found = heads(batch, [1], present=present)

@@ -86,7 +86,7 @@ class Scaling:
             part = np.where(rows < len(inside), inside[np.minimum(rows, len(inside) - 1)], 0)
             if not part.any():
                 continue
-            sums.add(torch.from_numpy(features[part > 0].astype(np.float32)))
+            sums.add(_float32(features if part.all() else features[part > 0]))
             sample.append(features[part > 1])
         scaling = cls(*sums.mean_and_std())
         if not side_by_side:
@@ -105,7 +105,7 @@ class Scaling:
 
     def apply(self, features: NDArray[Any]) -> Tensor:
         """Scale features (n, D) or (n, L, D); with a projection, (n, L, D) to (n, K)."""
-        block = torch.from_numpy(features.astype(np.float32))  # a copy
+        block = _float32(features)
         block.sub_(torch.from_numpy(self.mean)).div_(torch.from_numpy(self.std))
         scaled = layer_norm(block, block.shape[-1:])
         if self.projection is None:
@@ -136,6 +136,11 @@ def in_blocks(features: NDArray[Any]) -> Blocks:
             yield np.arange(start, min(start + step, len(features))), features[start : start + step]
 
     return blocks
+
+
+def _float32(features: NDArray[Any]) -> Tensor:
+    """Return a copy in single precision: PyTorch converts on all cores, NumPy on one."""
+    return torch.tensor(features, dtype=torch.float32)
 
 
 def _subspace(x: Tensor, width: int) -> Float32s:

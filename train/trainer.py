@@ -45,6 +45,8 @@ class Trainer:
         # Groups side by side may be of as many folds.
         at_once = 1 if plan.tight else min(len(self.groups), int(memory / max(plan.memory, 1e-9)))
         self.workers, self.threads = workers_for(at_once, device)
+        # Of one group, kinds of candidates train side by side, unless each reads frames anew.
+        self._kinds = self.threads if self.workers == 1 and device == "cpu" and not plan.tight else 1
         runs = [run for group in self.groups for run in group]
         choices = {layer for run in runs for one in candidates_of(run, self._data) for layer in one.layers}
         # A single group reads each choice once; frames it reads in every epoch.
@@ -73,7 +75,7 @@ class Trainer:
         training, whole = group[0].variant.training, self._folds[group[0].fold]
         fold = self._subsampler.fold(training, whole)
         seen = {of.votes: self._subsampler.data(of, whole) for run in group if (of := run.variant.training).votes}
-        context = FoldContext(self._data, fold, self._inputs, self._device, advance, seen)
+        context = FoldContext(self._data, fold, self._inputs, self._device, advance, seen, self._kinds)
         for trained in train(group, context):
             run = trained.run
             if run.path in missing:
