@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,14 +23,6 @@ from amber.train.saved import SavedModel
 from amber.train.utterances import used
 
 QUIET = Console(quiet=True)
-
-
-@pytest.fixture(scope="module")
-def both(demo_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of two corpora: `demo`, and `other` of other speakers' utterances."""
-    cache = Path(shutil.copytree(demo_cache, tmp_path_factory.mktemp("both") / "cache"))
-    stage.run(demo_config(cache, "corpus.name=other", "corpus.options.seed=5", size=60), QUIET)
-    return cache
 
 
 def call(*arguments: object, code: int = 0) -> None:

@@ -131,6 +131,7 @@ def combine(sources: Sequence[Source]) -> TrainingData:
         stored_lengths={},
         left_out={f"{data.corpus.name}: {why}": n for data in every for why, n in data.left_out.items()},
         outside=_outside([data.outside for data in every if data.outside]),
+        corpora=np.repeat(np.arange(len(every)), [len(data.corpus) for data in every]),
     )
 
 

@@ -22,7 +22,7 @@ from amber.location import absolute, locate
 from amber.machine import environment
 from amber.splits import Fold
 
-from . import joint
+from . import balance, joint
 from .context import group_key
 from .dataset import TrainingData, find_stores, join
 from .matrix import Run, chosen_folds, run_key, runs, variants, without_effect
@@ -112,6 +112,7 @@ def prepare(config: Config, dataset: str | None) -> TrainingPlan:
         splits.check_dialogues(list(folds.values()), data.corpus)
     numbers = chosen_folds(config, folds)
     divided = divide(data, folds, all_variants, require, len(everyone.corpus))
+    balance.check(divided, [source.corpus.name for source in sources])
     sizes = [memory_needed(part.data, part.variants, config.train.memory) for part in divided]
     shared: dict[str, Any] = {
         "dataset": {"name": corpus.name, "release": corpus.release, "synthetic": corpus.synthetic},
@@ -133,7 +134,7 @@ def prepare(config: Config, dataset: str | None) -> TrainingPlan:
         runs=runs(config, numbers),
         memory=max(needed for needed, _ in sizes),
         tight=any(tight for _, tight in sizes),
-        said=[*without_effect(config), *_said(sources, data)],
+        said=[*without_effect(config), *balance.without_effect(all_variants), *_said(sources, data)],
     )
 
 
