@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,7 +120,11 @@ def test_several_corpora_as_one_training_set(both: Path, tmp_path: Path, capfd: 
     assert contents(tmp_path) == before
     capfd.readouterr()
     call("evaluate", "--runs", folder, "--set", "evaluate.resamples=100", "--json")
-    assert json.loads(capfd.readouterr().out)["dataset"]["name"] == "demo+other"
+    results = json.loads(capfd.readouterr().out)
+    assert results["dataset"]["name"] == "demo+other"
+    of_corpus = {name: level["n"] for name, level in results["strata"]["corpus"].items()}
+    assert of_corpus == dict(Counter(uid.split("/")[0] for uid in tested))
+    assert "corpus" in (folder / "report.html").read_text()
     config = demo_config(both, "transfer.other.preset=iemocap-4")
     assert prepare(config, "demo,other").dataset == "demo,other"  # what workers prepare the same plan from
 
