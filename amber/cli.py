@@ -31,7 +31,7 @@ from amber.cli_config import load_given as _load
 from amber.cli_options import Command, examples
 from amber.cluster import Cluster
 from amber.console import Console, print_result
-from amber.errors import RunFailure, UserError
+from amber.errors import RunFailure, UserError, abbreviate
 from amber.location import locate
 from amber.machine import set_thread_defaults
 
@@ -201,7 +201,7 @@ def extract(
 def train(
     context: typer.Context,
     features: options.CacheFolder = None,
-    dataset: options.Cached = None,
+    dataset: options.CachedOrSeveral = None,
     config_file: options.ConfigFile = None,
     variants: options.Variants = None,
     seeds: options.Seeds = None,
@@ -231,7 +231,7 @@ def train(
     )
     if config.features.encoders:
         raise UserError("amber train: features.encoders is for `amber run`; say which with --set features.speech=NAME")
-    config = _tested_on(config, tests)
+    config = _tested_on(config, tests, _dataset(config, dataset))
     from amber.train import stage
 
     if dry_run:
@@ -329,11 +329,19 @@ def _command(error: Exception) -> str:
     return context.command_path if context else "amber"
 
 
-def _tested_on(config: Config, tests: str | None) -> Config:
+def _tested_on(config: Config, tests: str | None, dataset: str | None) -> Config:
     """Return a configuration that tests on further datasets, with their usual labels where it says nothing of them."""
+    if not tests:
+        return config
     from amber.config import LabelOptions
+    from amber.train.joint import names_of
 
     named = {str(name): LabelOptions() for name in _listed(tests) or []}
+    learned = [name for name in names_of(dataset) if name in named]
+    if learned:
+        raise UserError(
+            f"--test-dataset: the models learn from {abbreviate(learned)}; their own test parts are tested anyway"
+        )
     return config.model_copy(update={"transfer": {**named, **config.transfer}}) if named else config
 
 

@@ -150,6 +150,14 @@ CacheFolder = Annotated[str | None, typer.Option("--features", help="{features.c
 Cached = Annotated[
     str | None, typer.Option("--dataset", help="The dataset's name in the cache. [default: the only one there]")
 ]
+CachedOrSeveral = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        help="The dataset's name in the cache, or several as one training set, such as A,B. "
+        "[default: the only one there]",
+    ),
+]
 LoaderOptions = Annotated[
     list[str] | None,
     typer.Option(

@@ -264,6 +264,9 @@ class Training(Section):
     """The share of the utterances of training and dev that are seen, drawn at random."""
     draw: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Which draw of votes and utterances."""
+    balance: Literal["corpus", "none"] = "none"
+    """Whether each corpus of a joint training set (`--dataset A,B`) counts alike, in batches and on dev; `none`: each
+    utterance does."""
 
 
 class TrainOptions(Training):

@@ -44,7 +44,7 @@ def analyse(
         advance(1, "reference scores")
     by_subset = [{variant: of[place] for variant, of in estimates.items()} for place in range(len(subsets))]
     comparisons: list[Comparison] = []
-    divided: dict[str, dict[str, Stratum]] = {name: _empty(name) for name in levels}
+    divided: dict[str, dict[str, Stratum]] = {name: _empty(name, of) for name, of in levels.items()}
     for subset, of, reference in zip(subsets, by_subset, references, strict=True):
         if subset.stratum in ("all", "ambiguity"):
             comparisons += compare(experiment, subset, of)
@@ -72,18 +72,17 @@ def analyse(
 
 def _subsets(experiment: Experiment, levels: Mapping[str, Levels]) -> list[Subset]:
     """Return the utterances on every level that occurs of every stratum."""
-    kinds = strata.by_name()
     return [
         Subset.of(name, level, rows, experiment.clusters)
         for name, of in levels.items()
-        for level in kinds[name].levels
+        for level in strata.levels_of(name, of)
         if len(rows := np.flatnonzero(of == level))
     ]
 
 
-def _empty(stratum: str) -> dict[str, Stratum]:
+def _empty(stratum: str, levels: Levels) -> dict[str, Stratum]:
     """Return a stratum without utterances for each of its levels."""
-    return {level: Stratum(n=0, speakers=0, small=True, variants={}) for level in strata.by_name()[stratum].levels}
+    return {level: Stratum(n=0, speakers=0, small=True, variants={}) for level in strata.levels_of(stratum, levels)}
 
 
 def _protocol(experiment: Experiment) -> dict[str, Any]:

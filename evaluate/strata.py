@@ -30,7 +30,7 @@ class StratumKind:
     name
         Its name in `metrics.json` and in the report.
     levels
-        The names of its levels, in order.
+        The names of its levels, in order; none where they are those that occur (`levels_of`).
     meaning
         What it divides by, in a sentence.
     function
@@ -53,6 +53,11 @@ def divide(experiment: Experiment) -> dict[str, Levels]:
 def by_name() -> dict[str, StratumKind]:
     """Return every stratum by its name."""
     return {kind.name: kind for kind in STRATA}
+
+
+def levels_of(name: str, levels: Levels) -> tuple[str, ...]:
+    """Return the names of a stratum's levels, in order, given the level of every utterance, (N,)."""
+    return by_name()[name].levels or tuple(sorted(set(levels.tolist())))
 
 
 def ambiguity(y: Floats) -> Levels:
@@ -86,6 +91,13 @@ def votes(number: Floats) -> Levels:
 def duration(seconds: Floats) -> Levels:
     """Return the group of the duration in seconds (N,)."""
     return cut(seconds, (2.0, 4.0, 8.0), DURATIONS)
+
+
+def corpus(experiment: Experiment) -> Levels | None:
+    """Return the corpus of every utterance, (N,), which its id begins with in a joint set; None where there is one."""
+    if "corpora" not in experiment.config["dataset"]:
+        return None
+    return np.array([uid.split("/", 1)[0] for uid in experiment.ids.tolist()], dtype=object)
 
 
 def cut(values: Floats, edges: tuple[float, ...], levels: tuple[str, ...]) -> Levels:
@@ -129,4 +141,5 @@ STRATA: tuple[StratumKind, ...] = (
         "Length of the utterance.",
         lambda experiment: None if np.isnan(experiment.info.seconds).any() else duration(experiment.info.seconds),
     ),
+    StratumKind("corpus", (), "Corpus of a joint training set.", corpus),
 )

@@ -112,6 +112,16 @@ def demo_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cache
 
 
+@pytest.fixture(scope="session")
+def both(demo_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of two corpora: `demo`, and `other` of other speakers' utterances; further ones may be added."""
+    from amber.extract import stage
+
+    cache = Path(shutil.copytree(demo_cache, tmp_path_factory.mktemp("both") / "cache"))
+    stage.run(demo_config(cache, "corpus.name=other", "corpus.options.seed=5", size=60), Console(quiet=True))
+    return cache
+
+
 @pytest.fixture
 def cache(demo_cache: Path, tmp_path: Path) -> Path:
     """A cache of the demo corpus that may be written to."""

@@ -73,11 +73,15 @@ class FoldSplit(Protocol):
 
 @dataclass(frozen=True)
 class PooledSplit:
-    """A split whose features are all pooled; `inputs` are shared by the splits of a fold."""
+    """A split whose features are all pooled; `inputs` are shared by the splits of a fold.
+
+    `corpora` are the numbers of the corpora that its batches draw from in equal shares; None: from all alike.
+    """
 
     inputs: Mapping[Modality, Tensor]  # (n, D) or (n, L, D)
     rows: Tensor  # (m,)
     counts: Tensor  # (m, C)
+    corpora: Tensor | None = None  # (m,)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -100,6 +104,12 @@ class PooledSplit:
         """Return a sampler of batches of `size`, with one stream for each of the orders."""
         return PooledSampler(self, size, orders)
 
+    def places_of_corpora(self) -> list[Tensor]:
+        """Return the places of each corpus that batches draw from in equal shares; of all utterances, where of none."""
+        if self.corpora is None:
+            return [torch.arange(len(self), device=self.rows.device)]
+        return [(self.corpora == number).nonzero().flatten() for number in sorted(set(self.corpora.tolist()))]
+
     def in_order(self, size: int) -> Iterator[Batch]:
         """Yield the inputs of all rows, `size` of them at a time, in one stream."""
         for places in torch.arange(len(self), device=self.rows.device).split(size):  # type: ignore[no-untyped-call]
@@ -112,21 +122,47 @@ class PooledSplit:
 
 
 class PooledSampler:
-    """Batches of pooled inputs, always of one size: what is left of a stream's order begins its next batch."""
+    """Batches of pooled inputs, always of one size, drawn in equal shares from each corpus of a split that has several.
+
+    What is left of a pass begins the next batch. Where the size can't be divided by K corpora, the shares of a batch
+    differ by one, and those of K batches in a row are the same.
+    """
 
     def __init__(self, split: PooledSplit, size: int, orders: Sequence[torch.Generator]) -> None:
-        self._split, self._size, self._orders = split, size, list(orders)
-        self._places = torch.empty(len(orders), 0, dtype=torch.int64, device=split.rows.device)  # (S, what is left)
+        self._split, self._size, self._drawn = split, size, 0
+        self._passes = [_Passes(places, orders) for places in split.places_of_corpora()]
 
     def draw(self) -> tuple[Tensor, Batch]:
         """Return places (S, B) in the split, and the inputs there."""
-        if self._places.shape[1] < self._size:
-            order = torch.stack([torch.randperm(len(self._split), generator=one) for one in self._orders])
-            self._places = torch.cat([self._places, order.to(self._places.device)], dim=1)
-        places, self._places = self._places[:, : self._size], self._places[:, self._size :]
+        share, more = divmod(self._size, len(self._passes))
+        first = self._drawn * more  # of the corpora that give one more
+        sizes = [share + ((place - first) % len(self._passes) < more) for place in range(len(self._passes))]
+        places = torch.cat([one.take(n) for one, n in zip(self._passes, sizes, strict=True)], dim=1)
+        self._drawn += 1
         return places, self._split.at(places)
 
     def keep(self, staying: Sequence[int]) -> None:
         """End the streams but those in these places."""
+        for one in self._passes:
+            one.keep(staying)
+
+
+class _Passes:
+    """Some places (m,) of a split, again and again, each once before any comes back, in S orders."""
+
+    def __init__(self, places: Tensor, orders: Sequence[torch.Generator]) -> None:
+        self._places, self._orders = places, list(orders)
+        self._left = torch.empty(len(orders), 0, dtype=torch.int64, device=places.device)  # (S, what is left)
+
+    def take(self, number: int) -> Tensor:
+        """Return the next places, (S, number)."""
+        while self._left.shape[1] < number:
+            order = torch.stack([torch.randperm(len(self._places), generator=one) for one in self._orders])
+            self._left = torch.cat([self._left, self._places[order.to(self._places.device)]], dim=1)
+        taken, self._left = self._left[:, :number], self._left[:, number:]
+        return taken
+
+    def keep(self, staying: Sequence[int]) -> None:
+        """End the orders but those in these places."""
         self._orders = [self._orders[place] for place in staying]
-        self._places = self._places[list(staying)]
+        self._left = self._left[list(staying)]

@@ -65,7 +65,7 @@ def run_on_cluster(
     for part, number in tasks:
         trainer = trainers[part]
         wanted = {path: key for path, key in trainer.keys(number).items() if path in missing}
-        arguments.append((written, trainer.plan.data.corpus.name, part, number, wanted, trainer.threads))
+        arguments.append((written, trainer.plan.dataset, part, number, wanted, trainer.threads))
     for place, _ in run_tasks(cluster, _do, arguments, console, cores=torch.get_num_threads()):
         yield tasks[place]
 

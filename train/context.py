@@ -8,18 +8,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
 
-from amber.arrays import Integers
+from amber.arrays import Floats, Integers
 from amber.config import HeadName
 from amber.console import Advance
 from amber.corpus import Modality
 from amber.splits import Fold
 
 from .attention import ATTENTION
+from .balance import balanced, balances
 from .batches import FoldSplit
 from .candidates import Candidate, Layers, candidates, structures
 from .dataset import TrainingData
@@ -67,9 +68,19 @@ class FoldContext:
         """Return the data with the votes that a run sees."""
         return self.seen.get(run.variant.training.votes or 0, self.data)
 
-    def votes(self, runs: Sequence[Run], rows: Integers) -> MemberVotes:
-        """Return the votes on some utterances that each of R members sees, given their runs."""
-        distinct = {run.variant.training.votes: self.data_of(run).counts[rows] for run in runs}
+    def counts(self, run: Run, part: Literal["train", "dev"]) -> Floats:
+        """Return the votes on a part that a run sees, (m, C); those on dev weighted if it balances corpora."""
+        rows = self.fold.parts()[part]
+        counts, corpora = self.data_of(run).counts[rows], self.corpora(run)
+        return balanced(counts, corpora[rows]) if part == "dev" and corpora is not None else counts
+
+    def corpora(self, run: Run) -> Integers | None:
+        """Return the numbers of the corpora that a run balances, (n,); None if it balances none."""
+        return self.data.corpora if balances(run.variant) else None
+
+    def votes(self, runs: Sequence[Run], part: Literal["train", "dev"]) -> MemberVotes:
+        """Return the votes on a part that each of R members sees, given their runs."""
+        distinct = {run.variant.training.votes: self.counts(run, part) for run in runs}
         places = {votes: place for place, votes in enumerate(distinct)}
         which = torch.tensor([places[run.variant.training.votes] for run in runs], device=self.device)
         return MemberVotes(torch.from_numpy(np.stack(list(distinct.values()))).float().to(self.device), which)
@@ -78,7 +89,8 @@ class FoldContext:
         """Return a run's training part, dev, dev and test together, and the scaling, of a layer choice."""
         inputs, scalings = self.inputs.of(self.fold.number, layers, self.advance)
         rows = (self.fold.train, self.fold.dev, np.concatenate([self.fold.dev, self.fold.test]))
-        train, dev, both = (split(inputs, self.data_of(run).counts, r, self.device, self.fold.number) for r in rows)
+        about = (self.device, self.fold.number, self.corpora(run))
+        train, dev, both = (split(inputs, self.data_of(run).counts, r, *about) for r in rows)
         return train, dev, both, scalings
 
     def each(

@@ -15,6 +15,8 @@ from amber.features.catalog import find_corpus
 from amber.labels import LabelSpace
 from amber.location import locate
 
+from .joint import names_of
+
 COUNTS = (1, 2, 3, 5, 8, 13, 21, 34)  # of votes on an utterance, up to the median
 
 
@@ -41,11 +43,14 @@ def configured(
     Raises
     ------
     UserError
-        If no utterance has as many votes, there are fewer than two counts, or the configuration has a grid.
+        If no utterance has as many votes, there are fewer than two counts, the configuration has a grid, or several
+        corpora are named.
 
     """
     if config.grid:
         raise UserError("amber curve: has its own grid, of votes and shares; leave out `grid`")
+    if names_of(dataset):
+        raise UserError(f"amber curve: --dataset {dataset}: a curve is of one corpus, not of several; name one of them")
     corpus = find_corpus(locate(config.features.cache), dataset)
     raters = _raters(corpus, LabelSpace.resolve(config.labels, corpus))
     chosen = sorted(set(counts)) if counts else [n for n in COUNTS if n <= np.median(raters)]

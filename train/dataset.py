@@ -42,6 +42,7 @@ class TrainingData:
     stored_lengths: Mapping[Modality, NDArray[np.int64]]  # (N,) frames, of modalities that are frames
     left_out: Mapping[str, int]
     outside: Outside | None = None  # votes of no class
+    corpora: NDArray[np.int64] | None = None  # (n,) the number of each one's corpus, in a joint set
 
     @property
     def y(self) -> NDArray[np.float64]:
@@ -87,6 +88,7 @@ class TrainingData:
             counts=self.counts[rows],
             truth=self.truth[rows] if self.truth is not None else None,
             rows={modality: where[rows] for modality, where in self.rows.items()},
+            corpora=self.corpora[rows] if self.corpora is not None else None,
         )
 
     def of(self, modalities: Collection[Modality]) -> TrainingData:

@@ -119,6 +119,8 @@ def _utterances(run: Path, config: Mapping[str, Any], variant: Variant, where: s
     """Return the utterances of a run's experiment."""
     if not where or not locate(where).is_dir():
         raise UserError(f"--final: the feature cache {where or 'of these runs'} is not there; give it with --features")
+    if "corpora" in config["dataset"]:
+        raise UserError("--final: runs on several corpora have no final model yet; export without --final")
     corpus = find_corpus(locate(where), config["dataset"]["name"])
     stores: dict[Modality, FeatureStore] = {
         modality: find_set(locate(where), corpus, modality, name) for modality, name in config["features"].items()

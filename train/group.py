@@ -124,7 +124,7 @@ def _pooled(
     context: FoldContext,
 ) -> TrainedRun:
     """Pool a run's candidates, head by head, by the likelihood of the dev votes; log_p (K, n, C) by head."""
-    counts = context.data_of(run).counts[context.fold.dev]
+    counts = context.counts(run, "dev")
     n, student = len(context.fold.dev), run.variant.objective.student
     choose = fit_weights if run.variant.training.select == "pool" else best
     weights = {head: choose(values[:, :n], counts) for head, values in log_p.items()}
@@ -158,8 +158,8 @@ def _temperature(run: Run, probabilities: Mapping[str, Floats], context: FoldCon
     """Return the temperature of a student under which the dev votes are most likely; None if none is asked for."""
     if not run.variant.training.calibrate:
         return None
-    dev = context.fold.dev
-    return fit_temperature(context.data_of(run).counts[dev], probabilities[run.variant.leading][: len(dev)])
+    counts = context.counts(run, "dev")
+    return fit_temperature(counts, probabilities[run.variant.leading][: len(counts)])
 
 
 def _cross_fit(group: Sequence[Run], context: FoldContext) -> list[Prior]:
@@ -203,7 +203,7 @@ def _predict_outside(
 def _votes(members: Sequence[Member], context: FoldContext) -> tuple[MemberVotes, MemberVotes]:
     """Return the votes of the training part and dev that each member sees."""
     runs = [member.run for member in members]
-    return context.votes(runs, context.fold.train), context.votes(runs, context.fold.dev)
+    return context.votes(runs, "train"), context.votes(runs, "dev")
 
 
 def _experts(found: Sequence[Candidate]) -> list[Candidate]:

@@ -98,9 +98,16 @@ class Inputs:
 
 
 def split(
-    inputs: Mapping[Modality, Scaled], counts: NDArray[np.float64], rows: NDArray[np.int64], device: str, fold: int
+    inputs: Mapping[Modality, Scaled],
+    counts: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    device: str,
+    fold: int,
+    corpora: NDArray[np.int64] | None = None,
 ) -> FoldSplit:
     """Return one split of a fold: rows (m,) of the utterances, whose votes are `counts` (n, C).
+
+    `corpora` (n,) are those that batches of pooled inputs draw from in equal shares.
 
     Raises
     ------
@@ -111,7 +118,9 @@ def split(
     pooled = {modality: x for modality, x in inputs.items() if isinstance(x, Tensor)}
     frames = {modality: x for modality, x in inputs.items() if isinstance(x, ScaledFrames)}
     where, votes = torch.from_numpy(rows).to(device), torch.from_numpy(counts[rows]).float().to(device)
-    of_pooled = PooledSplit(pooled, where, votes)
+    of_pooled = PooledSplit(
+        pooled, where, votes, torch.from_numpy(corpora[rows]).to(device) if corpora is not None else None
+    )
     if not frames:
         return of_pooled
     reader, *others = (x.reader for x in frames.values())

@@ -43,7 +43,7 @@ BUILT_IN: dict[str, VariantOptions] = {
 }
 
 # Keys of `train` that came after schema 6 of runs, and their defaults.
-LATER: dict[str, Any] = {"modality_dropout": 0.0, "votes": None, "share": 1.0, "draw": 0}
+LATER: dict[str, Any] = {"modality_dropout": 0.0, "votes": None, "share": 1.0, "draw": 0, "balance": "none"}
 
 TRAINED = ("heads", "pool", "cross-fit", "experts")  # models that are heads; the others are rivals (`rivals.py`)
 CONSTANT = ("uniform", "prior")  # models whose answer is always the same

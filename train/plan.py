@@ -13,7 +13,7 @@ import numpy as np
 
 from amber import splits
 from amber.config import Config
-from amber.corpus import MODALITIES, Corpus
+from amber.corpus import MODALITIES, Corpus, Modality
 from amber.errors import RunFailure
 from amber.features import recordings
 from amber.features.catalog import find_corpus
@@ -22,6 +22,7 @@ from amber.location import absolute, locate
 from amber.machine import environment
 from amber.splits import Fold
 
+from . import balance, joint
 from .context import group_key
 from .dataset import TrainingData, find_stores, join
 from .matrix import Run, chosen_folds, run_key, runs, variants, without_effect
@@ -51,6 +52,7 @@ class TrainingPlan:
     """
 
     name: str
+    dataset: str  # as `prepare` takes it
     folder: Path
     data: TrainingData
     folds: dict[int, Fold]
@@ -87,7 +89,7 @@ def prepare(config: Config, dataset: str | None) -> TrainingPlan:
     config
         The configuration.
     dataset
-        The dataset's name in the cache; None for the only one there.
+        The dataset's name in the cache, or several (`a,b`) as one training set; None for the only one there.
 
     Raises
     ------
@@ -98,32 +100,33 @@ def prepare(config: Config, dataset: str | None) -> TrainingPlan:
     all_variants = variants(config)
     refuse_unread(config.features, all_variants)
     require = config.features.require
-    corpus = find_corpus(locate(config.features.cache), dataset)
-    space = LabelSpace.resolve(config.labels, corpus)
-    read = {modality for variant in all_variants for modality in variant.reads}
-    stores = find_stores(config.features, corpus, [modality for modality in MODALITIES if modality in read])
-    for store in stores.values():
-        if store.ids() != corpus.ids:
-            raise RunFailure(f"{store.location}: its ids are not those of the utterances; run `amber extract` again")
-    everyone = join(corpus, space, stores)
+    modalities = [m for m in MODALITIES if any(m in variant.reads for variant in all_variants)]
+    sources = joint.read(config, joint.names_of(dataset), modalities)
+    everyone, corpus = _joint(sources) if sources else _single(config, dataset, modalities)
     data = used(everyone, all_variants, require)
-    split = splits.resolve(config.splits, data.corpus)
+    split = config.splits if sources else splits.resolve(config.splits, data.corpus)
     test = config.corpus.options.get("test", "test1")
-    folds = {fold.number: fold for fold in splits.make_folds(split, data.corpus, test)}
-    if any(store.spec.text_context for store in stores.values()):
+    made = joint.make_folds(sources, data, test) if sources else splits.make_folds(split, data.corpus, test)
+    folds = {fold.number: fold for fold in made}
+    if any(store.spec.text_context for store in everyone.stores.values()):
         splits.check_dialogues(list(folds.values()), data.corpus)
     numbers = chosen_folds(config, folds)
     divided = divide(data, folds, all_variants, require, len(everyone.corpus))
+    balance.check(divided, [source.corpus.name for source in sources])
     sizes = [memory_needed(part.data, part.variants, config.train.memory) for part in divided]
-    shared = {
+    shared: dict[str, Any] = {
         "dataset": {"name": corpus.name, "release": corpus.release, "synthetic": corpus.synthetic},
-        "labels": space.options.model_dump(mode="json"),
+        "labels": everyone.space.options.model_dump(mode="json"),
         "splits": split.model_dump(mode="json") | ({"test": test} if split.scheme == "official" else {}),
     }
+    if sources:
+        shared["dataset"]["corpora"] = {source.corpus.name: source.described() for source in sources}
+        shared["splits"] |= {"scheme": split.scheme or "of each corpus", "test": test}
     name = config.experiment or corpus.name
     about = {**environment(), "cache": str(absolute(locate(config.features.cache)))}
     return TrainingPlan(
         name=name,
+        dataset=joint.SEPARATOR.join(source.corpus.name for source in sources) or corpus.name,
         folder=locate(config.train.runs) / name,
         data=data,
         folds=folds,
@@ -131,8 +134,30 @@ def prepare(config: Config, dataset: str | None) -> TrainingPlan:
         runs=runs(config, numbers),
         memory=max(needed for needed, _ in sizes),
         tight=any(tight for _, tight in sizes),
-        said=[*without_effect(config), *_replaced(data)],
+        said=[*without_effect(config), *balance.without_effect(all_variants), *_said(sources, data)],
     )
+
+
+def _single(config: Config, dataset: str | None, modalities: Sequence[Modality]) -> tuple[TrainingData, Corpus]:
+    """Return the labelled utterances of one corpus, and the corpus."""
+    corpus = find_corpus(locate(config.features.cache), dataset)
+    space = LabelSpace.resolve(config.labels, corpus)
+    stores = find_stores(config.features, corpus, modalities)
+    for store in stores.values():
+        if store.ids() != corpus.ids:
+            raise RunFailure(f"{store.location}: its ids are not those of the utterances; run `amber extract` again")
+    return join(corpus, space, stores), corpus
+
+
+def _joint(sources: Sequence[joint.Source]) -> tuple[TrainingData, Corpus]:
+    """Return the labelled utterances of several corpora, and the corpora as one."""
+    return joint.combine(sources), joint.joined([source.corpus for source in sources])
+
+
+def _said(sources: Sequence[joint.Source], data: TrainingData) -> list[str]:
+    if not sources:
+        return _replaced(data)
+    return [*joint.one_sided(sources), *(line for source in sources for line in source.replaced())]
 
 
 def _part(

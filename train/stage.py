@@ -30,7 +30,7 @@ def run(config: Config, dataset: str | None, console: Console, cluster: Cluster 
     """Train every run of the matrix that is not done, in this process or on a cluster."""
     with reaching(locate(config.features.cache)), reaching(locate(config.train.runs)):
         experiment = prepare(config, dataset)
-        others = transfer.targets(experiment, config)
+        others = transfer.targets(experiment, config, dataset)
         for line in describe(experiment):
             console.say(line)
         if not experiment.folder.exists():

@@ -21,23 +21,22 @@ from amber import done, predictions
 from amber.arrays import Floats
 from amber.config import Config, LabelOptions
 from amber.console import Console
-from amber.corpus import Corpus, Modality
-from amber.errors import UserError, abbreviate
+from amber.corpus import Modality
+from amber.errors import UserError
 from amber.features.catalog import find_corpus
-from amber.features.spec import FeatureSpec
-from amber.labels import OTHER, LabelSpace
 from amber.location import locate
 from amber.lock import held
 from amber.predictions import Predictions
 
+from .alike import refuse_different, space_of
 from .dataset import TrainingData, find_stores, join
+from .joint import names_of as joint_names
 from .matrix import Run
 from .plan import TrainingPlan
 from .run_folder import fault, remove_partial, write_whole
 from .saved import SavedModel
 
 SCHEMA_VERSION = 1
-WHOSE = {"corpus", "release", "inputs", "size"}  # fields of a spec that say whose features they are, not what
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Target:
     folder: Path
 
 
-def targets(plan: TrainingPlan, config: Config) -> list[Target]:
+def targets(plan: TrainingPlan, config: Config, dataset: str | None) -> list[Target]:
     """Read and check the corpora that a configuration tests on, before anything trains.
 
     Raises
@@ -57,7 +56,9 @@ def targets(plan: TrainingPlan, config: Config) -> list[Target]:
         If a corpus is not in the cache, its classes are not the models' or its features are made otherwise.
 
     """
-    return [_target(plan, config, name, options) for name, options in config.transfer.items()]
+    learned = joint_names(dataset)  # whose labels stand in `transfer`, too
+    others = {name: options for name, options in config.transfer.items() if name not in learned}
+    return [_target(plan, config, name, options) for name, options in others.items()]
 
 
 def test(plan: TrainingPlan, target: Target, console: Console) -> None:
@@ -89,39 +90,14 @@ def _target(plan: TrainingPlan, config: Config, name: str, options: LabelOptions
     if name == plan.data.corpus.name:
         raise UserError(f"{where}: the models learn from it; its own test parts are tested anyway")
     corpus = find_corpus(locate(config.features.cache), name)
-    space = _space(plan.data.space, options, corpus, where)
+    space = space_of(plan.data.space, options, corpus, where)
     stores = find_stores(config.features, corpus, list(plan.data.stores))
     for modality, store in stores.items():
-        _refuse_different(where, plan.data.stores[modality].spec, store.spec, modality)
+        if plan.data.is_frames(modality):
+            raise UserError(f"{where}: models of frames can't be tested on other corpora yet; use pooled features")
+        refuse_different(where, plan.data.stores[modality].spec, store.spec, modality)
     data = join(corpus, space, stores).having(list(stores))
     return Target(data, plan.folder.with_name(f"{plan.name}-on-{name}"))
-
-
-def _space(own: LabelSpace, options: LabelOptions, corpus: Corpus, where: str) -> LabelSpace:
-    """Return the label space of a corpus, in the order of the models' classes."""
-    space = LabelSpace.resolve(options, corpus)
-    if set(space.classes) != set(own.classes):
-        raise UserError(
-            f"{where}: its classes are {abbreviate(space.classes, 9)}; the models' are {abbreviate(own.classes, 9)}\n"
-            f"map its labels onto them with {where}.preset or {where}.classes"
-        )
-    if space.classes == own.classes:
-        return space
-    mapped = space.options.classes or {}
-    ordered = {name: mapped[name] for name in own.classes if name != OTHER or name in mapped}
-    return LabelSpace.resolve(space.options.model_copy(update={"classes": ordered, "preset": None}), corpus)
-
-
-def _refuse_different(where: str, own: FeatureSpec, other: FeatureSpec, modality: Modality) -> None:
-    if own.level != "pooled":
-        raise UserError(f"{where}: models of frames can't be tested on other corpora yet; use pooled features")
-    a, b = (spec.model_dump(mode="json", exclude=WHOSE) for spec in (own, other))
-    differing = [f"{key} {b[key]}, not {a[key]}" for key in a if a[key] != b[key]]
-    if differing:
-        raise UserError(
-            f"{where}: its {modality} features are not made like those of {own.corpus}: {abbreviate(differing, 3)}\n"
-            "extract both with the same encoder and options"
-        )
 
 
 def _key(plan: TrainingPlan, target: Target, runs: Sequence[Run]) -> str:

@@ -39,7 +39,6 @@ def utterances(experiment: Experiment, levels: Mapping[str, Levels], shown: str,
 
     """
     entropy, conflict, info = experiment.entropy, experiment.conflict, experiment.info
-    kinds = strata.by_name()
     predictions = _predictions(experiment, shown)
     error = 1 - bc(experiment.y, predictions[0][1])
     chosen = _chosen(entropy, error, *([conflict] if conflict is not None else []))
@@ -65,7 +64,9 @@ def utterances(experiment: Experiment, levels: Mapping[str, Levels], shown: str,
         "classes": list(experiment.classes),
         "bars": ["raters", *(name for name, _ in predictions)],
         "all": len(entropy),
-        "strata": {name: [level for level in kinds[name].levels if (of == level).any()] for name, of in levels.items()},
+        "strata": {
+            name: [level for level in strata.levels_of(name, of) if (of == level).any()] for name, of in levels.items()
+        },
         "speakers": sorted({s for s in experiment.speakers[chosen].tolist() if s is not None}),
         "conflict": conflict is not None,
         "audio": any(u["audio"] for u in listed),
