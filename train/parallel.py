@@ -59,7 +59,10 @@ def for_each(
 
 
 def side_by_side(function: Callable[[T, Advance], R], items: Sequence[T], advance: Advance, workers: int) -> list[R]:
-    """Return `function(item, advance)` of every item, in their order; `workers` of them at a time, a thread each."""
+    """Return `function(item, advance)` of every item, in their order; `workers` of them at a time, a thread each.
+
+    The last begin first: of kinds of candidates these are the ones that take longest (`candidates.structures`).
+    """
     if workers == 1:
         return [function(item, advance) for item in items]
     found: dict[int, R] = {}
@@ -67,7 +70,7 @@ def side_by_side(function: Callable[[T, Advance], R], items: Sequence[T], advanc
     def one(place: int, step: Advance) -> None:
         found[place] = function(items[place], step)
 
-    for_each(one, range(len(items)), advance, workers, threads=1)
+    for_each(one, range(len(items))[::-1], advance, workers, threads=1)
     return [found[place] for place in range(len(items))]
 
 
