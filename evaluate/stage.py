@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from amber import __version__, seal
 from amber.config import EvaluateOptions
 from amber.console import Console
 from amber.corpus import Corpus
+from amber.digest import short_hash
 from amber.errors import UserError, count
 from amber.location import absolute, reaching, write_whole
 
@@ -170,7 +170,7 @@ def _key(
     parts = [SCHEMA_VERSION, __version__, measured, options.model_dump(), of_runs, digest(corpus)]
     parts += [[(source.name, source.path.name, source.digest()) for source in imports]] if imports else []
     parts += [{"questions": asked}] if asked else []
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return short_hash(parts)
 
 
 def _former(folder: Path, key: str, console: Console) -> MetricsFile | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from amber.config import CandidateOptions, Layer, LayerChoice, Training
@@ -32,11 +32,6 @@ class Candidate:
     weight_decay: float
     mixture: bool = False
     reads: Modality | None = None
-
-    @property
-    def structure(self) -> Candidate:
-        """Return what candidates share that train in one step: everything but the penalty and what they read."""
-        return replace(self, weight_decay=0.0, reads=None)
 
     def described(self) -> dict[str, Any]:
         """Return the candidate as it is written into files."""

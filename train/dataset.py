@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from amber.arrays import Mask
 from amber.config import FeatureOptions, Layer
 from amber.corpus import Corpus, Modality
-from amber.errors import UserError
+from amber.errors import RunFailure, UserError
 from amber.features import catalog
 from amber.features.store import FeatureStore
 from amber.features.unit import USABLE
@@ -203,6 +203,13 @@ def find_stores(
             preferred["margin"] = options.heard_margin
         found[modality] = catalog.find_set(locate(options.cache), corpus, modality, asked, preferred)
     return found
+
+
+def check_ids(stores: Mapping[Modality, FeatureStore], corpus: Corpus) -> None:
+    """Raise a `RunFailure` if a feature set is not of the utterances of a corpus, in their order."""
+    for store in stores.values():
+        if store.ids() != corpus.ids:
+            raise RunFailure(f"{store.location}: its ids are not those of the utterances; run `amber extract` again")
 
 
 def join(corpus: Corpus, space: LabelSpace, stores: Mapping[Modality, FeatureStore]) -> TrainingData:

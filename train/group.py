@@ -1,8 +1,8 @@
 """What training makes of a group of runs: their candidates, pooled by dev into one model and its predictions each.
 
 The runs of a group differ in seed, in the objective's coefficients and in the votes that they see, on the same
-utterances. All candidates of one structure train in
-one batched step; those of a cross-fitted variant learn, before, what their experts say of the training part.
+utterances. All candidates of one structure train in one batched step; those of a cross-fitted variant learn, before,
+what their experts say of the training part.
 """
 
 from __future__ import annotations

@@ -17,8 +17,7 @@ import pyarrow as pa
 from amber import splits
 from amber.config import Config, LabelOptions, SplitOptions
 from amber.corpus import DIALOGUE, Corpus, Modality
-from amber.errors import RunFailure, UserError, abbreviate, count
-from amber.features import recordings
+from amber.errors import UserError, abbreviate, count
 from amber.features.catalog import find_corpus
 from amber.features.store import FeatureStore
 from amber.labels import LabelSpace
@@ -27,7 +26,7 @@ from amber.outside import Outside
 from amber.splits import Fold
 
 from .alike import refuse_different, space_of
-from .dataset import TrainingData, find_stores, join
+from .dataset import TrainingData, check_ids, find_stores, join
 from .joint_store import APART, JOINED, JointStore
 
 SEPARATOR = ","  # between the names of corpora where they are asked for
@@ -51,11 +50,6 @@ class Source:
             "labels": self.data.space.options.model_dump(mode="json"),
             "splits": self.split.model_dump(mode="json"),
         }
-
-    def replaced(self) -> list[str]:
-        """Say which recordings were replaced since they were extracted."""
-        found = {m: recordings.replaced(store.stamps(), self.corpus) for m, store in self.data.stores.items()}
-        return [f"{self.corpus.name}: {modality}: {what}" for modality, what in found.items() if what]
 
 
 def names_of(dataset: str | None) -> list[str]:
@@ -89,11 +83,8 @@ def read(config: Config, names: Sequence[str], modalities: Collection[Modality])
     for name in names:
         corpus = find_corpus(locate(config.features.cache), name)
         stores = find_stores(config.features, corpus, modalities)
+        check_ids(stores, corpus)
         for store in stores.values():
-            if store.ids() != corpus.ids:
-                raise RunFailure(
-                    f"{store.location}: its ids are not those of the utterances; run `amber extract` again"
-                )
             if store.spec.level != "pooled":
                 raise UserError(f"--dataset {name}: frames of several corpora can't be joined yet; use pooled features")
         if sources:
@@ -155,14 +146,14 @@ def make_folds(sources: Sequence[Source], data: TrainingData, test: str) -> list
         As for `amber.splits.make_folds`, or if the corpora have different numbers of folds.
 
     """
-    of_corpus = [uid.split(APART, 1) for uid in data.corpus.ids]
     every: dict[str, list[Fold]] = {}
-    for source in sources:
+    for number, source in enumerate(sources):
         name, row_of = source.corpus.name, {uid: row for row, uid in enumerate(source.corpus.ids)}
-        here = np.array([row for row, (corpus, _) in enumerate(of_corpus) if corpus == name], dtype=np.int64)
+        here = np.flatnonzero(data.corpora == number)
         if not len(here):
             raise UserError(f"--dataset {name}: none of its utterances can be used; train without it")
-        own = source.corpus.take(np.array([row_of[of_corpus[row][1]] for row in here]))
+        ids = [data.corpus.ids[row].removeprefix(f"{name}{APART}") for row in here]
+        own = source.corpus.take(np.array([row_of[uid] for uid in ids]))
         found = splits.make_folds(source.split, own, test)
         every[name] = [replace(f, train=here[f.train], dev=here[f.dev], test=here[f.test]) for f in found]
     numbers = {name: len(folds) for name, folds in every.items()}

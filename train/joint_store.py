@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amber.arrays import Floats32, Integers
+from amber.digest import short_hash
 from amber.features.store import FeatureStore
 
 JOINED, APART = "+", "/"  # between the names of corpora; between a corpus's name and an id or a speaker of it
@@ -30,7 +29,7 @@ class JointStore(FeatureStore):
             update={
                 "corpus": name,
                 "release": JOINED.join(spec.release for spec in specs),
-                "inputs": _hash([spec.inputs for spec in specs]),
+                "inputs": short_hash([spec.inputs for spec in specs]),
                 "size": sum(spec.size for spec in specs),
             }
         )
@@ -42,7 +41,7 @@ class JointStore(FeatureStore):
 
     def content(self) -> str:
         """Return a hash of what each set holds."""
-        return _hash([store.content() for store in self._stores])
+        return short_hash([store.content() for store in self._stores])
 
     def status(self) -> NDArray[np.uint8]:
         """Return the `Status` of every utterance, (N,)."""
@@ -72,7 +71,3 @@ class JointStore(FeatureStore):
             for start, features in store.pieces():
                 yield first + start, features
             first += store.spec.size
-
-
-def _hash(parts: Sequence[str]) -> str:
-    return hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()[:16]

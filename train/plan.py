@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ import numpy as np
 from amber import splits
 from amber.config import Config
 from amber.corpus import MODALITIES, Corpus, Modality
-from amber.errors import RunFailure
+from amber.digest import short_hash
 from amber.features import recordings
 from amber.features.catalog import find_corpus
 from amber.labels import LabelSpace
@@ -24,7 +22,7 @@ from amber.splits import Fold
 
 from . import balance, joint
 from .context import group_key
-from .dataset import TrainingData, find_stores, join
+from .dataset import TrainingData, check_ids, find_stores, join
 from .matrix import Run, chosen_folds, run_key, runs, variants, without_effect
 from .memory import memory_needed
 from .results import RunMetadata
@@ -143,9 +141,7 @@ def _single(config: Config, dataset: str | None, modalities: Sequence[Modality])
     corpus = find_corpus(locate(config.features.cache), dataset)
     space = LabelSpace.resolve(config.labels, corpus)
     stores = find_stores(config.features, corpus, modalities)
-    for store in stores.values():
-        if store.ids() != corpus.ids:
-            raise RunFailure(f"{store.location}: its ids are not those of the utterances; run `amber extract` again")
+    check_ids(stores, corpus)
     return join(corpus, space, stores), corpus
 
 
@@ -157,7 +153,10 @@ def _joint(sources: Sequence[joint.Source]) -> tuple[TrainingData, Corpus]:
 def _said(sources: Sequence[joint.Source], data: TrainingData) -> list[str]:
     if not sources:
         return _replaced(data)
-    return [*joint.one_sided(sources), *(line for source in sources for line in source.replaced())]
+    return [
+        *joint.one_sided(sources),
+        *(f"{source.corpus.name}: {line}" for source in sources for line in _replaced(source.data)),
+    ]
 
 
 def _part(
@@ -175,7 +174,7 @@ def _part(
     features = {modality: store.spec.name for modality, store in data.stores.items()}
     sections = {"dataset": shared["dataset"], "features": features, **shared}
     if data.corpus.ids != of.corpus.ids:
-        sections["divided"] = _hash(of.corpus.ids)  # the folds are of these
+        sections["divided"] = short_hash(of.corpus.ids)  # the folds are of these
     context = context_of(corpus, sections, data)
     metadata = RunMetadata(name, {**sections, "utterances": utterances.described(require)}, specs, about)
     return Part(utterances, metadata, context)
@@ -189,11 +188,7 @@ def context_of(corpus: Corpus, sections: Mapping[str, Any], data: TrainingData) 
     counted = {key: sections[key] for key in SECTIONS if key in sections}
     content = {modality: store.content() for modality, store in data.stores.items()}
     about = {"schema": SCHEMA_VERSION, "corpus": corpus.label_hash()}
-    return {**about, **counted, "content": content, "ids": _hash(data.corpus.ids)}
-
-
-def _hash(ids: Sequence[str]) -> str:
-    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
+    return {**about, **counted, "content": content, "ids": short_hash(data.corpus.ids)}
 
 
 def _replaced(data: TrainingData) -> list[str]:

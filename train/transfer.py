@@ -7,7 +7,6 @@ experiment of its own, `<experiment>-on-<dataset>`, as fold 1; it holds no model
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from amber.arrays import Floats
 from amber.config import Config, LabelOptions
 from amber.console import Console
 from amber.corpus import Modality
+from amber.digest import short_hash
 from amber.errors import UserError
 from amber.features.catalog import find_corpus
 from amber.location import locate
@@ -111,7 +111,7 @@ def _key(plan: TrainingPlan, target: Target, runs: Sequence[Run]) -> str:
         {modality: store.content() for modality, store in data.stores.items()},
         data.corpus.ids,
     ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return short_hash(parts)
 
 
 def _test(
