@@ -269,6 +269,8 @@ def to_their_best(folder: Path, cache: Path) -> None:
 def msp(size: int, layers: list[int], folder: Path | None) -> None:
     print(f"{size} utterances, {DIM} + {DIM} a layer, {MSP.classes} classes, one amber2 run with all defaults")
     rows = []
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
     for number in layers:
         with tempfile.TemporaryDirectory(dir=folder) as name:
             place = Path(name)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from conftest import ONE, SHARED, Amber, Run, demo_config
@@ -149,14 +150,23 @@ def test_by_rank_is_closer_to_the_truth_than_at_random_and_by_entropy() -> None:
         assert stats.ttest_rel(saved[GAIN], saved[rival]).pvalue < 0.01
 
 
+CREMA_D = SHARED / "crema-d" / "tabulatedVotes.csv"
+needs_crema_d = pytest.mark.skipif(
+    not CREMA_D.exists(),
+    reason="CREMA-D's votes are not here: they are read from ../shared/data/crema-d beside the checkout",
+)
+
+
+def heard() -> tuple[list[str], np.ndarray]:
+    """Return the names of CREMA-D's clips, and their votes (n, 6) of those who heard and did not see them."""
+    with CREMA_D.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row[""].startswith("1")]
+    return [row["fileName"] for row in rows], np.array([[float(row[label]) for label in "ADFHNS"] for row in rows])
+
+
+@needs_crema_d
 def test_by_rank_beats_random_and_entropy_on_the_real_votes_of_crema_d() -> None:
-    table = SHARED / "crema-d" / "tabulatedVotes.csv"
-    if not table.exists():
-        pytest.skip("CREMA-D's votes are not here: they are read from ../shared/data/crema-d beside the checkout")
-    with table.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row[""].startswith("1")]  # heard, not seen
-    clips = [row["fileName"] for row in rows]
-    counts = np.array([[float(row[label]) for label in "ADFHNS"] for row in rows])
+    clips, counts = heard()
     actors = np.unique([clip[:4] for clip in clips], return_inverse=True)[1]
     acted = np.unique([clip[9:15] for clip in clips], return_inverse=True)[1]
     p = np.empty_like(counts)  # the mean vote of the other half of the actors on clips acted alike
@@ -171,6 +181,33 @@ def test_by_rank_beats_random_and_entropy_on_the_real_votes_of_crema_d() -> None
     for rival in (ENTROPY, RANDOM):
         assert found.overall[rival].mean > 0
         assert found.overall[rival].p < 0.01
+
+
+@needs_crema_d
+def test_ask_validates_on_the_real_votes_of_crema_d_through_the_command_line(amber: Amber, tmp_path: Path) -> None:
+    """Without the audio: a model of what the actor was told (sentence, emotion, level), which clips are named by."""
+    clips, counts = heard()
+    table = tmp_path / "table.csv"
+    with table.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["id", "speaker", *(f"vote_{label}" for label in "ADFHNS")])
+        rows.writerows([clip, clip[:4], *map(int, votes)] for clip, votes in zip(clips, counts, strict=True))
+    told = np.array([[clip[5:8], clip[9:12], clip[13:15]] for clip in clips])  # such as 1001_DFA_ANG_XX
+    one_hot = [column[:, None] == np.unique(column) for column in told.T]
+    with h5py.File(tmp_path / "told.h5", "w") as file:
+        file["told"] = np.concatenate(one_hot, axis=1).astype(np.float32)
+    cache, runs = tmp_path / "cache", tmp_path / "runs"
+    amber("-q", "cache", "import", "--features", cache, "--dataset", "crema-d", "--table", table,
+          "--speech", f"{tmp_path / 'told.h5'}:/told")  # fmt: skip
+    few = ("--variants", "speech", "--seeds", "0", "--set", ONE, "--set", "train.steps=200")
+    amber("-q", "train", "--features", cache, "--runs", runs, *few, "--set", "splits.scheme=speaker-folds")
+    ask = ("-q", "ask", "--runs", runs / "crema-d", "--validate", "--shown", "3", "--json")
+    found = json.loads(amber(*ask).stdout)
+    assert found["against_truth"] is False
+    assert found["speakers"] == 91
+    for rival in (ENTROPY, RANDOM):
+        assert found["overall"][rival]["mean"] > 0
+        assert found["overall"][rival]["p"] < 0.01
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,28 @@ def test_the_common_set_and_what_each_variant_reads(amber: Amber, cache: Path, t
     for run in ("fold1-seed0", "fold2-seed0", "fold3-seed0"):
         soft, speech, prior = (ids_of(tmp_path / "each" / variant, run) for variant in ("soft", "speech", "prior"))
         assert soft <= speech <= prior
+
+
+def test_on_another_corpus_variants_use_what_they_read_too(
+    amber: Amber, cache: Path, demo_cache: Path, tmp_path: Path
+) -> None:
+    whole = Path(shutil.copytree(cache, tmp_path / "cache"))
+    shutil.copytree(demo_cache / "demo", whole / "demo")
+    n = 100
+    textless, silent = (sum(row % every == rest for row in range(n)) for every, rest in ((TEXTLESS, 2), (SILENT, 1)))
+    both = sum(row % TEXTLESS != 2 and row % SILENT != 1 for row in range(n))
+    sizes = {"soft": both, "speech": n - silent, "text": n - textless, "logistic": both, "prior": n}
+    asked = ("--dataset", "demo", "--variants", ",".join(sizes), "--test-dataset", "table")
+    classes = "transfer.table.classes={neutral: [Neutral], happy: [Happiness], sad: [Sadness], angry: [Anger]}"
+    for require, tested in (("read", sizes), ("all", dict.fromkeys(sizes, both))):
+        runs = tmp_path / require
+        trained(amber, whole, runs, *asked, "--set", f"features.require={require}", "--set", classes)
+        for variant, size in tested.items():
+            assert len(ids_of(runs / "demo-on-table" / variant)) == size
+        result = json.loads(amber("-q", "evaluate", "--runs", runs / "demo-on-table", "--json").stdout)
+        assert result["utterances"] == both
+        assert {v: one.get("tested", one["used"]) for one in result["used"] for v in one["variants"]} == tested
+        assert {one["labelled"] for one in result["used"]} == {n}
 
 
 def test_an_incomplete_variant_is_refused(amber: Amber, cache: Path, tmp_path: Path) -> None:

@@ -105,6 +105,25 @@ def test_an_experiment_and_its_bundle_answer_with_the_mean_of_their_runs(
     assert "exists" in amber("export", "--runs", experiment, "--to", target, code=2).stderr
 
 
+def test_a_model_of_several_corpora_predicts_what_the_pipeline_stored(
+    amber: Amber, both: Path, tmp_path: Path
+) -> None:
+    quick = ("train.epochs=3", ONE, "train.seeds=[0]", "train.folds=[1]", "train.variants=[soft]")
+    labels = ("transfer.other.preset=iemocap-4", f"train.runs={tmp_path}")
+    training.run(demo_config(both, *quick, *labels), "demo,other", QUIET)
+    experiment = tmp_path / "demo+other"
+    stored = predictions.read(experiment / "soft" / "fold1-seed0" / predictions.FILE).of(part="test", head="student")
+    amber("export", "--runs", experiment, "--variant", "soft", "--to", tmp_path / "bundle")
+    assert "demo+other" in (tmp_path / "bundle" / "README.md").read_text()
+    for name in ("demo", "other"):
+        rows = [row for row, uid in enumerate(stored.keys["id"]) if uid.startswith(f"{name}/")]
+        ids = [stored.keys["id"][row].removeprefix(f"{name}/") for row in rows]
+        table = table_of(Corpus.read(both / name / FILE), ids, tmp_path / f"{name}.csv")
+        said = amber("predict", "--model", tmp_path / "bundle", "--table", table).stdout.splitlines()
+        p = [list(json.loads(line)["distribution"].values()) for line in said]
+        np.testing.assert_allclose(p, stored.p[rows], atol=1e-4)
+
+
 @pytest.mark.parametrize("variant", ["amber2", "pool"])
 def test_one_model_on_all_utterances(
     amber: Amber, experiment: Path, corpus: Corpus, tmp_path: Path, variant: str

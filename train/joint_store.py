@@ -65,7 +65,7 @@ class JointStore(FeatureStore):
         return np.concatenate([store.mean_of_layers() for store in self._stores])
 
     def pieces(self) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield the first row and the features (n, L, D) of each unit."""
+        """Yield the first row and the features (n, L, D) of pieces, corpus by corpus."""
         first = 0
         for store in self._stores:
             for start, features in store.pieces():

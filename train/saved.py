@@ -136,13 +136,15 @@ class SavedModel:
 
     def answering(self, modalities: Collection[Modality]) -> tuple[HeadName, ...]:
         """Return the heads that can answer where these modalities are there."""
+        if not any(candidate.layers for candidate in self.candidates):
+            return self.heads  # they read nothing
         there = set(modalities)
         either = self.modality_dropout > 0 and self.kind in TRAINED
         return tuple(
             head for head in self.heads if set(INPUTS[head]) <= there or (either and set(INPUTS[head]) & there)
         )
 
-    def predict(self, features: Mapping[Modality, Features]) -> dict[str, Floats]:
+    def predict(self, features: Mapping[Modality, Features], size: int | None = None) -> dict[str, Floats]:
         """Return the distributions of n utterances by head, (n, C) each; the student's under `student` if it answers.
 
         Parameters
@@ -151,21 +153,25 @@ class SavedModel:
             By modality, in the layers that the specs name: (n, L, D) of level *pooled*, n arrays (T, L, D) of level
             *frames*. A modality may be missing: the heads that need it then don't answer, but for those that have
             learned to do without (`train.modality_dropout`).
+        size
+            n, which a model that reads nothing has to be told.
 
         """
         names = self.answering(list(features))
         if not names:
             return {}
-        n = len(next(iter(features.values())))
-        pieces = [self._predict(names, _piece(features, start)) for start in range(0, n, ROWS)]
+        n = size if size is not None else len(next(iter(features.values())))
+        pieces = [
+            self._predict(names, _piece(features, start), min(ROWS, n - start)) for start in range(0, n, ROWS)
+        ]
         return {head: np.concatenate([piece[head] for piece in pieces]) for head in pieces[0]}
 
-    def _predict(self, names: Sequence[HeadName], features: Mapping[Modality, Features]) -> dict[str, Floats]:
+    def _predict(self, names: Sequence[HeadName], features: Mapping[Modality, Features], n: int) -> dict[str, Floats]:
         if self.kind not in TRAINED:
             (only,) = self.candidates
             read = [only.inputs(m, features[m], self.specs[m]) for m in INPUTS[self.student]] if only.layers else []
             x = torch.cat([one.flatten(1) for one in read if isinstance(one, Tensor)], dim=-1) if read else None
-            x = x if x is not None else torch.empty(len(next(iter(features.values()))), 0)
+            x = x if x is not None else torch.empty(n, 0)
             p = rivals.probabilities(dict(only.state), x).double()
             return {"student": (p / p.sum(dim=-1, keepdim=True)).numpy()}
         log_p: dict[HeadName, list[Floats]] = {}

@@ -22,6 +22,7 @@ from .parallel import for_each
 from .plan import TrainingPlan, prepare
 from .run_folder import remove_partial
 from .trainer import Trainer
+from .utterances import lines
 
 __all__ = ["TrainingPlan", "describe", "plan", "prepare", "run"]
 
@@ -91,7 +92,7 @@ def describe(experiment: TrainingPlan) -> Iterator[str]:
     left_out = ", ".join(f"{n} {why}" for why, n in data.left_out.items() if n)
     if left_out:
         yield f"{experiment.name}: left out: {left_out}"
-    yield from (f"{experiment.name}: {line}" for line in _used(experiment))
+    yield from (f"{experiment.name}: {line}" for line in lines([part.utterances for part in experiment.parts]))
     if data.outside and data.outside.votes:
         yield f"{experiment.name}: {data.outside}"
     yield from (f"{experiment.name}: {line}" for line in experiment.said)
@@ -111,17 +112,6 @@ def describe(experiment: TrainingPlan) -> Iterator[str]:
     unknown = sum(leak.unknown_speakers for leak in found)
     if unknown:
         yield f"{experiment.name}: {count(unknown, 'utterance')} of unknown speakers; speakers may cross parts there"
-
-
-def _used(experiment: TrainingPlan) -> Iterator[str]:
-    """Say which utterances variants use, where modalities decide it."""
-    every = [part.utterances for part in experiment.parts]
-    if len(every) > 1:
-        for one in every:
-            yield f"{', '.join(variant.name for variant in one.variants)}: {one.line()}"
-        yield "variants use different utterances (features.require=read); those that all of them test are compared"
-    elif len(every[0].data.corpus) < every[0].labelled:
-        yield f"{every[0].line()}: these are used, by every variant alike"
 
 
 def plan(config: Config, dataset: str | None) -> list[str]:

@@ -35,16 +35,26 @@ from .matrix import Run
 from .plan import TrainingPlan
 from .run_folder import fault, remove_partial, write_whole
 from .saved import SavedModel
+from .utterances import Utterances, divide, lines, used
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
 class Target:
-    """A corpus that models are tested on: its labelled utterances, in the models' classes and features."""
+    """A corpus that models are tested on, in their classes and features: the utterances that each variant is tested on.
 
-    data: TrainingData
+    Which those are is decided as in training (`features.require`); their folds are empty.
+    """
+
+    name: str
     folder: Path
+    parts: list[Utterances]
+    require: str
+
+    def of(self, run: Run) -> Utterances:
+        """Return the utterances that a run's variant is tested on."""
+        return next(part for part in self.parts if run.variant in part.variants)
 
 
 def targets(plan: TrainingPlan, config: Config, dataset: str | None) -> list[Target]:
@@ -77,9 +87,11 @@ def test(plan: TrainingPlan, target: Target, console: Console) -> None:
         if not missing:
             console.say(f"{target.folder}: all {len(together)} are done")
             return
-        stores = target.data.stores
-        features = {m: store.every_layer()[target.data.rows[m]] for m, store in stores.items()}
-        with console.progress(f"test on {target.data.corpus.name}", len(missing)) as advance:
+        for line in lines(target.parts):
+            console.say(f"{target.folder.name}: {line}")
+        stores = {m: store for part in target.parts for m, store in part.data.stores.items()}
+        features = {m: store.every_layer() for m, store in stores.items()}
+        with console.progress(f"test on {target.name}", len(missing)) as advance:
             for folder, key, runs in missing:
                 _test(plan, target, runs, features, folder, key)
                 advance(1, runs[0].variant.name)
@@ -96,13 +108,16 @@ def _target(plan: TrainingPlan, config: Config, name: str, options: LabelOptions
         if plan.data.is_frames(modality):
             raise UserError(f"{where}: models of frames can't be tested on other corpora yet; use pooled features")
         refuse_different(where, plan.data.stores[modality].spec, store.spec, modality)
-    data = join(corpus, space, stores).having(list(stores))
-    return Target(data, plan.folder.with_name(f"{plan.name}-on-{name}"))
+    everyone, require = join(corpus, space, stores), config.features.require
+    all_variants = [variant for part in plan.parts for variant in part.utterances.variants]
+    data = used(everyone, all_variants, require)
+    parts = divide(data, {}, all_variants, require, len(everyone.corpus))
+    return Target(name, plan.folder.with_name(f"{plan.name}-on-{name}"), parts, require)
 
 
 def _key(plan: TrainingPlan, target: Target, runs: Sequence[Run]) -> str:
     """Return the hash of what the answers of some runs depend on: the runs as they are, and the other corpus."""
-    data = target.data
+    data = target.of(runs[0]).data
     parts = [
         SCHEMA_VERSION,
         [done.read(plan.folder / run.path).digest for run in runs],
@@ -123,11 +138,12 @@ def _test(
     key: str,
 ) -> None:
     models = [SavedModel.read(plan.folder / run.path / "model") for run in runs]
-    answers = [model.predict({m: features[m] for m in model.specs}) for model in models]
+    data = target.of(runs[0]).data
+    read = {m: features[m][rows] for m, rows in data.rows.items()}
+    answers = [model.predict(read, len(data.corpus)) for model in models]
     heads = [head for head in answers[0] if all(head in answer for answer in answers)]
-    found = _predictions(
-        plan, target, runs[0], {head: np.mean([one[head] for one in answers], axis=0) for head in heads}
-    )
+    p = {head: np.mean([one[head] for one in answers], axis=0) for head in heads}
+    found = _predictions(plan, data, runs[0], p)
     config = _described(plan, target, runs)
 
     def fill(partial: Path) -> None:
@@ -141,8 +157,8 @@ def _test(
     write_whole(folder, key, fill)
 
 
-def _predictions(plan: TrainingPlan, target: Target, run: Run, p: Mapping[str, Floats]) -> Predictions:
-    data, n = target.data, len(target.data.corpus)
+def _predictions(plan: TrainingPlan, data: TrainingData, run: Run, p: Mapping[str, Floats]) -> Predictions:
+    n = len(data.corpus)
     shared = {
         "id": np.array(data.corpus.ids, dtype=object),
         "run": np.full(n, predictions.run_name(data.corpus.name, run.variant.name, 1, run.seed), dtype=object),
@@ -169,7 +185,8 @@ def _predictions(plan: TrainingPlan, target: Target, run: Run, p: Mapping[str, F
 def _described(plan: TrainingPlan, target: Target, runs: Sequence[Run]) -> dict[str, Any]:
     """Return the configuration that a run on another corpus records."""
     run, own = runs[0], plan.part(runs[0]).metadata.sections
-    corpus, stores = target.data.corpus, target.data.stores
+    utterances = target.of(run)
+    corpus, stores = utterances.data.corpus, utterances.data.stores
     trained = {"experiment": plan.name, "folds": [one.fold for one in runs]}
     trained |= {key: own[key] for key in ("dataset", "labels", "splits")}
     return {
@@ -180,7 +197,8 @@ def _described(plan: TrainingPlan, target: Target, runs: Sequence[Run]) -> dict[
         "seed": run.seed,
         "dataset": {"name": corpus.name, "release": corpus.release, "synthetic": corpus.synthetic},
         "features": {modality: store.spec.name for modality, store in stores.items()},
-        "labels": target.data.space.options.model_dump(mode="json"),
+        "utterances": utterances.described(target.require),
+        "labels": utterances.data.space.options.model_dump(mode="json"),
         "splits": {"scheme": "all of another corpus", "trained_on": trained},
         "objective": run.variant.objective.model_dump(mode="json"),
         "train": run.variant.training.model_dump(mode="json"),

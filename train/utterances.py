@@ -7,7 +7,7 @@ folds are the same for all variants either way: they divide the utterances that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,6 +77,16 @@ def divide(
                    tuple(own), reads, labelled)
         for reads, own in by_reads.items()
     ]  # fmt: skip
+
+
+def lines(parts: Sequence[Utterances]) -> Iterator[str]:
+    """Say which utterances variants use, where modalities decide it."""
+    if len(parts) > 1:
+        for one in parts:
+            yield f"{', '.join(variant.name for variant in one.variants)}: {one.line()}"
+        yield "variants use different utterances (features.require=read); those that all of them test are compared"
+    elif len(parts[0].data.corpus) < parts[0].labelled:
+        yield f"{parts[0].line()}: these are used, by every variant alike"
 
 
 def refuse_unread(options: FeatureOptions, variants: Sequence[Variant]) -> None:

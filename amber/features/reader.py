@@ -22,6 +22,8 @@ from amber.features.unit import Status, Unit
 from amber.features.zarr_arrays import BAD_CHUNK, BAD_METADATA, ZarrArrays, damaged_metadata
 from amber.names import model_name
 
+PIECE_BYTES = 8 << 20  # read at once by `pieces`: enough rows for a matrix product at full speed, and little memory
+
 
 class NoLayoutError(UserError):
     """There is no feature set at a place, or a run was killed while creating its arrays."""
@@ -227,11 +229,11 @@ class FeatureReader:
         return self._by_unit("float32", lambda part: part.astype(np.float32).mean(axis=1))
 
     def pieces(self) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield the first row and the features (n, L, D) of each unit of `pooled`."""
-        units = [self.unit(number) for number in range(self.spec.units)]
-        features = ahead(lambda rows: self._features(rows.start, len(rows)), units)
-        for rows, found in zip(units, features, strict=True):
-            yield rows.start, found
+        """Yield the first row and the features (n, L, D) of pieces of `pooled`: whole units, in order."""
+        rows = max(1, PIECE_BYTES // (self.spec.unit_rows * self.spec.vector_bytes)) * self.spec.unit_rows
+        starts = range(0, self.spec.size, rows)
+        features = ahead(lambda start: self._features(start, min(rows, self.spec.size - start)), starts)
+        yield from zip(starts, features, strict=True)
 
     def _by_unit(self, dtype: str, choose: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
         """Return `choose`, from (n, L, D) to (n, D), of every unit of `pooled`, (N, D)."""
