@@ -27,7 +27,7 @@ from .streams import MODALITIES, dropout_mask, generator, present_modalities
 from .targets import MemberVotes, distribution, drop_raters
 
 AVERAGED = 4  # steps of which one is taken into the average: it costs as much as the step's own update
-EVALUATION_ROWS = 8192  # utterances times members that are scored at once, to bound memory
+EVALUATION_ROWS = 4096  # utterances times members that are scored at once, to bound memory
 
 
 def fit(
@@ -237,8 +237,17 @@ def _scores(heads: Heads, dev: FoldSplit, votes: MemberVotes, states: Sequence[M
 @torch.no_grad()
 def _forward(heads: Heads, part: FoldSplit, members: int) -> dict[str, Tensor]:
     """Return log-probabilities (R, m, C) of a part that all members share, in slices that bound memory."""
-    slices = [heads(inputs, [members]) for inputs in part.in_order(max(1, EVALUATION_ROWS // members))]
-    return {name: torch.cat([s[name] for s in slices], dim=1) for name in heads.names}
+    found: dict[str, Tensor] = {}
+    done = 0
+    for inputs in part.in_order(max(1, EVALUATION_ROWS // members)):
+        log_p = heads(inputs, [members])
+        for name, values in log_p.items():
+            # Into one tensor: slices that were kept would fragment the memory that their inputs leave.
+            if name not in found:
+                found[name] = values.new_empty(members, len(part), values.shape[-1])
+            found[name][:, done : done + values.shape[1]] = values
+        done += next(iter(log_p.values())).shape[1]
+    return found
 
 
 def _streams(train: FoldSplit, states: Sequence[MemberState]) -> Counter[int]:

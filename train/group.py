@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from amber.arrays import Floats
+from amber.arrays import Float32s, Floats
 from amber.corpus import Modality
 from amber.errors import abbreviate
 from amber.opinion_pool import best, fit_weights, pool
@@ -81,21 +81,21 @@ def train(group: Sequence[Run], context: FoldContext) -> list[TrainedRun]:
     if group[0].variant.model == "cross-fit":
         priors = _cross_fit(group, context)
     components: list[list[tuple[Candidate, TrainedMember, dict[Modality, Scaling]]]] = [[] for _ in group]
-    log_p: list[dict[str, list[Floats]]] = [{} for _ in group]
+    log_p: list[dict[str, list[Float32s]]] = [{} for _ in group]
     train_kind = partial(_train, group=group, priors=priors)
     for _, trained in context.each(train_kind, context.candidates(group[0]), group[0]):
         for of_run, component, predicted in trained:
             components[of_run].append(component)
             for head, values in predicted.items():
                 log_p[of_run].setdefault(head, []).append(values)
-    stacked = [{head: np.stack(values) for head, values in of_run.items()} for of_run in log_p]
+    stacked = [{head: np.stack(values, dtype=np.float64) for head, values in of_run.items()} for of_run in log_p]
     of_priors: Sequence[Prior | None] = priors or [None] * len(group)
     return [_pooled(*of_run, context=context) for of_run in zip(group, components, stacked, of_priors, strict=True)]
 
 
 def _train(
     structure: Sequence[Candidate], context: FoldContext, group: Sequence[Run], priors: Sequence[Prior] | None
-) -> list[tuple[int, tuple[Candidate, TrainedMember, dict[Modality, Scaling]], dict[str, Floats]]]:
+) -> list[tuple[int, tuple[Candidate, TrainedMember, dict[Modality, Scaling]], dict[str, Float32s]]]:
     """Train candidates of one structure; return whose each is, itself, and its log-probabilities (n, C) by head."""
     train_part, dev, both, scalings = context.splits(structure[0].layers, group[0])
     members = [Member(run, candidate) for run in group for candidate in structure]
@@ -111,7 +111,7 @@ def _train(
         found = predict(chunk, fitted, both)
         context.advance(len(chunk), _note(chunk))
         for row, place in enumerate(places):
-            predicted = {head: values[row].double().cpu().numpy() for head, values in found.items()}
+            predicted = {head: values[row].cpu().numpy() for head, values in found.items()}
             trained.append((of_run[place], (chunk[row].candidate, fitted[row], scalings), predicted))
     return trained
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from functools import lru_cache, partial
 from threading import Lock
@@ -62,12 +63,17 @@ class Inputs:
         with self._lock:
             self._advance = advance
             if not self._keep and self._choice != (fold, layers):
-                # Nothing is in memory but what is needed now.
-                for cached in (self._read, self._frames, self._scaled):
-                    cached.cache_clear()
+                self.clear()  # nothing is in memory but what is needed now
                 self._choice = (fold, layers)
             found = {modality: self._scaled(modality, layer, fold) for modality, layer in layers}
         return {m: inputs for m, (inputs, _) in found.items()}, {m: scaling for m, (_, scaling) in found.items()}
+
+    def clear(self) -> None:
+        """Free all inputs; they are read again when they are asked for."""
+        for cached in (self._read, self._frames, self._scaled):
+            cached.cache_clear()
+        gc.collect()  # cycles may hold what was cleared: PyTorch's first optimiser leaves one
+        self._choice = None
 
     def _reader(self, modality: Modality, layer: Layer) -> FrameReader:
         store = self._data.stores[modality]

@@ -76,7 +76,10 @@ class Trainer:
         fold = self._subsampler.fold(training, whole)
         seen = {of.votes: self._subsampler.data(of, whole) for run in group if (of := run.variant.training).votes}
         context = FoldContext(self._data, fold, self._inputs, self._device, advance, seen, self._kinds)
-        for trained in train(group, context):
+        found = train(group, context)
+        if len(self.groups) == 1:
+            self._inputs.clear()  # or a large corpus has them in memory beside what is written
+        for trained in found:
             run = trained.run
             if run.path in missing:
                 data = context.data_of(run)
