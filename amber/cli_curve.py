@@ -43,7 +43,7 @@ def curve(
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
-    """Train with 1, 2, 3, … votes an utterance and measure where more raters stop paying.
+    """Train with 1, 2, 3, … votes per utterance and measure where more raters stop paying.
 
     The test part keeps all of its votes. Runs that are done are not done again.
     """

@@ -40,7 +40,7 @@ from amber.evaluate.ask.validation import GAIN, plans, surprise, validate
 from amber.extract.corpora.crema_d import LETTERS, read_tabulated
 
 RATERS, SHOWN, UTTERANCES, CLASSES = 20, (3, 3), 500, 4
-BUDGETS = (0.25, 0.5, 1.0, 1.5, 2.0)  # votes an utterance
+BUDGETS = (0.25, 0.5, 1.0, 1.5, 2.0)  # votes per utterance
 
 
 def simulated(rng: np.random.Generator, noisy: bool, kappa: float = 5.0) -> tuple[Floats, Floats]:
@@ -73,7 +73,7 @@ def saved(p: Floats, truth: Floats, rng: np.random.Generator) -> dict[str, list[
 def over_seeds(draws: list[dict[str, list[float]]]) -> None:
     """Print what each order saved, and t-tests over seeds of the mean over budgets."""
     table = {name: 1000 * np.array([draw[name] for draw in draws]) for name in draws[0]}
-    print("votes an utterance   " + "  ".join(f"{share:6.2f}" for share in BUDGETS) + "    (thousandths of a nat)")
+    print("votes per utterance   " + "  ".join(f"{share:6.2f}" for share in BUDGETS) + "    (thousandths of a nat)")
     for name, of in table.items():
         print(f"{name:20} " + "  ".join(f"{value:6.2f}" for value in of.mean(axis=0)))
     for name, of in table.items():

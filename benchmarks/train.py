@@ -6,9 +6,9 @@ Features are synthetic and have signal (`benchmarks/corpora.py`), so that runs e
 60 runs. At equal steps, those of `--epochs` passes in batches of 64, `amber train` is timed from start to finish, files
 included. Its rivals are timed in training alone, with the score on dev every `EVERY` steps, and the best state kept:
 the same model and objective in plain PyTorch, one run after another, from tensors in memory with the plain and with the
-fused AdamW; and from a `Dataset` that reads one `.npy` an utterance and modality through a `DataLoader`. The rivals are
-timed on `--rivals` seeds of fold 1 (one: 4 runs) and multiplied: all runs are of one size. Then the 60 runs train with
-all defaults, each to its own best step: at most 180 s.
+fused AdamW; and from a `Dataset` that reads one `.npy` per utterance and modality through a `DataLoader`. The rivals
+are timed on `--rivals` seeds of fold 1 (one: 4 runs) and multiplied: all runs are of one size. Then the 60 runs train
+with all defaults, each to its own best step: at most 180 s.
 
 `msp`: 264,705 utterances, 13 layers x 768 of speech and of text in float16, 8 classes, the official split; one `amber2`
 run with all defaults, to its best step, reading from disk included: at most 300 s and 4 GB. And the same of fewer
@@ -155,7 +155,7 @@ def in_memory(inputs: dict[str, tuple[Tensor, Tensor, Tensor]]) -> Batches:
 
 
 class Files(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """One `.npy` an utterance and modality."""
+    """One `.npy` per utterance and modality."""
 
     def __init__(self, folder: Path, parts: tuple[Tensor, Tensor, Tensor]) -> None:
         self.folder, self.y = folder, parts[2]
@@ -248,8 +248,8 @@ def equal_steps(
     for what, seconds in (
         ("plain loop in memory, AdamW", plain),
         ("plain loop in memory, fused AdamW", fused),
-        ("a .npy an utterance, DataLoader, 0 workers", files[0]),
-        ("a .npy an utterance, DataLoader, 2 workers", files[2]),
+        ("a .npy per utterance, DataLoader, 0 workers", files[0]),
+        ("a .npy per utterance, DataLoader, 2 workers", files[2]),
     ):
         print(f"{what}: {seconds:.1f} s, {seconds / ours:.2f} times amber's")
     peak = gemm_flops()

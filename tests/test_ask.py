@@ -25,7 +25,7 @@ from amber.evaluate.ask.validation import ENTROPY, GAIN, RANDOM, plans, surprise
 from amber.train import stage as training
 
 ALPHA = np.array([[0.3, 2.1, 1.4, 0.02], [5.0, 1.0, 1.0, 1.0], [1e-12, 1e-12, 3.0, 1e-12]])
-BUDGETS = (0.25, 0.5, 1.0, 1.5, 2.0)  # votes an utterance
+BUDGETS = (0.25, 0.5, 1.0, 1.5, 2.0)  # votes per utterance
 
 
 def enumerated(alpha: np.ndarray, more: int) -> float:

@@ -39,7 +39,7 @@ def test_doubt_holds_the_temperature_to_one_as_that_many_utterances_would() -> N
     assert found[1] == pytest.approx(found[0], rel=0.05)
     assert found[3] == pytest.approx(1, abs=0.01)
 
-    def loss(temperature: float) -> float:  # in nats a vote, where doubt is the number of utterances
+    def loss(temperature: float) -> float:  # in nats per vote, where doubt is the number of utterances
         nll = -float((VOTES * np.log(scaled(p, temperature))).sum() / VOTES.sum())
         return nll + float(np.log(temperature)) ** 2 / 2
 

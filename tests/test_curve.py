@@ -176,7 +176,7 @@ def test_where_more_raters_stop_paying() -> None:
     assert enough(found, "soft", [1, 2, 4]) == 2
     said = findings(curve, found)
     (raters,), (cost,) = said["raters"], said["cost"]
-    assert raters.startswith("soft: from 2 votes an utterance on, no gain by more raters is supported")
+    assert raters.startswith("soft: from 2 votes per utterance on, no gain by more raters is supported")
     assert "the lowest NLL is that of 2 votes on 100%" in cost
     assert "4 on 50%: +0.09" in cost
 

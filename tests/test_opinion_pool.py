@@ -34,7 +34,7 @@ def repeated(log_p: Floats, counts: Floats, times: int) -> tuple[Floats, Floats]
 
 
 def penalised(log_p: Floats, counts: Floats, weights: Floats) -> float:
-    """Return what weights that sum to one minimise, in nats a vote: of n utterances, K/2 |w - 1/K|² / n is added."""
+    """Return what weights that sum to one minimise, in nats per vote: of n utterances, K/2 |w - 1/K|² / n is added."""
     size = len(weights)
     return nll(pool(log_p, weights), counts) + size / 2 * float(np.square(weights - 1 / size).sum()) / len(counts)
 

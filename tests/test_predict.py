@@ -105,9 +105,7 @@ def test_an_experiment_and_its_bundle_answer_with_the_mean_of_their_runs(
     assert "exists" in amber("export", "--runs", experiment, "--to", target, code=2).stderr
 
 
-def test_a_model_of_several_corpora_predicts_what_the_pipeline_stored(
-    amber: Amber, both: Path, tmp_path: Path
-) -> None:
+def test_a_model_of_several_corpora_predicts_what_the_pipeline_stored(amber: Amber, both: Path, tmp_path: Path) -> None:
     quick = ("train.epochs=3", ONE, "train.seeds=[0]", "train.folds=[1]", "train.variants=[soft]")
     labels = ("transfer.other.preset=iemocap-4", f"train.runs={tmp_path}")
     training.run(demo_config(both, *quick, *labels), "demo,other", QUIET)

@@ -161,9 +161,7 @@ class SavedModel:
         if not names:
             return {}
         n = size if size is not None else len(next(iter(features.values())))
-        pieces = [
-            self._predict(names, _piece(features, start), min(ROWS, n - start)) for start in range(0, n, ROWS)
-        ]
+        pieces = [self._predict(names, _piece(features, start), min(ROWS, n - start)) for start in range(0, n, ROWS)]
         return {head: np.concatenate([piece[head] for piece in pieces]) for head in pieces[0]}
 
     def _predict(self, names: Sequence[HeadName], features: Mapping[Modality, Features], n: int) -> dict[str, Floats]:

@@ -46,14 +46,14 @@ def conclusions(found: Validation) -> list[str]:
         sure = f"{how}, p = {of.p:.2g}" if of.p < 0.05 else f"no difference is supported, p = {of.p:.2g}"
         lines.append(
             f"Asking by expected gain less asking {TITLES[rival]}, mean over all budgets: {_figure(of)} thousandths of "
-            f"a nat a vote ({sure})."
+            f"a nat per vote ({sure})."
         )
     return lines
 
 
 def plain(found: Validation) -> str:
     """Return the figures for a terminal."""
-    cells = [["votes an utterance", *(TITLES[order] for order in ORDERS)]]
+    cells = [["votes per utterance", *(TITLES[order] for order in ORDERS)]]
     cells += [row[: 1 + len(ORDERS)] for row in _rows(found)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     table = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
@@ -102,7 +102,7 @@ def chart(found: Validation) -> Chart:
         (axes.svg("What asking brought, by budget and order"),),
         tuple(Key(TITLES[order], number, shown=True) for number, order in enumerate(ORDERS)),
         (
-            "votes an utterance",
+            "votes per utterance",
             *(TITLES[order] for order in ORDERS),
             *(f"less {TITLES[rival]}" for rival in found.over),
         ),

@@ -17,7 +17,7 @@ from .hidden import Hidden, hide
 from .plan import Plan, by_gain
 
 STEPS = 8  # budgets, evenly spaced
-MOST_BUDGET = 2.0  # votes an utterance on average, at most
+MOST_BUDGET = 2.0  # votes per utterance on average, at most
 MOST_SHARE = 0.6  # of the votes that can be asked for: of all of them, any order asks for the same
 GAIN, ENTROPY, RANDOM = "gain", "entropy", "random"
 ORDERS = (GAIN, ENTROPY, RANDOM)
@@ -36,7 +36,7 @@ class Estimate:
 class Validation:
     """What asking in each order brought.
 
-    `saved[order]` is, for each budget (votes an utterance), by how many nats a vote surprises less than before asking;
+    `saved[order]` is, for each budget (votes per utterance), by how many nats a vote surprises less than before asking;
     `over[rival]` the difference of asking by gain from each other order at each budget, and `overall[rival]` that of
     the means over all budgets, which is the one test.
     """

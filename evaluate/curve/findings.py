@@ -54,11 +54,11 @@ def _raters(variant: str, counts: Sequence[int], differences: Sequence[Differenc
     if count == last:
         before = counts[-2]
         return (
-            f"{variant}: more raters pay as far as was tried: {last} votes an utterance over {before} change the NLL "
+            f"{variant}: more raters pay as far as was tried: {last} votes per utterance over {before} change the NLL "
             f"by {_of(of[before, last])}"
         )
     return (
-        f"{variant}: from {count} {_votes(count)} an utterance on, no gain by more raters is supported; what {last} "
+        f"{variant}: from {count} {_votes(count)} per utterance on, no gain by more raters is supported; what {last} "
         f"votes could still change in the NLL: {_of(of[count, last])}"
     )
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from amber.errors import count
+
 from ..report import svg, template
 from ..report.chart import Chart, Key
 from ..report.question import Question
@@ -37,8 +39,8 @@ def render(data: Mapping[str, Any]) -> str:
 def question(data: Mapping[str, Any], where: str) -> Question:
     """Return the question of the report; `where` is the address of the page's folder, with a slash at its end."""
     said = (
-        f"{data['draws']} draws of votes with {data['seeds']} seeds each, scored on {data['test']['utterances']} test "
-        f"utterances with all their votes (experiment {data['experiment']})."
+        f"{count(data['draws'], 'draw')} of votes with {count(data['seeds'], 'seed')} each, scored on "
+        f"{data['test']['utterances']} test utterances with all their votes (experiment {data['experiment']})."
     )
     title = f"How many raters, how many utterances? {data['dataset']['name']}"
     raters = charts(data["points"])[0]
@@ -89,10 +91,10 @@ def _chart(
     counts: Sequence[int],
     colour: Mapping[str, int],
 ) -> Chart:
-    """Draw NLL by votes an utterance, a line with intervals by name."""
+    """Draw NLL by votes per utterance, a line with intervals by name."""
     edges = [edge for line in lines.values() for mean, ci in map(_figure, line) for edge in ci or (mean,)]
     names = [str(count) for count in counts]
-    axes = svg.Axes((-0.5, len(counts) - 0.5), svg.span(edges), "votes an utterance", "NLL, nats per vote", names)
+    axes = svg.Axes((-0.5, len(counts) - 0.5), svg.span(edges), "votes per utterance", "NLL, nats per vote", names)
     for place, (name, line) in enumerate(lines.items()):
         aside = (place - (len(lines) - 1) / 2) * 0.5 / max(len(lines), 1)
         at = [(counts.index(one["votes"]) + aside, one) for one in line]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from amber.console import Console
-from amber.errors import UserError
+from amber.errors import UserError, count
 from amber.location import absolute, reaching
 
 from .. import finding
@@ -72,8 +72,8 @@ def _as_json(experiment: Experiment, measured: Sequence[Measured], found: Sequen
     notes = [
         f"{dataset['name']}: scored on {len(experiment.ids)} test utterances with all their votes "
         f"({experiment.counts.sum() / len(experiment.ids):.2f} on average); the votes of training and dev are drawn: "
-        f"{draws} draws, {seeds} seeds each. nll_per_vote is in nats, with 95 % intervals over speakers, draws and "
-        "seeds."
+        f"{count(draws, 'draw')}, {count(seeds, 'seed')} each. nll_per_vote is in nats, with 95 % intervals over "
+        "speakers, draws and seeds."
     ]
     if dataset["synthetic"]:
         notes.append("Synthetic data, made by amber: the figures say nothing about real speech.")
