@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amber.errors import RunFailure, UserError
-from amber.features import zarr_arrays
+from amber.features import reader, zarr_arrays
 from amber.features.fill import drop_damaged
 from amber.features.spec import FeatureSpec
 from amber.features.store import FeatureStore, feature_sets
@@ -62,6 +62,19 @@ def test_what_is_committed_is_read_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.layer(1)[:, 0], np.arange(150))
     np.testing.assert_array_equal(again.mean_of_layers()[:, 0], np.arange(150))
     assert [s.spec for s in feature_sets(tmp_path.parent, tmp_path.name)] == [spec()]
+
+
+@pytest.mark.parametrize(("units", "starts"), [(0.5, [0, 64, 128]), (2, [0, 128]), (2.9, [0, 128]), (100, [0])])
+def test_pieces_are_whole_units_that_follow_one_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, units: float, starts: list[int]
+) -> None:
+    store = FeatureStore.create(tmp_path, spec(), ids())
+    fill(store, range(3))
+    monkeypatch.setattr(reader, "PIECE_BYTES", int(units * len(store.unit(0)) * store.spec.vector_bytes))
+    pieces = list(store.pieces())
+    assert [start for start, _ in pieces] == starts
+    np.testing.assert_array_equal(np.concatenate([features for _, features in pieces]), store.every_layer())
+    np.testing.assert_array_equal(store.layer(1)[:, 0], np.arange(150))
 
 
 def test_an_interrupted_set_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
