@@ -89,12 +89,13 @@ def test(plan: TrainingPlan, target: Target, console: Console) -> None:
             return
         for line in lines(target.parts):
             console.say(f"{target.folder.name}: {line}")
-        stores = {m: store for part in target.parts for m, store in part.data.stores.items()}
-        features = {m: store.every_layer() for m, store in stores.items()}
         with console.progress(f"test on {target.name}", len(missing)) as advance:
-            for folder, key, runs in missing:
-                _test(plan, target, runs, features, folder, key)
-                advance(1, runs[0].variant.name)
+            for part in target.parts:
+                here = [one for one in missing if target.of(one[2][0]) is part]
+                features = {m: part.data.inputs(m, "learned") for m in part.data.stores} if here else {}
+                for folder, key, runs in here:
+                    _test(plan, target, runs, features, folder, key)
+                    advance(1, runs[0].variant.name)
 
 
 def _target(plan: TrainingPlan, config: Config, name: str, options: LabelOptions) -> Target:
@@ -139,8 +140,7 @@ def _test(
 ) -> None:
     models = [SavedModel.read(plan.folder / run.path / "model") for run in runs]
     data = target.of(runs[0]).data
-    read = {m: features[m][rows] for m, rows in data.rows.items()}
-    answers = [model.predict(read, len(data.corpus)) for model in models]
+    answers = [model.predict(features, len(data.corpus)) for model in models]
     heads = [head for head in answers[0] if all(head in answer for answer in answers)]
     p = {head: np.mean([one[head] for one in answers], axis=0) for head in heads}
     found = _predictions(plan, data, runs[0], p)
