@@ -222,11 +222,11 @@ class FeatureReader:
 
     def layer(self, index: int) -> NDArray[Any]:
         """Return one stored layer of `pooled`, (N, D), in the set's dtype."""
-        return self._by_unit(self.spec.dtype, lambda part: part[:, index])
+        return self._by_piece(self.spec.dtype, lambda part: part[:, index])
 
     def mean_of_layers(self) -> Floats32:
         """Return the mean of `pooled` over the stored layers, (N, D)."""
-        return self._by_unit("float32", lambda part: part.astype(np.float32).mean(axis=1))
+        return self._by_piece("float32", lambda part: part.astype(np.float32).mean(axis=1))
 
     def pieces(self) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield the first row and the features (n, L, D) of pieces of `pooled`: whole units, in order."""
@@ -235,8 +235,8 @@ class FeatureReader:
         features = ahead(lambda start: self._features(start, min(rows, self.spec.size - start)), starts)
         yield from zip(starts, features, strict=True)
 
-    def _by_unit(self, dtype: str, choose: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
-        """Return `choose`, from (n, L, D) to (n, D), of every unit of `pooled`, (N, D)."""
+    def _by_piece(self, dtype: str, choose: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
+        """Return `choose`, from (n, L, D) to (n, D), of every piece of `pooled`, (N, D)."""
         if len(self.spec.layers) == 1:
             return choose(self.every_layer())
         found = np.empty((self.spec.size, self.spec.dim), dtype=dtype)

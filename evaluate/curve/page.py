@@ -93,7 +93,7 @@ def _chart(
 ) -> Chart:
     """Draw NLL by votes per utterance, a line with intervals by name."""
     edges = [edge for line in lines.values() for mean, ci in map(_figure, line) for edge in ci or (mean,)]
-    names = [str(count) for count in counts]
+    names = [str(votes) for votes in counts]
     axes = svg.Axes((-0.5, len(counts) - 0.5), svg.span(edges), "votes per utterance", "NLL, nats per vote", names)
     for place, (name, line) in enumerate(lines.items()):
         aside = (place - (len(lines) - 1) / 2) * 0.5 / max(len(lines), 1)
