@@ -95,7 +95,7 @@ def gc(
     Text features of words that are not in force, human ones or those of a table of machine transcripts, are kept. With
     --transcripts a table goes, and what was made of its words.
     """
-    from amber.config import load
+    from amber.config_file import load
     from amber.extract.transcript_tables import tables, words_of
     from amber.features import catalog
 

@@ -37,7 +37,7 @@ def config(
     ] = False,
 ) -> None:
     """Print configuration keys with their defaults and meanings, or the values in force."""
-    from amber.config import load
+    from amber.config_file import load
     from amber.reference import every_key
 
     chosen = [one for one in every_key() if key is None or one.name == key or one.name.startswith(f"{key}.")]
@@ -55,7 +55,7 @@ def config(
 
 def variants(config_file: options.ConfigFile = None, overrides: options.Set = None) -> None:
     """List the variants, those of a pipeline file included, with the keys that define each."""
-    from amber.config import load
+    from amber.config_file import load
     from amber.train.matrix import BUILT_IN
 
     known = {**BUILT_IN, **load(config_file, overrides or ()).variants}
@@ -66,7 +66,7 @@ def variants(config_file: options.ConfigFile = None, overrides: options.Set = No
 
 def load_given(path: Path | None, overrides: Sequence[str] | None, **sections: dict[str, Any]) -> Config:
     """Read the configuration; options that were given (are not None) come before `--set`, which has the last word."""
-    from amber import config
+    from amber import config_file
 
     given = [
         f"{section}.{key}={json.dumps(value)}"
@@ -74,7 +74,7 @@ def load_given(path: Path | None, overrides: Sequence[str] | None, **sections: d
         for key, value in values.items()
         if value is not None
     ]
-    return config.load(path, [*given, *(overrides or ())])
+    return config_file.load(path, [*given, *(overrides or ())])
 
 
 def listed(text: str | None) -> list[Any] | None:

@@ -22,7 +22,7 @@ import torch
 from transformers import AutoFeatureExtractor, AutoModel, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from amber.audio import SAMPLE_RATE
-from amber.config import load
+from amber.config_file import load
 from amber.console import Console
 from amber.extract import stage
 from amber.extract.encoders import speech

@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from amber.config import Config, EvaluateOptions, load
+from amber.config import Config, EvaluateOptions
+from amber.config_file import load
 from amber.console import Console
 from amber.errors import RunFailure, UserError
 from amber.evaluate import stage as evaluation

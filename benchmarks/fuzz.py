@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from amber import config, predictions
+from amber import config_file, predictions
 from amber.corpus import Corpus, Utterance, Vote
 from amber.errors import UserError
 from amber.extract.corpora import Source, load
@@ -94,11 +94,11 @@ def table(path: Path) -> None:
 
 
 def override(path: Path) -> None:
-    config.load(None, [path.read_bytes().decode("utf-8", "surrogateescape")])
+    config_file.load(None, [path.read_bytes().decode("utf-8", "surrogateescape")])
 
 
 def whole_config(path: Path) -> None:
-    config.load(path)
+    config_file.load(path)
 
 
 Make = Callable[[Path], object]

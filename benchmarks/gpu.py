@@ -23,7 +23,7 @@ import torch
 import transformers as hf
 
 from amber.audio import SAMPLE_RATE
-from amber.config import load
+from amber.config_file import load
 from amber.console import Console
 from amber.extract import encoders, stage
 from amber.extract.batching import batches

@@ -28,7 +28,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from amber.config import Config, load
+from amber.config import Config
+from amber.config_file import load
 from amber.console import Console
 from amber.errors import RunFailure, UserError
 from amber.extract import stage as extraction

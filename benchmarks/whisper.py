@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from study import print_table, score_runs
 
-from amber.config import load
+from amber.config_file import load
 from amber.corpus import Corpus
 from amber.evaluate.metrics.classification import confusion, uar
 from amber.evaluate.metrics.distribution import cross_entropy

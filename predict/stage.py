@@ -15,7 +15,8 @@ import numpy as np
 
 from amber.arrays import Floats, Integers
 from amber.cluster import Cluster
-from amber.config import Config, validated
+from amber.config import Config
+from amber.config_file import validated
 from amber.console import Console
 from amber.corpus import MODALITIES, Corpus, Modality
 from amber.errors import UserError

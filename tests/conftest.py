@@ -19,7 +19,8 @@ os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
 
 from amber import done
 from amber.cli import main
-from amber.config import Config, load
+from amber.config import Config
+from amber.config_file import load
 from amber.console import Console
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 from conftest import ONE, call
 
-from amber import config
+from amber import config_file
+from amber.config import Config
 
 ROOT = Path(__file__).parents[1]
 _BLOCK = re.compile(r"^```(console|yaml|python)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -77,14 +78,14 @@ def walk(page: str, skipped: Mapping[str, str] | None = None) -> dict[str, str]:
 
 def small(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> None:
     """Have every command of this process do the same work, but less of it: tiny models, 60 utterances of the demo."""
-    load: Callable[..., config.Config] = config.load
+    load: Callable[..., Config] = config_file.load
     less = (ONE, "train.epochs=1", "evaluate.resamples=200", *overrides)
 
-    def smaller(path: Path | None = None, given: tuple[str, ...] = ()) -> config.Config:
+    def smaller(path: Path | None = None, given: tuple[str, ...] = ()) -> Config:
         size = ["corpus.options.size=60"] if load(path, given).corpus.dataset == "demo" else []
         return load(path, [*given, *less, *size])
 
-    monkeypatch.setattr(config, "load", smaller)
+    monkeypatch.setattr(config_file, "load", smaller)
 
 
 def _python(code: str) -> str:

@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from amber.config import Training, load
+from amber.config import Training
+from amber.config_file import load
 from amber.corpus import Modality
 from amber.errors import UserError
 from amber.train.candidates import Candidate, candidates, structures

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from amber.config import Config, load
+from amber.config import Config
+from amber.config_file import load
 from amber.errors import UserError
 
 ROOT = Path(__file__).parents[1]

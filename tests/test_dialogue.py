@@ -11,7 +11,8 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amber.config import Config, load
+from amber.config import Config
+from amber.config_file import load
 from amber.console import Console
 from amber.corpus import Corpus, Ledger, Utterance
 from amber.errors import UserError

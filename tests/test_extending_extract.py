@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from amber.config import load
+from amber.config_file import load
 from amber.console import Console
 from amber.extract import checks, corpora, encoders, stage
 from amber.features.store import FeatureStore, feature_sets

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from conftest import contents, demo_config, environment
 
-from amber.config import load
+from amber.config_file import load
 from amber.console import Console
 from amber.corpus import FILE, Corpus
 from amber.errors import RunFailure, UserError

@@ -16,7 +16,8 @@ from tiny_models import save
 from torch.nn.utils.rnn import pad_sequence
 
 from amber import predictions
-from amber.config import Config, load
+from amber.config import Config
+from amber.config_file import load
 from amber.console import Console
 from amber.errors import UserError
 from amber.extract import stage as extraction

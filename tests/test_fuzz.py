@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from amber import document
-from amber.config import load
+from amber.config_file import load
 from amber.corpus import Vote
 from amber.errors import UserError
 from amber.tables import cells

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from amber.config import load
+from amber.config_file import load
 from amber.errors import UserError
 from amber.train import matrix
 

@@ -11,7 +11,8 @@ import pytest
 import soundfile
 from conftest import ONE, Run
 
-from amber.config import Config, load
+from amber.config import Config
+from amber.config_file import load
 from amber.console import Console
 from amber.errors import UserError
 from amber.extract import stage

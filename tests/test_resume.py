@@ -20,7 +20,7 @@ import soundfile
 from conftest import Amber, Run, contents, environment
 from tiny_models import save
 
-from amber.config import load
+from amber.config_file import load
 from amber.console import Console
 from amber.errors import RunFailure
 from amber.extract import stage

@@ -14,7 +14,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.svm import SVC, LinearSVC
 
-from amber.config import load
+from amber.config_file import load
 from amber.errors import UserError
 from amber.train import linear, rivals
 from amber.train.batches import PooledSplit

@@ -16,7 +16,7 @@ from conftest import Amber, Run
 from trees import source, write
 
 from amber import document
-from amber.config import load
+from amber.config_file import load
 from amber.corpus import Corpus, Utterance, Vote
 from amber.errors import UserError
 from amber.extract.corpora import Source, crema_d

@@ -17,7 +17,8 @@ import soundfile
 from conftest import ONE, SHARED, Amber, Run, contents, flip
 from tiny_recognisers import save
 
-from amber.config import Config, load
+from amber.config import Config
+from amber.config_file import load
 from amber.console import Console
 from amber.corpus import Corpus
 from amber.errors import RunFailure, UserError

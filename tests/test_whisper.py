@@ -14,7 +14,7 @@ from test_extract import table
 from tiny_models import save
 
 from amber import console
-from amber.config import load
+from amber.config_file import load
 from amber.console import Console
 from amber.corpus import FILE, Corpus
 from amber.errors import UserError

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from amber.config import Training, load
+from amber.config import Training
+from amber.config_file import load
 from amber.corpus import Modality
 from amber.train.batches import PooledSplit
 from amber.train.candidates import Candidate

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from amber.config import Config, VariantOptions, validated
+from amber.config import Config, VariantOptions
+from amber.config_file import validated
 from amber.corpus import Corpus
 from amber.curve_point import points
 from amber.errors import UserError, abbreviate

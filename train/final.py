@@ -17,7 +17,8 @@ import numpy as np
 import yaml
 
 from amber import done
-from amber.config import LabelOptions, Objective, Training, validated
+from amber.config import LabelOptions, Objective, Training
+from amber.config_file import validated
 from amber.console import Console, ignore
 from amber.corpus import Modality
 from amber.errors import UserError

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from amber.config import Config, HeadName, Layer, ModelName, Objective, Training, VariantOptions, validated
+from amber.config import Config, HeadName, Layer, ModelName, Objective, Training, VariantOptions
+from amber.config_file import validated
 from amber.corpus import MODALITIES, Modality
 from amber.errors import UserError, abbreviate, nearest
 
