@@ -113,7 +113,7 @@ class FeatureOptions(Section):
     """The longest window of audio that is encoded at once; longer recordings are cut into overlapping windows."""
     context: Literal["full", "trimmed"] = "full"
     """What a Whisper model hears: a recording with silence up to 30 s, as in its training, or with `margin`."""
-    margin: NotNegative = 1.0
+    margin: NotNegative = 0.5
     """Seconds of silence that a Whisper model hears after a recording, where `context` is `trimmed`."""
     max_failures: Share = 0.01
     """The share of utterances that may fail before extraction gives up."""

@@ -275,7 +275,11 @@ def against(
     """Return by regime what each variant's NLL is above the best rival's, and which rival that is."""
     names = {regime: name for regime, of in by_regime.items() if (name := best_rival(of, rivals))}
     above = {
-        regime: {v: s["nll"] - by_regime[regime][name]["nll"] for v, s in by_regime[regime].items() if v not in rivals}
+        regime: {
+            v: s["nll"] - by_regime[regime][name]["nll"]
+            for v, s in by_regime[regime].items()
+            if v.removesuffix(" + temperature") not in rivals
+        }
         for regime, name in names.items()
     }
     return above, names

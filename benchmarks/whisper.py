@@ -3,10 +3,10 @@
     amber extract --dataset table --root TABLE.csv --speech FOLDER --features CACHE [--set features.context=…]
     python benchmarks/whisper.py --model FOLDER --cache CACHE [--every 11] [--variant amber2 --pipeline P.yaml]
 
-The first command is given once for each context. The second times every n-th recording of the corpus in one thread, in
-CPU seconds that other processes change little, and prints of each context that is in the cache the cosine to the full
-features by layer, and UAR and NLL per vote of a logistic regression on the corpus's folds (column `fold`) by choice of
-layers. With `--variant` the project's own heads are trained as well.
+The first command is given once for each context, and precision (`--precision bf16`). The second times every n-th
+recording of the corpus in one thread, in CPU seconds that other processes change little, and prints of each context
+that is in the cache the cosine to the full features by layer, and UAR and NLL per vote of a logistic regression on the
+corpus's folds (column `fold`) by choice of layers. With `--variant` the project's own heads are trained as well.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from amber.extract import audio
 from amber.extract.batching import batches
 from amber.extract.encoders import find, speech
 from amber.features.catalog import find_corpus
+from amber.features.spec import FeatureSpec
 from amber.features.store import FeatureStore, feature_sets
 from amber.labels import LabelSpace
 from amber.machine import choose
@@ -43,15 +44,20 @@ Array = NDArray[Any]
 
 
 def sets(cache: Path, corpus: Corpus) -> dict[str, FeatureStore]:
-    """Return the complete sets of transformers on speech in a cache, by context."""
-    found = [store for store in feature_sets(cache, corpus.name) if store.spec.max_seconds and store.complete()]
-    return {FULL if s.spec.margin is None else f"{s.spec.margin:g}": s for s in found}
+    """Return the complete sets of transformers on speech in a cache, by context and, but for fp32, precision."""
+    found = {}
+    for store in feature_sets(cache, corpus.name):
+        spec = store.spec
+        if spec.max_seconds and store.complete():
+            context = FULL if spec.margin is None else f"{spec.margin:g} s"
+            found[context if spec.precision == "fp32" else f"{context}, {spec.precision}"] = store
+    return dict(sorted(found.items(), reverse=True))
 
 
-def timed(model: Path, margin: float | None, paths: list[Path]) -> list[float]:
-    """Return the CPU seconds a recording of reading, log-mel, the forward passes and the rest, in one thread."""
-    info = find(str(model), "speech", margin=margin)
-    encoder: Any = info.load(choose("cpu"))
+def timed(model: Path, spec: FeatureSpec, paths: list[Path]) -> list[float]:
+    """Return the CPU seconds per recording of reading, log-mel, the forward passes and the rest, in one thread."""
+    info = find(str(model), "speech", margin=spec.margin)
+    encoder: Any = info.load(choose("cpu", spec.precision))
     forward, whole = [0.0], speech.hidden_states
 
     def noted(*arguments: Any) -> Any:
@@ -116,8 +122,8 @@ def main() -> None:
     stores = sets(options.cache, corpus)
     paths = [Path(corpus.root, name) for name in corpus.column("audio")[:: options.every]]
     rows = []
-    for context in stores:
-        of = timed(options.model, *((None, paths[::7]) if context == FULL else (float(context), paths)))
+    for context, store in stores.items():
+        of = timed(options.model, store.spec, paths[::7] if store.spec.margin is None else paths)
         rows.append([context, *(f"{1000 * value:.1f}" for value in (*of, sum(of)))])
     print_table(["ms a recording", "reading", "log-mel", "forward", "rest", "all"], rows)
     data = LabelSpace.resolve(load(options.pipeline).labels, corpus).label(corpus)

@@ -48,4 +48,6 @@ def _engine(reference: EncoderReference, location: str) -> Engine:
         raise RunFailure(
             f"{reference.encoder}: revision {info.revision} on this worker, {store.spec.revision} in the feature set"
         )
-    return Engine(info, replace(reference.device, name=own_device(reference.device.name)), store)
+    engine = Engine(info, replace(reference.device, name=own_device(reference.device.name)), store)
+    engine.fit_budget()
+    return engine

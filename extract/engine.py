@@ -74,18 +74,20 @@ class Engine:
         # thread that calls it, and with more of them than cores they wait for one another asleep.
         self._encoding = encoding or ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self._encoder = self._encoding.submit(info.load, device).result()
-        self._budget = self._encoding.submit(self._fitting_budget).result()
+        self._budget = info.budget_on(device)
         self._stopped = threading.Event()
         self._rate = Rate()
 
-    def _fitting_budget(self) -> int:
-        """Return the budget of a batch: on a GPU by its free memory, and then the encoder's own too."""
-        budget = self._info.budget_on(self._device)
+    def fit_budget(self) -> None:
+        """Set the budget of batches by a GPU's free memory, once all the models that share it are loaded."""
         if self._device.name.startswith("cuda"):
-            batch = memory.trial(self._info)
-            budget = memory.fitting_budget(lambda: self._encoder.pooled(batch), self._info.budget, self._device.name)
-            if hasattr(self._encoder, "budget"):
-                self._encoder.budget = budget
+            self._budget = self._encoding.submit(self._fitting_budget).result()
+
+    def _fitting_budget(self) -> int:
+        batch = memory.trial(self._info)
+        budget = memory.fitting_budget(lambda: self._encoder.pooled(batch), self._info.budget, self._device.name)
+        if hasattr(self._encoder, "budget"):
+            self._encoder.budget = budget
         return budget
 
     def do(self, number: int, inputs: Sequence[Input | None], advance: Advance) -> Done:
@@ -102,16 +104,15 @@ class Engine:
         self, builder: UnitBuilder, plan: Sequence[Batch], reading: Iterator[list[Any]], advance: Advance
     ) -> None:
         """Encode the batches of a plan, each as it is read."""
-        for batch, items in zip(plan, reading, strict=True):
+        for batch in builder.encode(plan, reading, self._encoder):
+            advance(len(batch), self._rate.note(builder.seconds(batch)))
             if self._stopped.is_set():
                 raise RunFailure("stopped")
-            builder.encode(batch, items, self._encoder)
-            advance(len(batch), self._rate.note(builder.seconds(batch)))
         # In this thread, too: the progress bar is not thread-safe.
         advance(builder.size - sum(map(len, plan)), self._rate.note(0.0))
 
     def close(self) -> None:
-        """Stop before the next batch and end the threads."""
+        """Stop after the batch that is being encoded and end the threads."""
         self._stopped.set()
         self._encoding.shutdown(cancel_futures=True)
         self._readers.shutdown(cancel_futures=True)
@@ -129,6 +130,7 @@ def run_locally(
     If the caller closes the generator, the remaining units are not done.
     """
     engine = Engine(info, device, store)
+    engine.fit_budget()
     with ThreadPoolExecutor(UNITS_AT_ONCE) as executor:
         futures = [executor.submit(engine.do, number, inputs, advance) for number, inputs in units.items()]
         try:
@@ -149,6 +151,8 @@ def run_together(tasks: Sequence[Task], advance: Advance) -> Generator[tuple[Fea
     for task in tasks:
         if task.store.spec.name not in engines:
             engines[task.store.spec.name] = Engine(task.info, task.device, task.store, encoding)
+    for engine in engines.values():
+        engine.fit_budget()
 
     def do(task: Task) -> tuple[FeatureStore, int]:
         return task.store, engines[task.store.spec.name].do(task.number, task.inputs, advance).failed

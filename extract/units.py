@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from amber.features.unit import Status, Unit
 
 from .batching import batches
 from .encoders import Encoder, TokenEncoder
+from .encoders.frame_spans import on_processor
 from .encoders.memory import in_halves
 from .inputs import Input, Recording
 
@@ -38,8 +39,16 @@ class Failure:
     reason: str
 
 
+class Encoded(NamedTuple):
+    """What an encoder made of each input of a batch: its features or a `Failure`, and whether it was truncated."""
+
+    batch: Batch
+    found: list[Any]
+    is_truncated: list[bool]
+
+
 class UnitBuilder:
-    """Builds the unit of n utterances: `plan` the batches, `encode` each as `reading` yields it, return the `unit`."""
+    """Builds the unit of n utterances: `plan` batches, `encode` them as `reading` yields them, return the `unit`."""
 
     def __init__(self, inputs: Sequence[Input | None], spec: FeatureSpec) -> None:
         self._inputs = inputs
@@ -110,10 +119,20 @@ class UnitBuilder:
 
         return results()
 
-    def encode(self, batch: Batch, items: Sequence[Any], encoder: Encoder) -> None:
-        """Encode a batch; an utterance fails if the encoder can't encode it alone or its features can't be stored.
+    def encode(self, plan: Sequence[Batch], reading: Iterable[list[Any]], encoder: Encoder) -> Iterator[Batch]:
+        """Encode batches as they are read; an utterance fails if the encoder can't encode it alone.
 
-        `batch` (B,) are places of inputs, `items` what `reading` returned for them.
+        Parameters
+        ----------
+        plan, reading
+            The batches, and what `reading` returned for them.
+        encoder
+            What encodes them. A GPU still computes when it returns: results are read when the next batch is with it.
+
+        Yields
+        ------
+        ndarray
+            Each batch, when its features are in the unit.
 
         Raises
         ------
@@ -121,24 +140,37 @@ class UnitBuilder:
             If the encoder fails on every one of several utterances: then the encoder is at fault.
 
         """
-        for i, item in zip(batch, items, strict=True):
-            if isinstance(item, Failure):
-                self.fail(i, item)
+        last: Encoded | None = None
+        for batch, items in zip(plan, reading, strict=True):
+            encoded = self._encode(batch, items, encoder)
+            if last:
+                yield self._keep(last)
+            last = encoded
+        if last:
+            yield self._keep(last)
+
+    def _encode(self, batch: Batch, items: Sequence[Any], encoder: Encoder) -> Encoded:
+        found, is_truncated = list(items), [False] * len(items)
         read = [place for place, item in enumerate(items) if not isinstance(item, Failure)]
-        if not read:
-            return
-        call = self._call(encoder)
-        found = each(call, [items[place] for place in read])
-        if len(found) > 1 and all(isinstance(one, Failure) for one in found):
-            raise RunFailure(f"{self._spec.encoder}: {found[0].reason}, for every utterance of a batch")
-        truncated = encoder.truncated([items[place] for place in read])
-        for i, one, is_truncated in zip(batch[read], found, truncated, strict=True):
-            outcome = one if isinstance(one, Failure) else _storable(one, self._spec.dtype)
+        if read:
+            given = [items[place] for place in read]
+            encoded = each(self._call(encoder), given)
+            if len(encoded) > 1 and all(isinstance(one, Failure) for one in encoded):
+                raise RunFailure(f"{self._spec.encoder}: {encoded[0].reason}, for every utterance of a batch")
+            for place, one, cut in zip(read, encoded, encoder.truncated(given), strict=True):
+                found[place], is_truncated[place] = one, bool(cut)
+        return Encoded(batch, found, is_truncated)
+
+    def _keep(self, encoded: Encoded) -> Batch:
+        """Keep the features of a batch, once they are computed; an utterance fails if its own can't be stored."""
+        for i, one, is_truncated in zip(*encoded, strict=True):
+            outcome = one if isinstance(one, Failure) else _storable(on_processor(one), self._spec.dtype)
             if isinstance(outcome, Failure):
                 self.fail(i, outcome)
             else:
                 self._features[i] = outcome
                 self._status[i] = Status.TRUNCATED if is_truncated else Status.OK
+        return encoded.batch
 
     def _call(self, encoder: Encoder) -> Callable[[Sequence[Any]], Any]:
         """Return what makes an encoder's features of the set's level and pooling."""

@@ -6,6 +6,7 @@ import time
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 
 from amber.console import Advance
 from amber.train.parallel import for_each, side_by_side, workers_for
@@ -21,6 +22,7 @@ def test_every_item_is_done_and_threads_are_given_back(workers: int) -> None:
 
     def work(item: int, advance: Advance) -> None:
         assert torch.get_num_threads() == 1
+        assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {1}
         advance(2)
         done.append(item)
 

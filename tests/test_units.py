@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from test_store import spec
 
 from amber.errors import RunFailure
+from amber.extract import units
 from amber.extract.encoders import memory
 from amber.extract.inputs import Recording, Transcript
 from amber.extract.units import UnitBuilder
@@ -41,8 +43,7 @@ def encode(texts: list[str | None], made: FeatureSpec, encoder: Echo, budget: in
     builder = UnitBuilder([None if text is None else Transcript(text) for text in texts], made)
     plan = builder.plan(budget, 0.5)
     with ThreadPoolExecutor(2) as readers:
-        for batch, items in zip(plan, builder.reading(plan, readers), strict=True):
-            builder.encode(batch, items, encoder)
+        assert list(builder.encode(plan, builder.reading(plan, readers), encoder)) == plan
     return builder.unit()
 
 
@@ -88,6 +89,23 @@ def test_an_utterance_that_does_not_fit_alone_fails_by_name_and_the_others_are_d
     unit = encode(["11", "12", "13", "14"], spec(), Picky(4))
     assert unit.status.tolist() == [1, 1, 2, 1]
     assert unit.errors[2] == "the encoder failed: CUDA out of memory."
+
+
+def test_a_batch_is_read_back_when_the_next_is_with_the_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+
+    class OnDevice(Echo):
+        def pooled(self, batch: list[str]) -> Any:
+            events.append(f"encode {batch[0]}")
+            return torch.from_numpy(super().pooled(batch))
+
+    def read(features: torch.Tensor) -> np.ndarray:
+        events.append(f"read {features[0, 0]:.0f}")
+        return features.numpy()
+
+    monkeypatch.setattr(units, "on_processor", read)
+    assert encode(["333", "22", "1"], spec(), OnDevice(), budget=3).status.tolist() == [1, 1, 1]
+    assert events == ["encode 333", "encode 22", "read 333", "encode 1", "read 22", "read 1"]
 
 
 def test_a_batch_is_as_large_as_the_free_memory_allows() -> None:

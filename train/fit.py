@@ -17,6 +17,7 @@ from torch import Tensor
 
 from amber.corpus import Modality
 
+from .adam import Adam
 from .batches import Batch, FoldSplit
 from .head_names import INPUTS
 from .heads import Heads, of_runs
@@ -73,7 +74,7 @@ def fit(
     by_stream = sorted(range(len(group)), key=lambda place: train.stream(group[place].seed))
     states = [MemberState(place, group[place], str(device)) for place in by_stream]
     heads = _new_heads([state.member for state in states], train).to(device)
-    optimizer = torch.optim.Adam(heads.parameters(), lr=training.lr, fused=True)
+    optimizer = Adam(heads.parameters())
     means = [parameter.detach().clone() for parameter in heads.parameters()]
     streams = _streams(train, states)
     first = {train.stream(state.member.seed): state for state in reversed(states)}
@@ -83,11 +84,11 @@ def fit(
     total = torch.zeros(len(active), device=train.rows.device)  # of the losses since the last evaluation
     losing = [generator(stream, MODALITIES, str(device)) for stream in streams]  # which modality is dropped
     of_train, of_dev = votes or (MemberVotes.same(part.counts, len(group)) for part in (train, dev or train))
-    stepper = _Stepper(heads, of_train, active, list(streams.values()), losing, smoothing, prior)
+    gradients = _Gradients(heads, of_train, active, list(streams.values()), losing, smoothing, prior)
     while active:
         step, since = step + 1, since + 1
-        optimizer.param_groups[0]["lr"] = training.lr * schedule.rate(step)
-        total += stepper.step(optimizer, *sampler.draw())
+        total += gradients.backward(*sampler.draw())
+        optimizer.step(training.lr * schedule.rate(step))
         if step % AVERAGED == 1:
             schedule.average(means, heads.parameters(), 1 + step // AVERAGED)
         if not (schedule.evaluates(step) if dev is not None else step in ends):
@@ -109,9 +110,11 @@ def fit(
             sampler.keep(kept)
             losing = [losing[place] for place in kept]
             means = [mean[staying] for mean in means]
-            _keep(heads, optimizer, staying)
+            optimizer.keep(staying)
+            for buffer in heads.buffers():
+                buffer.data = buffer.data[staying]
             if active:
-                stepper = _Stepper(heads, of_train, active, list(streams.values()), losing, smoothing, prior)
+                gradients = _Gradients(heads, of_train, active, list(streams.values()), losing, smoothing, prior)
         total, since = torch.zeros(len(active), device=train.rows.device), 0
     return [state.trained() for state in sorted(states, key=lambda state: state.place)]
 
@@ -139,8 +142,8 @@ def student_scores(counts: Tensor, log_p: Tensor) -> dict[str, list[float]]:
     }
 
 
-class _Stepper:
-    """The training step of the members that are still in training."""
+class _Gradients:
+    """The gradients of the members that are still in training."""
 
     def __init__(
         self,
@@ -164,8 +167,8 @@ class _Stepper:
         self.subset = torch.stack(subsets) if subsets else None  # (R, m)
         self.prior = prior.of(places) if prior else None
 
-    def step(self, optimizer: torch.optim.Optimizer, places: Tensor, batch: Batch) -> Tensor:
-        """Take one step with the batches of S streams, places (S, B); return each member's mean loss, (R,)."""
+    def backward(self, places: Tensor, batch: Batch) -> Tensor:
+        """Compute the gradients on the batches of S streams, places (S, B); return each member's mean loss, (R,)."""
         places = of_runs(places, self.streams)  # (R, B)
         counts = self.votes.at(places)  # (R, B, C)
         if any(self.rates):
@@ -178,7 +181,7 @@ class _Stepper:
         else:
             kept = self.subset.gather(1, places).to(each.dtype)
             mean = (each * kept).sum(dim=1) / kept.sum(dim=1).clamp_min(1)
-        optimizer.zero_grad(set_to_none=True)
+        self.heads.zero_grad()
         # A mean over the batch and a sum over members: no member's gradient depends on another's.
         mean.sum().backward()  # type: ignore[no-untyped-call]
         if self.penalty is not None:
@@ -186,7 +189,6 @@ class _Stepper:
                 for weight, factor in self.heads.penalised:
                     assert weight.grad is not None  # noqa: S101 (every head is in the loss)
                     weight.grad.addcmul_(weight, self.penalty, value=factor)
-        optimizer.step()
         return mean.detach()
 
     def _present(self, rows: int) -> dict[Modality, Tensor] | None:
@@ -263,16 +265,3 @@ def _swap(heads: Heads, means: list[Tensor]) -> None:
     """Put the averaged weights in the place of the present ones, or back."""
     for place, parameter in enumerate(heads.parameters()):
         parameter.data, means[place] = means[place], parameter.data
-
-
-def _keep(heads: Heads, optimizer: torch.optim.Optimizer, staying: Sequence[int]) -> None:
-    """Remove finished members: keep the rows of the others in every parameter and its optimiser state."""
-    for parameter in heads.parameters():
-        parameter.grad = None
-        parameter.data = parameter.data[list(staying)]
-        moments = optimizer.state[parameter]
-        for name, value in moments.items():
-            if isinstance(value, Tensor) and value.dim() == parameter.dim():
-                moments[name] = value[list(staying)]
-    for buffer in heads.buffers():
-        buffer.data = buffer.data[list(staying)]

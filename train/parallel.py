@@ -12,6 +12,7 @@ from threading import Event, Lock
 from typing import TypeVar
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from amber.console import Advance
 
@@ -76,10 +77,11 @@ def side_by_side(function: Callable[[T, Advance], R], items: Sequence[T], advanc
 
 @contextmanager
 def threads_of(number: int) -> Iterator[None]:
-    """Use this many threads for every operation within the context."""
+    """Use this many threads for every operation of PyTorch and NumPy within the context."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
-        yield
+        with threadpool_limits(number, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before)

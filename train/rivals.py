@@ -56,7 +56,7 @@ KERNEL_STRENGTHS = [10 ** (power / 2) for power in range(-2, 7)]  # C, by which 
 KERNEL_ROWS = 5000  # most utterances whose kernels are computed
 HIDDEN = 256
 PENALTIES = (1e-4, 1e-2, 1e-1, 1.0, 10.0)  # alpha of the perceptron
-ROUND = 2048  # rows that the perceptron learns from between two evaluations on dev, and at least a quarter of all
+ROUND = 1024  # rows that the perceptron learns from between two evaluations on dev, and at least a quarter of all
 ROUNDS = 200  # at most
 PATIENCE = 4  # candidates of a path that may go by without a better one
 NEVER = -1e4  # the score of a class that training never saw
@@ -185,7 +185,7 @@ def _mlp(x: Floats, y: Floats, penalty: float, seed: int) -> Iterator[Candidate]
     utterance, label = np.nonzero(y)
     share, rng = y[utterance, label], np.random.default_rng(seed)
     n = len(label)
-    batch = min(200, max(16, n // 32))
+    batch = min(200, max(64, n // 32))
     model = MLPClassifier(HIDDEN, alpha=penalty, batch_size=batch, random_state=seed)
     for number in range(1, ROUNDS + 1):
         rows = np.resize(rng.permutation(n), max(ROUND, n // 4))

@@ -10,12 +10,15 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from amber.arrays import Floats32, Mask
+from amber.arrays import Mask
 from amber.corpus import Modality
 from amber.errors import UserError, abbreviate, nearest
 from amber.machine import Device
+
+if TYPE_CHECKING:
+    from .frame_spans import Features
 
 GPU_BATCHES = 26  # times the batch of a CPU that a GPU takes
 # By name, the module whose `info(name, modality, layers, max_seconds)` returns the `EncoderInfo`.
@@ -29,15 +32,15 @@ class UnreachableError(UserError):
 class Encoder(Protocol):
     """Encodes a batch of B signals (float32 (T,) each) or texts.
 
-    Each item gets the features that it would get in a batch of its own. An encoder may have a method `prepare`, which
-    is called with each item before its batch is encoded, in the threads that read recordings; its batches hold what
-    that returns.
+    Each item gets the features that it would get in a batch of its own: an array, or a tensor that a GPU may still be
+    computing. An encoder may have a method `prepare`, which is called with each item before its batch is encoded, in the
+    threads that read recordings; its batches hold what that returns.
     """
 
-    def pooled(self, batch: Sequence[Any]) -> Floats32:
+    def pooled(self, batch: Sequence[Any]) -> Features:
         """Return each item's mean over its frames or tokens, (B, L, D)."""
 
-    def frames(self, batch: Sequence[Any]) -> list[Floats32]:
+    def frames(self, batch: Sequence[Any]) -> Sequence[Features]:
         """Return the features of every frame or token, one array (T, L, D) per item.
 
         Raises
@@ -54,7 +57,7 @@ class Encoder(Protocol):
 class TokenEncoder(Encoder, Protocol):
     """An encoder of texts (str or `Passage`) token by token."""
 
-    def last(self, batch: Sequence[Any]) -> Floats32:
+    def last(self, batch: Sequence[Any]) -> Features:
         """Return each text's last token, (B, L, D)."""
 
 

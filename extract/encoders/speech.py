@@ -19,7 +19,7 @@ from amber.machine import Device
 from ..batching import batches
 from .convolution import use_products
 from .forward import hidden_states, to_device
-from .frame_spans import FrameSpan, join, pool
+from .frame_spans import Features, FrameSpan, join, pool
 from .framing import Framing
 from .masking import TrueLengths, hide_padding
 from .memory import in_halves
@@ -83,11 +83,11 @@ class SpeechTransformer:
         cut = windows(len(signal), self._window, self._overlap)
         return tuple(Piece(w, self._preprocessing.window(signal[w.start : w.stop])) for w in cut)
 
-    def pooled(self, batch: Sequence[Signal | Pieces]) -> Floats32:
+    def pooled(self, batch: Sequence[Signal | Pieces]) -> Features:
         """Return each signal's mean over its frames, (B, L, D)."""
         return pool(self._spans(batch), len(batch))
 
-    def frames(self, batch: Sequence[Signal | Pieces]) -> list[Floats32]:
+    def frames(self, batch: Sequence[Signal | Pieces]) -> list[Features]:
         """Return all frames, one array (T, L, D) per signal."""
         return join(self._spans(batch), len(batch))
 

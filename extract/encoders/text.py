@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from amber.arrays import Floats32, Mask
+from amber.arrays import Mask
 from amber.machine import Device
 
 from .forward import hidden_states, to_device
-from .frame_spans import FrameSpan, join, pool
+from .frame_spans import Features, FrameSpan, join, pool
 from .passage import Passage, TokenReader
 from .pretrained import PretrainedModel
 
@@ -42,16 +42,16 @@ class TextTransformer:
         limit = min(self._tokenizer.model_max_length, _positions(self._model))
         self._reader = TokenReader(self._tokenizer, limit, is_decoder)
 
-    def pooled(self, batch: Sequence[str | Passage]) -> Floats32:
+    def pooled(self, batch: Sequence[str | Passage]) -> Features:
         """Return each text's mean over its tokens, (B, L, D)."""
         return pool(self._spans(batch), len(batch))
 
-    def last(self, batch: Sequence[str | Passage]) -> Floats32:
+    def last(self, batch: Sequence[str | Passage]) -> Features:
         """Return each text's last token, (B, L, D)."""
         ends = (FrameSpan(span.item, 0, [states[-1:] for states in span.states]) for span in self._spans(batch))
         return pool(ends, len(batch))
 
-    def frames(self, batch: Sequence[str | Passage]) -> list[Floats32]:
+    def frames(self, batch: Sequence[str | Passage]) -> list[Features]:
         """Return the states of all tokens, one array (T, L, D) per text."""
         return join(self._spans(batch), len(batch))
 
