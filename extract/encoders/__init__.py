@@ -33,8 +33,8 @@ class Encoder(Protocol):
     """Encodes a batch of B signals (float32 (T,) each) or texts.
 
     Each item gets the features that it would get in a batch of its own: an array, or a tensor that a GPU may still be
-    computing. An encoder may have a method `prepare`, which is called with each item before its batch is encoded, in the
-    threads that read recordings; its batches hold what that returns.
+    computing. An encoder may have a method `prepare`, which is called with each item before its batch is encoded, in
+    the threads that read recordings; its batches hold what that returns.
     """
 
     def pooled(self, batch: Sequence[Any]) -> Features:
