@@ -18,6 +18,7 @@ from amber.cli import main
 from amber.console import Console
 from amber.errors import UserError
 from amber.extract import audio, stage
+from amber.extract.engine import Engine
 from amber.extract.inputs import Kept
 from amber.features import spec
 from amber.features.store import FeatureStore
@@ -91,6 +92,26 @@ def test_only_what_is_missing_is_done(models: list[str], together: Path, monkeyp
     rows = {*stores[0].unit(0), *stores[1].unit(0), *stores[1].unit(1)}
     assert read.total() == len(read) == len(rows)
     assert sets_in(together) == before
+
+
+def test_batches_are_fitted_to_what_all_loaded_models_leave(
+    models: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    make, fit = Engine.__init__, Engine.fit_budget
+
+    def noted_make(self: Engine, *arguments: Any) -> None:
+        make(self, *arguments)
+        events.append("loaded")
+
+    def noted_fit(self: Engine) -> None:
+        events.append("fitted")
+        fit(self)
+
+    monkeypatch.setattr(Engine, "__init__", noted_make)
+    monkeypatch.setattr(Engine, "fit_budget", noted_fit)
+    stage.run(configured(tmp_path, models, "features.text=none"), QUIET)
+    assert events == ["loaded", "loaded", "fitted", "fitted"]
 
 
 def test_what_one_encoder_does_to_a_signal_no_other_sees() -> None:
