@@ -33,7 +33,7 @@ from amber.train.candidates import Candidate
 from amber.train.context import GROUP_BYTES, largest_group
 from amber.train.fit import predict
 from amber.train.head_names import HEADS
-from amber.train.heads import Head, Heads, Mixture
+from amber.train.heads import NARROW, Head, Heads, Mixture, product
 from amber.train.member import Member, State, TrainedMember
 
 
@@ -188,3 +188,18 @@ def test_groups_have_a_size(linear: Candidate) -> None:
         assert 4 * 4 * of_one * size <= GROUP_BYTES["cpu"] < 4 * 4 * of_one * (size + 1)
     huge: dict[Modality, int] = {"speech": 10**7, "text": 10**7}
     assert largest_group(HEADS, huge, replace(linear, hidden=4), 4, "cpu") == 1
+
+
+@pytest.mark.parametrize("width", [1, NARROW, NARROW + 1, 70])
+@pytest.mark.parametrize("streams", [[2, 2, 2], [3, 1, 2], [6], [1] * 6])
+def test_every_run_multiplies_its_own_stream_by_its_own_weights(width: int, streams: list[int]) -> None:
+    random = torch.Generator().manual_seed(width)
+    x = torch.randn(len(streams), 5, 8, generator=random)
+    weight = torch.randn(6, 8, width, generator=random, requires_grad=True)
+    slope = torch.randn(6, 5, width, generator=random)
+    of_run = [place for place, number in enumerate(streams) for _ in range(number)]
+    product(x, weight, streams).backward(slope)
+    assert weight.grad is not None
+    for run_, stream in enumerate(of_run):
+        torch.testing.assert_close(product(x, weight, streams)[run_], x[stream] @ weight[run_])
+        torch.testing.assert_close(weight.grad[run_], x[stream].T @ slope[run_])
