@@ -49,5 +49,5 @@ def _features(tensor: torch.Tensor) -> Features:
 
 
 def on_processor(features: Features) -> Floats32:
-    """Return features as an array, when they are computed."""
+    """Return features as an array, once they are computed."""
     return features.cpu().numpy() if isinstance(features, torch.Tensor) else features
