@@ -30,7 +30,7 @@ from amber.train.inputs import Inputs
 from amber.train.matrix import Run
 from amber.train.parallel import threads_of
 from amber.train.plan import groups_of
-from amber.train.prior import Prior, fit_prior, speaker_folds
+from amber.train.prior import TRUST, Prior, fit_prior, speaker_folds
 
 Floats = np.ndarray
 QUIET = Console(quiet=True)
@@ -119,7 +119,7 @@ def test_a_prior_is_not_what_experts_learned_by_heart(demo_cache: Path) -> None:
     mean = np.tile(counts.sum(axis=0) / counts.sum(), (len(counts), 1))
     assert prior.p.shape == counts.shape
     assert nll(prior.p) < nll(mean)
-    assert 0.1 <= prior.raters <= 1000
+    assert TRUST * 0.1 <= prior.raters <= TRUST * 1000
 
 
 def same(one: TrainedRun, other: TrainedRun) -> None:

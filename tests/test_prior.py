@@ -13,7 +13,7 @@ from amber.config import Objective
 from amber.opinion_pool import fit_weights, pool
 from amber.panel import WORTH, worth
 from amber.train.objective import GroupLoss
-from amber.train.prior import FOLDS, fit_prior, speaker_folds
+from amber.train.prior import FOLDS, TRUST, fit_prior, speaker_folds
 from amber.train.targets import MemberVotes
 
 SPEAKERS = st.lists(st.none() | st.sampled_from("abcdefghijkl"), min_size=1, max_size=120)
@@ -102,7 +102,7 @@ def test_a_prior_is_the_experts_pool_and_its_worth() -> None:
     made = fit_prior(log_p, counts)
     np.testing.assert_allclose(made.weights, fit_weights(log_p, counts, sum_to_one=False))
     np.testing.assert_allclose(made.p, np.exp(pool(log_p, made.weights)))
-    assert made.raters == worth(made.p, counts)
+    assert made.raters == TRUST * worth(made.p, counts)
     np.testing.assert_allclose(made.votes.sum(axis=1), made.raters)
 
 

@@ -7,9 +7,10 @@ out-of-fold predictions are pooled geometrically (`amber/opinion_pool.py`) to p�
 
     (n + κ p̃) / (N + κ)
 
-from n (C,) votes of N raters: the posterior mean under a Dirichlet prior with concentration κ p̃. κ is the number of
-raters that the experts are worth, estimated by the Dirichlet-multinomial likelihood of the training votes (Mosimann,
-1962; Minka, 2000).
+from n (C,) votes of N raters: the posterior mean under a Dirichlet prior with concentration κ p̃. κ is `TRUST` times
+the number of raters that the experts are worth by the Dirichlet-multinomial likelihood of the training votes (Mosimann,
+1962; Minka, 2000): raters err each in their own way, which averages out over utterances, experts in the same way on
+all. A discounted prior is a power prior (Ibrahim and Chen, 2000).
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from amber.arrays import Floats
 from amber.opinion_pool import fit_weights, pool
 from amber.panel import worth
 
+TRUST = 0.25  # chosen by a study (docs/LOG.md)
 FOLDS = 5  # of the training part, at most: there are no more than speakers
 
 
 @dataclass(frozen=True)
 class Prior:
-    """What experts say of the training part: `p` (m, C), worth `raters` votes, and the weights (K,) of their pool."""
+    """What experts say of the training part: `p` (m, C), as `raters` votes, and the weights (K,) of their pool."""
 
     p: Floats
     raters: float
@@ -57,7 +59,7 @@ def speaker_folds(speakers: Sequence[str | None], folds: int = FOLDS) -> NDArray
 
 
 def fit_prior(log_p: Floats, counts: Floats) -> Prior:
-    """Pool experts' out-of-fold predictions and estimate how many raters the pool is worth.
+    """Pool experts' out-of-fold predictions and estimate how many raters the pool counts for.
 
     Parameters
     ----------
@@ -69,4 +71,4 @@ def fit_prior(log_p: Floats, counts: Floats) -> Prior:
     """
     weights = fit_weights(log_p, counts, sum_to_one=False)  # voice and words are different evidence
     p = np.exp(pool(log_p, weights))
-    return Prior(p, worth(p, counts), weights)
+    return Prior(p, TRUST * worth(p, counts), weights)
