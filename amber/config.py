@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from amber.names import is_folder_name
 
@@ -198,9 +198,18 @@ class CandidateOptions(Section):
     """Whether a head that reads both modalities is a gated mixture of one head per modality."""
     reads: Literal["speech", "text"] | None = None
     """The only modality that a head reads that would read both."""
+    ridge: bool = False
+    """Whether a linear head is a ridge regression, in closed form, whose penalty leave-one-out predictions choose."""
+
+    @model_validator(mode="after")
+    def _ridge_is_linear(self) -> CandidateOptions:
+        if self.ridge and (self.hidden or self.mixture):
+            raise ValueError("a ridge regression has no hidden units and is no mixture")
+        return self
 
 
 LINEAR = CandidateOptions()
+RIDGE = CandidateOptions(layer="all", ridge=True)
 MIXTURE = CandidateOptions(layer="all", weight_decay=[0.03, 0.1], mixture=True)
 PERCEPTRON = CandidateOptions(layer="all", hidden=128, weight_decay=0.03)
 ALONE = [CandidateOptions(layer="all", weight_decay=0.1, reads=modality) for modality in ("speech", "text")]
@@ -209,7 +218,7 @@ ALONE = [CandidateOptions(layer="all", weight_decay=0.1, reads=modality) for mod
 class Training(Section):
     """How one run trains. Every key here can differ between variants."""
 
-    candidates: Annotated[list[CandidateOptions], Field(min_length=1)] = [LINEAR, MIXTURE, PERCEPTRON, *ALONE]
+    candidates: Annotated[list[CandidateOptions], Field(min_length=1)] = [LINEAR, RIDGE, MIXTURE, PERCEPTRON, *ALONE]
     """The kinds of head that a run trains."""
     select: Literal["pool", "best"] = "pool"
     """What becomes of a run's candidates: pooled with weights from dev, or the best on dev alone."""

@@ -26,8 +26,9 @@ from amber.train import frames as frames_module
 from amber.train import stage
 from amber.train.attention import AttentivePooling, Padded
 from amber.train.context import candidates_of
-from amber.train.fit import fit, predict
+from amber.train.fit import fit
 from amber.train.frames import FrameReader, FramesSplit
+from amber.train.group_heads import predict
 from amber.train.inputs import Inputs, split
 from amber.train.member import Member, TrainedMember
 from amber.train.streams import generator

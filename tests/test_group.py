@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -34,14 +35,15 @@ from amber.train.prior import TRUST, Prior, fit_prior, speaker_folds
 
 Floats = np.ndarray
 QUIET = Console(quiet=True)
-# Eight candidates: linear and not, mixtures and not, of every kind of layer choice, with one penalty and with two, and
-# one that reads speech alone.
+# Nine candidates: linear and not, mixtures and not, of every kind of layer choice, with one penalty and with two, one
+# that reads speech alone, and a ridge regression.
 SEVERAL = (
     "train.candidates=[{layer: [last, all], hidden: 0, weight_decay: [0.1, 1]}, "
     "{layer: mean, hidden: 8, weight_decay: 0.1}, {layer: all, weight_decay: 0.1, mixture: true}, "
-    "{layer: last, hidden: 8, weight_decay: 0.1, mixture: true}, {layer: all, weight_decay: 0.1, reads: speech}]"
+    "{layer: last, hidden: 8, weight_decay: 0.1, mixture: true}, {layer: all, weight_decay: 0.1, reads: speech}, "
+    "{layer: all, ridge: true}]"
 )
-CANDIDATES, EXPERTS = 8, (4 + 1) * 3  # linear candidates and the linear mixture, with three heads each
+CANDIDATES, EXPERTS = 9, (5 + 1) * 3  # linear candidates and the linear mixture, with three heads each
 LOOKS = ("train.steps=40", "train.every=10", "train.lr=0.01", "train.warmup=5", "labels.subset=any")
 NAMES = ("amber2", "amber2-prior", "pool", "prior-best", "pool-best", "soft")
 VARIANTS = (
@@ -99,7 +101,11 @@ def test_experts_are_the_linear_candidates_and_mixtures_or_all_where_there_are_n
     of, (run, _) = context(demo_cache, "amber2-prior", SEVERAL)
     experts = module._experts(of.candidates(run))
     assert {one.hidden for one in experts} == {0}
-    assert [one.mixture for one in experts] == [False] * 4 + [True]
+    assert Counter((one.mixture, one.ridge) for one in experts) == {
+        (False, False): 4,
+        (True, False): 1,
+        (False, True): 1,
+    }
     of, (run, _) = context(demo_cache, "amber2-prior", ONE)
     assert [one.hidden for one in module._experts(of.candidates(run))] == [16]
     # Which is what is counted, and trained.
@@ -186,9 +192,9 @@ def test_the_candidates_of_the_defaults_all_train(demo_cache: Path) -> None:
     """Speech has one stored layer here and text several; every other test has candidates of its own."""
     of, (run, _) = context(demo_cache, "amber2")
     (found,) = train([run], of)
-    assert len(found.components) == 3 * 3 + 2 + 1 + 2
+    assert len(found.components) == 3 * 3 + 1 + 2 + 1 + 2
     assert {c.candidate for c in found.components} == set(of.candidates(run))
-    assert {record["candidate"] for record in found.records} == set(range(1, 15))
+    assert {record["candidate"] for record in found.records} == set(range(1, 16))
     n = len(of.fold.dev)
     for head, p in found.probabilities.items():
         total = sum(c.weights["student" if head == "fusion" else head] for c in found.components)

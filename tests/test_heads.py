@@ -31,7 +31,7 @@ from amber.corpus import Modality
 from amber.train.batches import PooledSplit
 from amber.train.candidates import Candidate
 from amber.train.context import GROUP_BYTES, largest_group
-from amber.train.fit import predict
+from amber.train.group_heads import predict
 from amber.train.head_names import HEADS
 from amber.train.heads import NARROW, Head, Heads, Mixture, product
 from amber.train.member import Member, State, TrainedMember

@@ -23,7 +23,7 @@ from tiny_runs import (
 
 from amber.errors import RunFailure
 from amber.train.batches import PooledSplit
-from amber.train.fit import predict
+from amber.train.group_heads import predict
 from amber.train.head_names import HEADS
 from amber.train.member import Member, MemberState, TrainedMember
 

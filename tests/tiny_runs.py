@@ -15,7 +15,8 @@ from amber.config_file import load
 from amber.corpus import Modality
 from amber.train.batches import PooledSplit
 from amber.train.candidates import Candidate
-from amber.train.fit import fit, predict
+from amber.train.fit import fit
+from amber.train.group_heads import predict
 from amber.train.matrix import Run, Variant, variants
 from amber.train.member import Member, TrainedMember
 from amber.train.streams import ORDER, generator

@@ -110,6 +110,14 @@ class PooledSplit:
             return [torch.arange(len(self), device=self.rows.device)]
         return [(self.corpora == number).nonzero().flatten() for number in sorted(set(self.corpora.tolist()))]
 
+    def shares(self) -> Tensor:
+        """Return how often an utterance is in a batch, (m,), relative to the average."""
+        found = torch.empty(len(self), device=self.rows.device)
+        groups = self.places_of_corpora()
+        for places in groups:
+            found[places] = len(self) / (len(groups) * len(places))
+        return found
+
     def in_order(self, size: int) -> Iterator[Batch]:
         """Yield the inputs of all rows, `size` of them at a time, in one stream."""
         for places in torch.arange(len(self), device=self.rows.device).split(size):  # type: ignore[no-untyped-call]

@@ -1,11 +1,12 @@
 """Temperature scaling (Guo et al., 2017): one number, fitted on dev, that makes predictions sharper or flatter.
 
-TrainedMember to the likelihood of the dev votes, a proper score; it can't change which class is most likely.
+Fitted to the likelihood of the dev votes, a proper score; it can't change which class is most likely.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
@@ -29,6 +30,13 @@ def fit_temperature(counts: Floats, p: Floats, doubt: float = 0.0) -> float:
 
     found = minimize_scalar(loss, bounds=(1 / RANGE[1], 1 / RANGE[0]), method="bounded", options={"xatol": 1e-6})
     return float(1 / found.x)
+
+
+def fit_factor(counts: NDArray[np.floating], scores: NDArray[np.floating]) -> float:
+    """Return what to multiply scores (n, C) by, so that their softmax makes the votes `counts` (n, C) most likely."""
+    scale = max(float(np.std(scores)), 1e-12)  # the range of `fit_temperature` is that of scores of size 1
+    p = softmax(scores.astype(np.float64) / scale, axis=1)
+    return 1 / (scale * fit_temperature(counts.astype(np.float64), p))
 
 
 def scaled(p: Floats, temperature: float) -> Floats:

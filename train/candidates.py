@@ -23,7 +23,7 @@ class Candidate:
     """One model of a run: its layer choice by modality, hidden units (0: linear), dropout and L2 penalty.
 
     `mixture`: a head that reads two modalities is a mixture of one head for each (`heads.Mixture`). `reads`: of two
-    modalities it reads this one alone.
+    modalities it reads this one alone. `ridge`: it is solved in closed form, and has a penalty of its own.
     """
 
     layers: Layers
@@ -32,6 +32,7 @@ class Candidate:
     weight_decay: float
     mixture: bool = False
     reads: Modality | None = None
+    ridge: bool = False
 
     def described(self) -> dict[str, Any]:
         """Return the candidate as it is written into files."""
@@ -42,6 +43,7 @@ class Candidate:
             "weight_decay": self.weight_decay,
             "mixture": self.mixture,
             "reads": self.reads,
+            "ridge": self.ridge,
         }
 
 
@@ -57,7 +59,8 @@ def candidates(
     held
         The numbers of the layers that the feature set of each modality holds, for those that are read.
     frames
-        Modalities whose features are frames: theirs can't be put side by side.
+        Modalities whose features are frames: theirs can't be put side by side, and what pools them has to learn, which
+        a ridge regression can't; nor can it learn layers.
 
     Returns
     -------
@@ -72,21 +75,26 @@ def candidates(
 
     """
     found: dict[Candidate, None] = {}
-    side_by_side = 0
+    left_out = 0
     for options in training.candidates:
         hidden = options.hidden if training.hidden is None else training.hidden
         dropout = options.dropout if training.dropout is None else training.dropout
-        for choice, penalty in itertools.product(layer_choices(options, training), _penalties(options, training)):
+        ridge = options.ridge and not hidden and training.weight_decay is None  # it has a penalty of its own
+        penalties = [0.0] if ridge else _penalties(options, training)
+        for choice, penalty in itertools.product(layer_choices(options, training), penalties):
             layers = tuple((modality, _resolved(layer_of(choice, modality), held[modality])) for modality in held)
-            if any(layer == "all" and modality in frames for modality, layer in layers):
-                side_by_side += 1
+            side_by_side = any(layer == "all" and modality in frames for modality, layer in layers)
+            learned = frames or any(layer == "learned" for _, layer in layers)
+            if side_by_side or (ridge and learned):
+                left_out += 1
                 continue
             reads = options.reads if len(layers) > 1 else None
-            mixture = options.mixture and len(layers) > 1 and not reads
-            found[Candidate(layers, hidden, dropout if hidden else 0.0, penalty, mixture, reads)] = None
+            mixture = options.mixture and len(layers) > 1 and not reads and not ridge
+            found[Candidate(layers, hidden, dropout if hidden else 0.0, penalty, mixture, reads, ridge)] = None
     if not found:
         raise UserError(
-            f"train.candidates: all {side_by_side} put layers side by side (`all`); of frames, name one layer"
+            f"train.candidates: all {left_out} put layers side by side (`all`) or are ridge regressions\n"
+            "of frames, or with learned layers, name one layer and no ridge"
         )
     return list(found)
 
@@ -99,7 +107,7 @@ def structures(found: Sequence[Candidate], modality_dropout: float = 0.0) -> lis
 
     def key(one: Candidate) -> tuple[object, ...]:
         apart = modality_dropout > 0 and one.reads is not None
-        return str(one.layers), one.mixture, one.hidden, one.dropout, apart
+        return str(one.layers), one.ridge, one.mixture, one.hidden, one.dropout, apart
 
     return [list(same) for _, same in itertools.groupby(sorted(found, key=key), key=key)]
 

@@ -1,8 +1,9 @@
 """One model of a variant on all utterances of an experiment, by what its folds' models chose on their dev parts.
 
-Nothing is left to decide by: each candidate trains as many steps as the median of its best steps over folds and seeds,
-and its weight in the pool of a head, temperature included, is the mean of its weights there. So the model has learned
-from every utterance, and no figure of its own can be had: the figures of the folds' models stand for it.
+Nothing is left to decide by: each candidate trains as many steps as the median of its best steps over folds and seeds
+(a ridge regression takes none), and its weight in the pool of a head, temperature included, is the mean of its weights
+there. So the model has learned from every utterance, and no figure of its own can be had: the figures of the folds'
+models stand for it.
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ def _choices(runs: Sequence[Path], training: Training) -> list[Choice]:
     steps: dict[int, list[float]] = {}
     for run in runs:
         for number, record in _best(run, training.stop).items():
-            steps.setdefault(number, []).append(record["step"])
+            steps.setdefault(number, []).append(record.get("step", 0))
     models = [_model(run) for run in runs]
     found = []
     for number in sorted({one["number"] for model in models for one in model["candidates"]}):

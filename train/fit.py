@@ -1,10 +1,11 @@
 """Training a group of runs side by side: one fold, one set of shapes, R members in every batched step.
 
-A member is a run with one of its candidates. Its order of utterances, dropout and start follow from its run's seed. It
-is evaluated on dev every so many steps (`schedule.py`), keeps its best weights by dev score, and leaves the group when
-it has not improved for long. The score is `train.stop`: `nll` (of the dev votes), a proper score and the default for
-every variant alike, or `bc`, `accuracy` or `loss` (the objective's); ties are broken by the dev loss. A state whose
-score is not finite is never the best.
+A member is a run with one of its candidates; those that are ridge regressions have a closed form (`least_squares.py`).
+The others take steps: their order of utterances, dropout and start follow from the run's seed. A member is evaluated on
+dev every so many steps (`schedule.py`), keeps its best weights by dev score, and leaves the group when it has not
+improved for long. The score is `train.stop`: `nll` (of the dev votes), a proper score and the default for every variant
+alike, or `bc`, `accuracy` or `loss` (the objective's); ties are broken by the dev loss. A state whose score is not
+finite is never the best.
 """
 
 from __future__ import annotations
@@ -17,18 +18,19 @@ from torch import Tensor
 
 from amber.corpus import Modality
 
+from . import least_squares
 from .adam import Adam
 from .batches import Batch, FoldSplit
+from .group_heads import dev_scores, new_heads, weights_of
 from .head_names import INPUTS
 from .heads import Heads, of_runs
-from .member import Member, MemberState, State, TrainedMember
-from .objective import GroupLoss, bhattacharyya_coefficient
+from .member import Member, MemberState, TrainedMember
+from .objective import GroupLoss
 from .schedule import Schedule
 from .streams import MODALITIES, dropout_mask, generator, present_modalities
-from .targets import MemberVotes, distribution, drop_raters
+from .targets import MemberVotes, drop_raters
 
 AVERAGED = 4  # steps of which one is taken into the average: it costs as much as the step's own update
-EVALUATION_ROWS = 4096  # utterances times members that are scored at once, to bound memory
 
 
 def fit(
@@ -68,12 +70,15 @@ def fit(
         If no evaluation of a member found a finite score, or the best of them is absurd.
 
     """
+    of_train, of_dev = votes or (MemberVotes.same(part.counts, len(group)) for part in (train, dev or train))
+    if group[0].candidate.ridge:
+        return least_squares.fit(group, train, dev, on_evaluation, smoothing, prior, (of_train, of_dev))
     training, device = group[0].run.variant.training, train.rows.device
     schedule = Schedule.of(training, len(train), len(dev) if dev is not None else 0)
     ends = {member.steps for member in group}
     by_stream = sorted(range(len(group)), key=lambda place: train.stream(group[place].seed))
     states = [MemberState(place, group[place], str(device)) for place in by_stream]
-    heads = _new_heads([state.member for state in states], train).to(device)
+    heads = new_heads([state.member for state in states], train).to(device)
     optimizer = Adam(heads.parameters())
     means = [parameter.detach().clone() for parameter in heads.parameters()]
     streams = _streams(train, states)
@@ -83,7 +88,6 @@ def fit(
     step, since = 0, 0
     total = torch.zeros(len(active), device=train.rows.device)  # of the losses since the last evaluation
     losing = [generator(stream, MODALITIES, str(device)) for stream in streams]  # which modality is dropped
-    of_train, of_dev = votes or (MemberVotes.same(part.counts, len(group)) for part in (train, dev or train))
     gradients = _Gradients(heads, of_train, active, list(streams.values()), losing, smoothing, prior)
     while active:
         step, since = step + 1, since + 1
@@ -95,10 +99,12 @@ def fit(
             continue
         _swap(heads, means)
         scores = {"train_loss": (total / since).tolist()}
-        scores |= _scores(heads, dev, of_dev, active) if dev is not None else {}
+        if dev is not None:
+            votes_of = of_dev.of([state.place for state in active])
+            scores |= dev_scores(heads, dev, votes_of, [state.member for state in active])
         for place, state in enumerate(active):
             if state.improves({"step": step, **{name: score[place] for name, score in scores.items()}}):
-                state.weights = _weights_of(heads, place)
+                state.weights = weights_of(heads, place)
         _swap(heads, means)
         on_evaluation()
         going = dev is None or step < schedule.steps
@@ -117,29 +123,6 @@ def fit(
                 gradients = _Gradients(heads, of_train, active, list(streams.values()), losing, smoothing, prior)
         total, since = torch.zeros(len(active), device=train.rows.device), 0
     return [state.trained() for state in sorted(states, key=lambda state: state.place)]
-
-
-def predict(group: Sequence[Member], fitted: Sequence[TrainedMember], part: FoldSplit) -> dict[str, Tensor]:
-    """Return the log-probabilities (R, m, C) of every head of fitted members, for the m rows of a part."""
-    heads = _new_heads(group, part)
-    states = [one.state for one in fitted]
-    heads.load_state_dict({name: torch.stack([state[name] for state in states]) for name in states[0]})
-    return _forward(heads.to(part.rows.device), part, len(fitted))
-
-
-def student_scores(counts: Tensor, log_p: Tensor) -> dict[str, list[float]]:
-    """Score log-probabilities (R, m, C) against the dev votes (R, m, C): a value for each run.
-
-    `dev_nll` is the mean negative log-likelihood of a vote, in nats; `dev_bc` and `dev_accuracy` are means over
-    utterances against the vote fractions and their plurality class.
-    """
-    nll = -(counts * log_p).sum(dim=(1, 2)) / counts.sum(dim=(1, 2))
-    right = (log_p.argmax(dim=-1) == counts.argmax(dim=-1)).float()
-    return {
-        "dev_nll": nll.tolist(),
-        "dev_bc": bhattacharyya_coefficient(distribution(counts), log_p).mean(dim=1).tolist(),
-        "dev_accuracy": right.mean(dim=1).tolist(),
-    }
 
 
 class _Gradients:
@@ -211,54 +194,9 @@ class _Gradients:
         }
 
 
-def _new_heads(group: Sequence[Member], part: FoldSplit) -> Heads:
-    """Return the heads of a group's members, as they start."""
-    run, candidate, shapes = group[0].run, group[0].candidate, part.shapes
-    dims = {modality: shape[-1] for modality, shape in shapes.items()}
-    layers = {modality: shape[0] for modality, shape in shapes.items() if len(shape) == 2}
-    seeds, classes = [member.seed for member in group], part.counts.shape[1]
-    return Heads(run.variant.heads, dims, candidate.hidden, classes, seeds, layers, part.frame_dims,
-                 candidate.mixture, [member.candidate.reads for member in group])  # fmt: skip
-
-
-def _scores(heads: Heads, dev: FoldSplit, votes: MemberVotes, states: Sequence[MemberState]) -> dict[str, list[float]]:
-    """Return each member's dev loss, and its student's vote likelihood, Bhattacharyya coefficient and accuracy.
-
-    A student that is the pool of its heads is not known yet: the heads' mean scores stand for it.
-    """
-    log_p = _forward(heads, dev, len(states))
-    own = votes.of([state.place for state in states])
-    counts = own.every()  # (R, m, C)
-    each = GroupLoss([state.member.run.variant.objective for state in states], own.each)(log_p, counts)  # (R, m)
-    scored = [log_p[name] for name in states[0].member.run.variant.scored]
-    found = [student_scores(counts, one) for one in scored]
-    means = {name: [sum(v) / len(found) for v in zip(*(f[name] for f in found), strict=True)] for name in found[0]}
-    return {"dev_loss": each.mean(dim=1).tolist(), **means}
-
-
-@torch.no_grad()
-def _forward(heads: Heads, part: FoldSplit, members: int) -> dict[str, Tensor]:
-    """Return log-probabilities (R, m, C) of a part that all members share, in slices that bound memory."""
-    found: dict[str, Tensor] = {}
-    done = 0
-    for inputs in part.in_order(max(1, EVALUATION_ROWS // members)):
-        log_p = heads(inputs, [members])
-        for name, values in log_p.items():
-            # Into one tensor: slices that were kept would fragment the memory that their inputs leave.
-            if name not in found:
-                found[name] = values.new_empty(members, len(part), values.shape[-1])
-            found[name][:, done : done + values.shape[1]] = values
-        done += next(iter(log_p.values())).shape[1]
-    return found
-
-
 def _streams(train: FoldSplit, states: Sequence[MemberState]) -> Counter[int]:
     """Return how many members learn from each stream of batches, in the order of members."""
     return Counter(train.stream(state.member.seed) for state in states)
-
-
-def _weights_of(heads: Heads, place: int) -> State:
-    return {name: value[place].detach().clone().cpu() for name, value in heads.state_dict().items()}
 
 
 def _swap(heads: Heads, means: list[Tensor]) -> None:

@@ -28,7 +28,8 @@ from .calibration import fit_temperature
 from .candidates import Candidate
 from .context import FoldContext, candidates_of
 from .dataset import TrainingData
-from .fit import fit, predict
+from .fit import fit
+from .group_heads import predict
 from .matrix import TRAINED, Run
 from .member import Member, Record, TrainedMember
 from .prior import Prior, fit_prior, speaker_folds

@@ -32,7 +32,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import softmax
 from sklearn.neural_network import MLPClassifier
 from sklearn.svm import SVC
 from torch import Tensor
@@ -41,8 +40,8 @@ from amber.errors import UserError
 
 from . import linear
 from .batches import FoldSplit
-from .calibration import fit_temperature
-from .fit import student_scores
+from .calibration import fit_factor
+from .group_heads import student_scores
 from .head_names import INPUTS
 from .matrix import CONSTANT, Run
 from .member import Record, State, TrainedMember
@@ -150,14 +149,14 @@ def _logistic(x: Floats, y: Floats) -> Iterator[Candidate]:
 def _linear_svm(x: Floats, y: Floats, dev: _Held) -> Iterator[Candidate]:
     strengths = [1 / alpha for alpha in _alphas(x)]
     for strength, (weight, bias) in zip(strengths, linear.path(linear.squared_hinge, x, y, strengths), strict=True):
-        factor = dev.factor(dev.x @ weight + bias)
+        factor = fit_factor(dev.counts, dev.x @ weight + bias)
         yield {"C": strength, "factor": factor}, _state(weight * factor, bias * factor)
 
 
 def _ridge(x: Floats, y: Floats, dev: _Held) -> Iterator[Candidate]:
     alphas = _alphas(x)
     for alpha, (weight, bias) in zip(alphas, linear.ridge(x, y, alphas), strict=True):
-        factor = dev.factor(dev.x @ weight + bias)
+        factor = fit_factor(dev.counts, dev.x @ weight + bias)
         yield {"alpha": alpha, "factor": factor}, _state(weight * factor, bias * factor)
 
 
@@ -175,7 +174,7 @@ def _kernel_svm(x: Floats, y: Floats, dev: _Held) -> Iterator[Candidate]:
             machine.fit(own[np.ix_(rows, rows)], inside, np.where(inside, share[rows], 1 - share[rows]))
             np.add.at(weight[:, label], rows[machine.support_], machine.dual_coef_[0])
             bias[label] = machine.intercept_[0]
-        factor = dev.factor(kernel @ weight + bias)
+        factor = fit_factor(dev.counts, kernel @ weight + bias)
         used = np.flatnonzero(weight.any(axis=1))
         state = _state(weight[used] * factor, bias * factor, support=support[used], gamma=gamma)
         yield {"C": strength, "gamma": float(gamma), "factor": factor}, state
@@ -203,12 +202,6 @@ class _Held:
 
     x: Floats
     counts: Floats
-
-    def factor(self, scores: Floats) -> float:
-        """Return what to multiply scores (m, G) by, so that their softmax makes the votes most likely."""
-        scale = max(float(np.std(scores)), 1e-12)  # the range of `fit_temperature` is that of scores of size 1
-        p = softmax(scores.astype(np.float64) / scale, axis=1)
-        return 1 / (scale * fit_temperature(self.counts.astype(np.float64), p))
 
 
 def _joined(part: FoldSplit, run: Run) -> Tensor:

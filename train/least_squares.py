@@ -1,0 +1,218 @@
+"""Linear heads by least squares: ridge regression of what a head would learn, in closed form.
+
+    W, b = argmin  sum_i u_i |t_i - x_i W - b|² + alpha |W|²,     q = softmax(factor (x W + b))
+
+A squared error adds what the modalities say of probabilities, where a softmax multiplies it, and it minds a few
+confident mistakes less. The factor is the one under which leave-one-out predictions make the targets t most likely:
+fitted without utterance i, its prediction is t_i - (t_i - f_i) / (1 - h_i), f being the fit and h the diagonal of the
+hat matrix (Allen, 1974). alpha is `LENIENCE` times the one under which they are likeliest: a pool averages out some of
+what a member learned by heart (Krogh and Sollich, 1997). Nothing is fitted again, and dev is left to weigh candidates.
+
+The head of an expert learns the raters' distribution y. A guided student learns what its objective comes to for a
+squared error, the mean of y and the experts' predictions with the objective's weights; these predictions, too, are
+leave-one-out: a teacher that has seen the answers would only repeat them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from scipy.special import log_softmax
+from torch import Tensor
+
+from amber.config import Objective
+from amber.corpus import Modality
+
+from .batches import FoldSplit, PooledSplit
+from .calibration import fit_factor
+from .group_heads import dev_scores, new_heads, weights_of
+from .head_names import read_by
+from .heads import Head
+from .member import Member, Record, TrainedMember
+from .objective import expert_weights
+from .targets import MemberVotes, distribution, make_targets
+
+PENALTIES = [10 ** (-power / 4) for power in range(2, 21)]  # that are tried, as shares of the inputs' sum of squares
+LENIENCE = 0.5  # alpha, as a share of the best of them; chosen by a study (docs/LOG.md)
+ROWS = 4096  # utterances that are computed with at once, and at most so many choose alpha and the factor
+NOTHING = 1e-9  # of the largest square: a component below has nothing but rounding errors
+
+
+def fit(
+    group: Sequence[Member],
+    train: FoldSplit,
+    dev: FoldSplit | None,
+    on_evaluation: Callable[[], None],
+    smoothing: float,
+    prior: MemberVotes | None,
+    votes: tuple[MemberVotes, MemberVotes],
+) -> list[TrainedMember]:
+    """Solve the heads of a group's members; arguments and what is returned are those of `fit.fit`.
+
+    A member has one record: each head's alpha, and its scores on dev if there is one.
+    """
+    assert isinstance(train, PooledSplit)  # noqa: S101 (of frames there is no such candidate)
+    heads = new_heads(group, train).to(train.rows.device)
+    designs: dict[tuple[object, ...], Design] = {}
+    records: list[Record] = []
+    for place, member in enumerate(group):
+        objective, counts = member.run.variant.objective, votes[0].of([place]).every()[0]  # (m, C)
+        y, _ = make_targets(counts, objective.target, smoothing)  # (m, C)
+        of_student = distribution(counts + prior.of([place]).every()[0]) if prior else y
+        shares = train.shares() if member.subset is None else train.shares() * member.subset
+        solved: dict[str, Solution] = {}
+        for name in sorted(heads.names, key=lambda name: name == objective.student):  # experts first
+            target = of_student if name == objective.student else y
+            if name == objective.student and solved and objective.modality_weight:
+                target = _guided(objective, y, target, list(solved.values()))
+            read = read_by(name, member.candidate.reads)
+            design = designs.setdefault((read, id(member.subset)), Design(train, read, shares))
+            solved[name] = design.solve(target)
+            head = heads.heads[name]
+            assert isinstance(head, Head)  # noqa: S101 (a ridge regression is no mixture)
+            solved[name].put_into(head, place)
+            on_evaluation()
+        records.append({f"alpha_{name}": solution.alpha for name, solution in solved.items()})
+    if dev is not None:
+        for score, values in dev_scores(heads, dev, votes[1], group).items():
+            for record, value in zip(records, values, strict=True):
+                record[score] = value
+    return [
+        TrainedMember(member.run, weights_of(heads, place), [records[place]], best=1)
+        for place, member in enumerate(group)
+    ]
+
+
+class Design:
+    """Utterances with their weights, and the principal components of what a head reads of them.
+
+    Everything that is the same for all targets and penalties is computed here, once and when it is first asked for.
+    """
+
+    def __init__(self, part: PooledSplit, read: Sequence[Modality], shares: Tensor) -> None:
+        self.part, self.read = part, read
+        self.places = shares.nonzero().flatten()  # (n,)
+        self.shares = shares[self.places].double()  # (n,)
+
+    def inputs(self, of: Tensor) -> Tensor:
+        """Return the inputs (k, D) of utterances (k,), numbered among the n."""
+        rows = self.part.rows[self.places[of]]
+        return torch.cat([self.part.inputs[modality][rows] for modality in self.read], dim=1)
+
+    def blocks(self) -> Iterator[Tensor]:
+        """Yield the numbers of all utterances, a part of them at a time."""
+        yield from torch.arange(len(self.places), device=self.places.device).split(ROWS)  # type: ignore[no-untyped-call]
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """Return the weighted mean of the inputs, (D,)."""
+        sums = [self.shares[of] @ self.inputs(of).double() for of in self.blocks()]
+        return torch.stack(sums).sum(dim=0) / self.shares.sum()
+
+    @cached_property
+    def components(self) -> tuple[Tensor, Tensor]:
+        """Return the K principal components, (D, K), and the sum of squares of the inputs on each, (K,)."""
+        n, dim = len(self.places), len(self.mean)
+        if n <= dim:
+            x = self.weighted(torch.arange(n, device=self.places.device)).double()  # (n, D)
+            squares, left = torch.linalg.eigh(x @ x.T)
+            there = squares > NOTHING * squares[-1]
+            return (x.T @ left[:, there] / squares[there].sqrt()), squares[there]
+        gram = torch.zeros(dim, dim, dtype=torch.float64, device=self.places.device)
+        for of in self.blocks():
+            x = self.weighted(of)
+            gram += x.T @ x
+        squares, vectors = torch.linalg.eigh(gram)
+        there = squares > NOTHING * squares[-1]
+        return vectors[:, there], squares[there]
+
+    def weighted(self, of: Tensor) -> Tensor:
+        """Return the inputs (k, D) of utterances (k,) less their mean, times the root of their weights."""
+        return (self.inputs(of) - self.mean.float()) * self.shares[of].sqrt().float()[:, None]
+
+    def on_components(self, of: Tensor) -> Tensor:
+        """Return the coordinates (k, K) of utterances (k,) on the components."""
+        components, _ = self.components
+        return ((self.inputs(of) - self.mean.float()) @ components.float()).double()
+
+    @cached_property
+    def chosen(self) -> tuple[Tensor, Tensor]:
+        """Return the utterances that choose alpha and the factor, (k,), and their coordinates, (k, K)."""
+        n = len(self.places)
+        of = torch.arange(0, n, -(-n // ROWS), device=self.places.device)
+        return of, self.on_components(of)
+
+    def solve(self, target: Tensor) -> Solution:
+        """Return the regression of targets (m, C) of the part's utterances, alpha and factor found."""
+        t = target[self.places].double()  # (n, C)
+        centre = self.shares @ t / self.shares.sum()  # (C,)
+        components, squares = self.components
+        slopes = [
+            self.weighted(of).double().T @ (self.shares[of].sqrt()[:, None] * (t[of] - centre)) for of in self.blocks()
+        ]
+        towards = components.T @ torch.stack(slopes).sum(dim=0)  # (K, C)
+        of, coordinates = self.chosen
+        counts = (t[of] * self.shares[of, None]).cpu().numpy()
+
+        def at(penalty: float) -> tuple[float, Solution]:
+            """Return the regression with a penalty, and the cross-entropy of what it says of utterances left out."""
+            solution = Solution(self, t, centre, towards / (squares + penalty)[:, None], penalty)
+            scores = solution.left_out(of, coordinates).cpu().numpy()
+            solution.factor = fit_factor(counts, scores)
+            return -float((counts * log_softmax(solution.factor * scores, axis=1)).sum()), solution
+
+        total = max(float(squares.sum()), float(np.finfo(np.float64).tiny))
+        _, best = min((at(total * share) for share in PENALTIES), key=lambda one: one[0])
+        return at(LENIENCE * best.alpha)[1]
+
+
+@dataclass
+class Solution:
+    """A ridge regression: `slopes` (K, C) on the components of a design, and the factor of its scores."""
+
+    design: Design
+    target: Tensor  # (n, C)
+    centre: Tensor  # (C,)
+    slopes: Tensor
+    alpha: float
+    factor: float = 1.0
+
+    def left_out(self, of: Tensor, coordinates: Tensor) -> Tensor:
+        """Return the scores (k, C) of utterances (k,), given their coordinates (k, K), each fitted without itself."""
+        _, squares = self.design.components
+        shares = self.design.shares[of]
+        leverage = shares * ((coordinates**2) @ (1 / (squares + self.alpha)) + 1 / self.design.shares.sum())
+        residual = self.target[of] - (coordinates @ self.slopes + self.centre)
+        return self.target[of] - residual / (1 - leverage).clamp_min(NOTHING)[:, None]
+
+    def log_p(self) -> Tensor:
+        """Return the leave-one-out log-probabilities (m, C) of the utterances; zeros for those without weight."""
+        found = self.target.new_zeros(len(self.design.part), self.target.shape[1])
+        for of in self.design.blocks():
+            scores = self.factor * self.left_out(of, self.design.on_components(of))
+            found[self.design.places[of]] = torch.log_softmax(scores, dim=1)
+        return found
+
+    def put_into(self, head: Head, place: int) -> None:
+        """Make it the head (`heads.Head`) of the member in a place."""
+        components, _ = self.design.components
+        weight = components @ self.slopes  # (D, C)
+        bias = self.centre - self.design.mean @ weight
+        dims = [self.design.part.shapes[modality][-1] for modality in self.design.read]
+        for modality, own in zip(self.design.read, torch.split(weight, dims), strict=True):
+            head.weight1[modality].data[place] = (self.factor * own).float()
+        head.bias1.data[place] = (self.factor * bias).float()
+
+
+def _guided(objective: Objective, y: Tensor, target: Tensor, experts: Sequence[Solution]) -> Tensor:
+    """Return what a student learns, (m, C): from `target`, and from experts by how well they read the raters' y."""
+    log_p = torch.stack([expert.log_p() for expert in experts]).to(y.dtype)  # (M, m, C)
+    temperature = torch.tensor(objective.temperature, device=y.device)
+    weights = expert_weights(objective.weighting, objective.divergence, y, log_p, temperature)  # (M, m)
+    guidance = (weights.unsqueeze(-1) * log_p.exp()).sum(dim=0)
+    both = objective.rater_weight * target + objective.modality_weight * guidance
+    return both / (objective.rater_weight + objective.modality_weight)
