@@ -31,9 +31,9 @@ def both(layer: str) -> tuple[tuple[str, str], ...]:
     return (("speech", layer), ("text", layer))
 
 
-def test_the_defaults_are_linear_heads_of_three_layer_choices_and_of_one_modality_mixtures_and_a_perceptron() -> None:
+def test_the_defaults_are_linear_heads_of_several_kinds_and_a_perceptron() -> None:
     found = made()
-    assert Counter((c.layers, c.hidden, c.mixture, c.reads) for c in found) == {
+    assert Counter((c.layers, c.hidden, c.mixture, c.reads) for c in found if not c.ridge) == {
         (both("all"), 0, False, None): 3,
         (both("last"), 0, False, None): 3,
         (both("mean"), 0, False, None): 3,
@@ -42,7 +42,9 @@ def test_the_defaults_are_linear_heads_of_three_layer_choices_and_of_one_modalit
         (both("all"), 0, False, "speech"): 1,
         (both("all"), 0, False, "text"): 1,
     }
-    assert {c.weight_decay for c in found if not c.hidden and not c.mixture and not c.reads} == {0.01, 0.1, 1.0}
+    assert [c for c in found if c.ridge] == [Candidate(both("all"), 0, 0.0, 0.0, ridge=True)]
+    linear = [c for c in found if not c.hidden and not c.mixture and not c.reads and not c.ridge]
+    assert {c.weight_decay for c in linear} == {0.01, 0.1, 1.0}
     assert {c.weight_decay for c in found if c.mixture} == {0.03, 0.1}
     assert {c.weight_decay for c in found if c.hidden} == {0.03}
 
@@ -52,7 +54,7 @@ def test_where_one_modality_is_read_there_is_nothing_to_mix_or_to_choose() -> No
     assert not any(c.mixture or c.reads for c in found)
     # What is then a linear head's twin is not trained twice.
     on_all = sorted((c.hidden, c.weight_decay) for c in found if c.layers == (("text", "all"),))
-    assert on_all == [(0, 0.01), (0, 0.03), (0, 0.1), (0, 1.0), (128, 0.03)]
+    assert on_all == [(0, 0.0), (0, 0.01), (0, 0.03), (0, 0.1), (0, 1.0), (128, 0.03)]
     own = "candidates=[{layer: last, weight_decay: 1}, {layer: last, weight_decay: 1, mixture: true}]"
     assert [c.mixture for c in made(own)] == [False, True]
     assert [c.mixture for c in made(own, held={"speech": (0,)})] == [False]
@@ -67,6 +69,7 @@ def test_a_candidate_is_written_with_what_kind_of_head_it_is() -> None:
         "weight_decay": 1,
         "mixture": True,
         "reads": None,
+        "ridge": False,
     }
     (alone,) = made("candidates=[{layer: last, weight_decay: 1, mixture: true, reads: text}]")
     assert alone.described()["reads"] == "text"
@@ -77,6 +80,7 @@ def test_of_one_stored_layer_every_choice_is_the_same() -> None:
     found = made(held=ONE_LAYER)
     assert {c.layers for c in found} == {both("last")}
     assert sorted((c.hidden, c.mixture, c.reads or "", c.weight_decay) for c in found) == [
+        (0, False, "", 0.0),  # the ridge regression
         (0, False, "", 0.01),
         (0, False, "", 0.1),
         (0, False, "", 1.0),
@@ -95,7 +99,7 @@ def test_of_one_stored_layer_every_choice_is_the_same() -> None:
 
 def test_what_is_said_of_all_candidates_is_true_of_all() -> None:
     assert {c.layers for c in made("layer=mean")} == {both("mean")}
-    assert len(made("layer=mean")) == 3 + 2 + 1 + 2
+    assert len(made("layer=mean")) == 3 + 1 + 2 + 1 + 2
     assert {c.hidden for c in made("hidden=8")} == {8}
     assert {c.hidden for c in made("hidden=0")} == {0}
     assert {c.weight_decay for c in made("weight_decay=0.7")} == {0.7}
@@ -103,7 +107,7 @@ def test_what_is_said_of_all_candidates_is_true_of_all() -> None:
     assert {c.dropout for c in made("hidden=8", "dropout=0.2")} == {0.2}
     assert made("layer=last", "hidden=8", "dropout=0.1", "weight_decay=0") == [
         Candidate(both("last"), 8, 0.1, 0.0, mixture, reads)  # type: ignore[arg-type]
-        for mixture, reads in ((False, None), (True, None), (False, "speech"), (False, "text"))
+        for mixture, reads in ((False, None), (False, "speech"), (False, "text"), (True, None))
     ]
 
 
@@ -118,10 +122,10 @@ def test_a_choice_by_modality() -> None:
     assert {one.layers for one in found} == {(("speech", "last"), ("text", 1))}
     lists = "candidates=[{layer: [{speech: 6, text: mean}, last], hidden: 4, weight_decay: [1, 2]}]"
     assert [(c.layers, c.weight_decay) for c in made(lists)] == [
-        ((("speech", 6), ("text", "mean")), 1),
-        ((("speech", 6), ("text", "mean")), 2),
         (both("last"), 1),
         (both("last"), 2),
+        ((("speech", 6), ("text", "mean")), 1),
+        ((("speech", 6), ("text", "mean")), 2),
     ]
     # Only of modalities that are read.
     assert {c.layers for c in made("layer={text: 1}", held={"text": (1, 2)})} == {(("text", 1),)}
@@ -129,14 +133,14 @@ def test_a_choice_by_modality() -> None:
 
 def test_what_trains_in_one_step_differs_in_penalty_and_reading_alone() -> None:
     kinds = structures(made())
-    assert len(kinds) == 5  # linear ones on three layer choices, mixtures and a perceptron
+    assert len(kinds) == 6  # linear ones on three layer choices, a ridge regression, mixtures and a perceptron
     for kind in kinds:
-        assert len({(c.layers, c.hidden, c.dropout, c.mixture) for c in kind}) == 1
+        assert len({(c.layers, c.hidden, c.dropout, c.mixture, c.ridge) for c in kind}) == 1
     assert Counter(c.reads for kind in kinds for c in kind)["text"] == 1
     assert any(len({c.reads for c in kind}) == 3 for kind in kinds)
     # Where modalities are dropped, what reads one of them loses none.
     apart = structures(made(), modality_dropout=0.1)
-    assert len(apart) == 6
+    assert len(apart) == 7
     assert [sorted(c.reads for c in kind if c.reads) for kind in apart if kind[0].reads] == [["speech", "text"]]
     assert all(len({c.reads is None for c in kind}) == 1 for kind in apart)
 
@@ -147,8 +151,19 @@ def test_frames_are_not_put_side_by_side() -> None:
     assert {c.hidden for c in found} == {0}
     # Unless there is but one layer, which is the last.
     assert {c.hidden for c in made(frames=("speech",), held=ONE_LAYER)} == {0, 128}
-    with pytest.raises(UserError, match=r"train\.candidates: all 8 put layers side by side(.|\n)*name one layer"):
+    with pytest.raises(UserError, match=r"train\.candidates: all 9 put layers side by side(.|\n)*name one layer"):
         made("layer=all", frames=("speech", "text"))
+
+
+def test_a_ridge_regression_learns_neither_layers_nor_the_pooling_of_frames_and_has_no_hidden_units() -> None:
+    own = "candidates=[{ridge: true, layer: last}, {layer: last, weight_decay: 0.1}]"
+    assert [c.ridge for c in made(own)] == [False, True]
+    assert [c.ridge for c in made(own, "layer=mean")] == [False, True]
+    assert [c.ridge for c in made(own, "layer=learned")] == [False]
+    assert [c.ridge for c in made(own, frames=("text",))] == [False]
+    # What is said of all candidates makes it a head like others.
+    assert {(c.ridge, c.hidden) for c in made(own, "hidden=4")} == {(False, 4)}
+    assert {(c.ridge, c.weight_decay) for c in made(own, "weight_decay=2")} == {(False, 2)}
 
 
 @pytest.mark.parametrize(
@@ -161,6 +176,8 @@ def test_frames_are_not_put_side_by_side() -> None:
         ("train.candidates=[{dropout: 1}]", "train.candidates.0.dropout"),
         ("train.candidates=[{mixture: often}]", "train.candidates.0.mixture"),
         ("train.candidates=[{mixtures: true}]", "did you mean 'mixture'"),
+        ("train.candidates=[{ridge: true, hidden: 3}]", "candidates.0: a ridge regression has no hidden units"),
+        ("train.candidates=[{ridge: true, mixture: true}]", "candidates.0: a ridge regression has no hidden units"),
         ("train.select=all", "train.select"),
     ],
 )

@@ -65,8 +65,9 @@ def candidates(
     Returns
     -------
     list of Candidate
-        Without repetition: choices that read the same layers are one, a linear head has no dropout, and where one
-        modality is read there is nothing to mix or to choose.
+        In the order in which they train, by which they are numbered. Without repetition: choices that read the same
+        layers are one, a linear head has no dropout, and where one modality is read there is nothing to mix or to
+        choose.
 
     Raises
     ------
@@ -96,7 +97,7 @@ def candidates(
             f"train.candidates: all {left_out} put layers side by side (`all`) or are ridge regressions\n"
             "of frames, or with learned layers, name one layer and no ridge"
         )
-    return list(found)
+    return [one for kind in structures(list(found), training.modality_dropout) for one in kind]
 
 
 def structures(found: Sequence[Candidate], modality_dropout: float = 0.0) -> list[list[Candidate]]:
