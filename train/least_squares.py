@@ -16,15 +16,15 @@ leave-one-out: a teacher that has seen the answers would only repeat them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import torch
 from scipy.special import log_softmax
-from torch import Tensor
+from torch import Tensor, nn
 
-from amber.config import Objective
+from amber.config import HeadName, Objective
 from amber.corpus import Modality
 
 from .batches import FoldSplit, PooledSplit
@@ -57,34 +57,55 @@ def fit(
     """
     assert isinstance(train, PooledSplit)  # noqa: S101 (of frames there is no such candidate)
     heads = new_heads(group, train).to(train.rows.device)
-    designs: dict[tuple[object, ...], Design] = {}
+    designs: dict[tuple[object, ...], Design] = {}  # by what they read and of which utterances
     records: list[Record] = []
     for place, member in enumerate(group):
         objective, counts = member.run.variant.objective, votes[0].of([place]).every()[0]  # (m, C)
         y, _ = make_targets(counts, objective.target, smoothing)  # (m, C)
-        of_student = distribution(counts + prior.of([place]).every()[0]) if prior else y
         shares = train.shares() if member.subset is None else train.shares() * member.subset
-        solved: dict[str, Solution] = {}
+        solved: dict[HeadName, Solution] = {}
         for name in sorted(heads.names, key=lambda name: name == objective.student):  # experts first
-            target = of_student if name == objective.student else y
-            if name == objective.student and solved and objective.modality_weight:
-                target = _guided(objective, y, target, list(solved.values()))
+            target = y
+            if name == objective.student:
+                of_raters = distribution(counts + prior.of([place]).every()[0]) if prior else y
+                target = _guided(objective, y, of_raters, list(solved.values()))
             read = read_by(name, member.candidate.reads)
             design = designs.setdefault((read, id(member.subset)), Design(train, read, shares))
             solved[name] = design.solve(target)
-            head = heads.heads[name]
-            assert isinstance(head, Head)  # noqa: S101 (a ridge regression is no mixture)
-            solved[name].put_into(head, place)
             on_evaluation()
+        for name, solution in solved.items():
+            _put(solution, heads.heads[name], place)
         records.append({f"alpha_{name}": solution.alpha for name, solution in solved.items()})
     if dev is not None:
         for score, values in dev_scores(heads, dev, votes[1], group).items():
             for record, value in zip(records, values, strict=True):
                 record[score] = value
     return [
-        TrainedMember(member.run, weights_of(heads, place), [records[place]], best=1)
-        for place, member in enumerate(group)
+        TrainedMember(member.run, weights_of(heads, place), [record], best=1)
+        for place, (member, record) in enumerate(zip(group, records, strict=True))
     ]
+
+
+def _guided(objective: Objective, y: Tensor, of_raters: Tensor, experts: Sequence[Solution]) -> Tensor:
+    """Return what a student learns, (m, C): from raters, and from experts by how well each reads the raters' y."""
+    if not experts or not objective.modality_weight:
+        return of_raters
+    log_p = torch.stack([expert.log_p() for expert in experts]).to(y.dtype)  # (M, m, C)
+    temperature = torch.tensor(objective.temperature, device=y.device)
+    weights = expert_weights(objective.weighting, objective.divergence, y, log_p, temperature)  # (M, m)
+    guidance = (weights.unsqueeze(-1) * log_p.exp()).sum(dim=0)
+    both = objective.rater_weight * of_raters + objective.modality_weight * guidance
+    return both / (objective.rater_weight + objective.modality_weight)
+
+
+def _put(solution: Solution, head: nn.Module, place: int) -> None:
+    """Make a regression the head of the member in a place."""
+    assert isinstance(head, Head)  # noqa: S101 (a ridge regression is no mixture)
+    weight, bias = solution.weight_and_bias()
+    dims = [head.weight1[modality].shape[1] for modality in solution.design.read]
+    for modality, own in zip(solution.design.read, torch.split(weight, dims), strict=True):
+        head.weight1[modality].data[place] = own.float()
+    head.bias1.data[place] = bias.float()
 
 
 class Design:
@@ -98,9 +119,9 @@ class Design:
         self.places = shares.nonzero().flatten()  # (n,)
         self.shares = shares[self.places].double()  # (n,)
 
-    def inputs(self, of: Tensor) -> Tensor:
+    def inputs(self, which: Tensor) -> Tensor:
         """Return the inputs (k, D) of utterances (k,), numbered among the n."""
-        rows = self.part.rows[self.places[of]]
+        rows = self.part.rows[self.places[which]]
         return torch.cat([self.part.inputs[modality][rows] for modality in self.read], dim=1)
 
     def blocks(self) -> Iterator[Tensor]:
@@ -110,7 +131,7 @@ class Design:
     @cached_property
     def mean(self) -> Tensor:
         """Return the weighted mean of the inputs, (D,)."""
-        sums = [self.shares[of] @ self.inputs(of).double() for of in self.blocks()]
+        sums = [self.shares[which] @ self.inputs(which).double() for which in self.blocks()]
         return torch.stack(sums).sum(dim=0) / self.shares.sum()
 
     @cached_property
@@ -123,28 +144,28 @@ class Design:
             there = squares > NOTHING * squares[-1]
             return (x.T @ left[:, there] / squares[there].sqrt()), squares[there]
         gram = torch.zeros(dim, dim, dtype=torch.float64, device=self.places.device)
-        for of in self.blocks():
-            x = self.weighted(of)
+        for which in self.blocks():
+            x = self.weighted(which)
             gram += x.T @ x
         squares, vectors = torch.linalg.eigh(gram)
         there = squares > NOTHING * squares[-1]
         return vectors[:, there], squares[there]
 
-    def weighted(self, of: Tensor) -> Tensor:
+    def weighted(self, which: Tensor) -> Tensor:
         """Return the inputs (k, D) of utterances (k,) less their mean, times the root of their weights."""
-        return (self.inputs(of) - self.mean.float()) * self.shares[of].sqrt().float()[:, None]
+        return (self.inputs(which) - self.mean.float()) * self.shares[which].sqrt().float()[:, None]
 
-    def on_components(self, of: Tensor) -> Tensor:
+    def on_components(self, which: Tensor) -> Tensor:
         """Return the coordinates (k, K) of utterances (k,) on the components."""
         components, _ = self.components
-        return ((self.inputs(of) - self.mean.float()) @ components.float()).double()
+        return ((self.inputs(which) - self.mean.float()) @ components.float()).double()
 
     @cached_property
     def chosen(self) -> tuple[Tensor, Tensor]:
         """Return the utterances that choose alpha and the factor, (k,), and their coordinates, (k, K)."""
         n = len(self.places)
-        of = torch.arange(0, n, -(-n // ROWS), device=self.places.device)
-        return of, self.on_components(of)
+        which = torch.arange(0, n, -(-n // ROWS), device=self.places.device)
+        return which, self.on_components(which)
 
     def solve(self, target: Tensor) -> Solution:
         """Return the regression of targets (m, C) of the part's utterances, alpha and factor found."""
@@ -152,25 +173,26 @@ class Design:
         centre = self.shares @ t / self.shares.sum()  # (C,)
         components, squares = self.components
         slopes = [
-            self.weighted(of).double().T @ (self.shares[of].sqrt()[:, None] * (t[of] - centre)) for of in self.blocks()
+            self.weighted(which).double().T @ (self.shares[which].sqrt()[:, None] * (t[which] - centre))
+            for which in self.blocks()
         ]
         towards = components.T @ torch.stack(slopes).sum(dim=0)  # (K, C)
-        of, coordinates = self.chosen
-        counts = (t[of] * self.shares[of, None]).cpu().numpy()
+        which, coordinates = self.chosen
+        counts = (t[which] * self.shares[which, None]).cpu().numpy()
 
         def at(penalty: float) -> tuple[float, Solution]:
             """Return the regression with a penalty, and the cross-entropy of what it says of utterances left out."""
             solution = Solution(self, t, centre, towards / (squares + penalty)[:, None], penalty)
-            scores = solution.left_out(of, coordinates).cpu().numpy()
-            solution.factor = fit_factor(counts, scores)
-            return -float((counts * log_softmax(solution.factor * scores, axis=1)).sum()), solution
+            scores = solution.left_out(which, coordinates).cpu().numpy()
+            factor = fit_factor(counts, scores)
+            return -float((counts * log_softmax(factor * scores, axis=1)).sum()), replace(solution, factor=factor)
 
         total = max(float(squares.sum()), float(np.finfo(np.float64).tiny))
         _, best = min((at(total * share) for share in PENALTIES), key=lambda one: one[0])
         return at(LENIENCE * best.alpha)[1]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Solution:
     """A ridge regression: `slopes` (K, C) on the components of a design, and the factor of its scores."""
 
@@ -181,38 +203,24 @@ class Solution:
     alpha: float
     factor: float = 1.0
 
-    def left_out(self, of: Tensor, coordinates: Tensor) -> Tensor:
+    def left_out(self, which: Tensor, coordinates: Tensor) -> Tensor:
         """Return the scores (k, C) of utterances (k,), given their coordinates (k, K), each fitted without itself."""
         _, squares = self.design.components
-        shares = self.design.shares[of]
+        shares = self.design.shares[which]
         leverage = shares * ((coordinates**2) @ (1 / (squares + self.alpha)) + 1 / self.design.shares.sum())
-        residual = self.target[of] - (coordinates @ self.slopes + self.centre)
-        return self.target[of] - residual / (1 - leverage).clamp_min(NOTHING)[:, None]
+        residual = self.target[which] - (coordinates @ self.slopes + self.centre)
+        return self.target[which] - residual / (1 - leverage).clamp_min(NOTHING)[:, None]
 
     def log_p(self) -> Tensor:
         """Return the leave-one-out log-probabilities (m, C) of the utterances; zeros for those without weight."""
         found = self.target.new_zeros(len(self.design.part), self.target.shape[1])
-        for of in self.design.blocks():
-            scores = self.factor * self.left_out(of, self.design.on_components(of))
-            found[self.design.places[of]] = torch.log_softmax(scores, dim=1)
+        for which in self.design.blocks():
+            scores = self.factor * self.left_out(which, self.design.on_components(which))
+            found[self.design.places[which]] = torch.log_softmax(scores, dim=1)
         return found
 
-    def put_into(self, head: Head, place: int) -> None:
-        """Make it the head (`heads.Head`) of the member in a place."""
+    def weight_and_bias(self) -> tuple[Tensor, Tensor]:
+        """Return W (D, C) and b (C,), times the factor."""
         components, _ = self.design.components
-        weight = components @ self.slopes  # (D, C)
-        bias = self.centre - self.design.mean @ weight
-        dims = [self.design.part.shapes[modality][-1] for modality in self.design.read]
-        for modality, own in zip(self.design.read, torch.split(weight, dims), strict=True):
-            head.weight1[modality].data[place] = (self.factor * own).float()
-        head.bias1.data[place] = (self.factor * bias).float()
-
-
-def _guided(objective: Objective, y: Tensor, target: Tensor, experts: Sequence[Solution]) -> Tensor:
-    """Return what a student learns, (m, C): from `target`, and from experts by how well they read the raters' y."""
-    log_p = torch.stack([expert.log_p() for expert in experts]).to(y.dtype)  # (M, m, C)
-    temperature = torch.tensor(objective.temperature, device=y.device)
-    weights = expert_weights(objective.weighting, objective.divergence, y, log_p, temperature)  # (M, m)
-    guidance = (weights.unsqueeze(-1) * log_p.exp()).sum(dim=0)
-    both = objective.rater_weight * target + objective.modality_weight * guidance
-    return both / (objective.rater_weight + objective.modality_weight)
+        weight = components @ self.slopes
+        return self.factor * weight, self.factor * (self.centre - self.design.mean @ weight)
