@@ -90,7 +90,7 @@ def _guided(objective: Objective, y: Tensor, of_raters: Tensor, experts: Sequenc
     """Return what a student learns, (m, C): from raters, and from experts by how well each reads the raters' y."""
     if not experts or not objective.modality_weight:
         return of_raters
-    log_p = torch.stack([expert.log_p() for expert in experts]).to(y.dtype)  # (M, m, C)
+    log_p = torch.stack([expert.log_p() for expert in experts]).to(y)  # (M, m, C)
     temperature = torch.tensor(objective.temperature, device=y.device)
     weights = expert_weights(objective.weighting, objective.divergence, y, log_p, temperature)  # (M, m)
     guidance = (weights.unsqueeze(-1) * log_p.exp()).sum(dim=0)
@@ -111,27 +111,29 @@ def _put(solution: Solution, head: nn.Module, place: int) -> None:
 class Design:
     """Utterances with their weights, and the principal components of what a head reads of them.
 
-    Everything that is the same for all targets and penalties is computed here, once and when it is first asked for.
+    Everything that is the same for all targets and penalties is computed here, once and when it is first asked for:
+    large products on the inputs' device, the rest on the CPU, in float64, which not every device has.
     """
 
     def __init__(self, part: PooledSplit, read: Sequence[Modality], shares: Tensor) -> None:
         self.part, self.read = part, read
+        self.device, shares = shares.device, shares.cpu()
         self.places = shares.nonzero().flatten()  # (n,)
         self.shares = shares[self.places].double()  # (n,)
 
     def inputs(self, which: Tensor) -> Tensor:
         """Return the inputs (k, D) of utterances (k,), numbered among the n."""
-        rows = self.part.rows[self.places[which]]
+        rows = self.part.rows[self.places[which].to(self.device)]
         return torch.cat([self.part.inputs[modality][rows] for modality in self.read], dim=1)
 
     def blocks(self) -> Iterator[Tensor]:
         """Yield the numbers of all utterances, a part of them at a time."""
-        yield from torch.arange(len(self.places), device=self.places.device).split(ROWS)  # type: ignore[no-untyped-call]
+        yield from torch.arange(len(self.places)).split(ROWS)  # type: ignore[no-untyped-call]
 
     @cached_property
     def mean(self) -> Tensor:
         """Return the weighted mean of the inputs, (D,)."""
-        sums = [self.shares[which] @ self.inputs(which).double() for which in self.blocks()]
+        sums = [self.shares[which] @ self.inputs(which).cpu().double() for which in self.blocks()]
         return torch.stack(sums).sum(dim=0) / self.shares.sum()
 
     @cached_property
@@ -139,51 +141,53 @@ class Design:
         """Return the K principal components, (D, K), and the sum of squares of the inputs on each, (K,)."""
         n, dim = len(self.places), len(self.mean)
         if n <= dim:
-            x = self.weighted(torch.arange(n, device=self.places.device)).double()  # (n, D)
+            x = self.weighted(torch.arange(n)).cpu().double()  # (n, D)
             squares, left = torch.linalg.eigh(x @ x.T)
             there = squares > NOTHING * squares[-1]
             return (x.T @ left[:, there] / squares[there].sqrt()), squares[there]
-        gram = torch.zeros(dim, dim, dtype=torch.float64, device=self.places.device)
+        gram = torch.zeros(dim, dim, dtype=torch.float64)
         for which in self.blocks():
             x = self.weighted(which)
-            gram += x.T @ x
+            gram += (x.T @ x).cpu()
         squares, vectors = torch.linalg.eigh(gram)
         there = squares > NOTHING * squares[-1]
         return vectors[:, there], squares[there]
 
     def weighted(self, which: Tensor) -> Tensor:
         """Return the inputs (k, D) of utterances (k,) less their mean, times the root of their weights."""
-        return (self.inputs(which) - self.mean.float()) * self.shares[which].sqrt().float()[:, None]
+        roots = self.shares[which].sqrt().float().to(self.device)
+        return (self.inputs(which) - self.mean.float().to(self.device)) * roots[:, None]
 
     def on_components(self, which: Tensor) -> Tensor:
         """Return the coordinates (k, K) of utterances (k,) on the components."""
         components, _ = self.components
-        return ((self.inputs(which) - self.mean.float()) @ components.float()).double()
+        x = self.inputs(which) - self.mean.float().to(self.device)
+        return (x @ components.float().to(self.device)).cpu().double()
 
     @cached_property
     def chosen(self) -> tuple[Tensor, Tensor]:
         """Return the utterances that choose alpha and the factor, (k,), and their coordinates, (k, K)."""
         n = len(self.places)
-        which = torch.arange(0, n, -(-n // ROWS), device=self.places.device)
+        which = torch.arange(0, n, -(-n // ROWS))
         return which, self.on_components(which)
 
     def solve(self, target: Tensor) -> Solution:
         """Return the regression of targets (m, C) of the part's utterances, alpha and factor found."""
-        t = target[self.places].double()  # (n, C)
+        t = target.cpu()[self.places].double()  # (n, C)
         centre = self.shares @ t / self.shares.sum()  # (C,)
         components, squares = self.components
         slopes = [
-            self.weighted(which).double().T @ (self.shares[which].sqrt()[:, None] * (t[which] - centre))
+            self.weighted(which).cpu().double().T @ (self.shares[which].sqrt()[:, None] * (t[which] - centre))
             for which in self.blocks()
         ]
         towards = components.T @ torch.stack(slopes).sum(dim=0)  # (K, C)
         which, coordinates = self.chosen
-        counts = (t[which] * self.shares[which, None]).cpu().numpy()
+        counts = (t[which] * self.shares[which, None]).numpy()
 
         def at(penalty: float) -> tuple[float, Solution]:
             """Return the regression with a penalty, and the cross-entropy of what it says of utterances left out."""
             solution = Solution(self, t, centre, towards / (squares + penalty)[:, None], penalty)
-            scores = solution.left_out(which, coordinates).cpu().numpy()
+            scores = solution.left_out(which, coordinates).numpy()
             factor = fit_factor(counts, scores)
             return -float((counts * log_softmax(factor * scores, axis=1)).sum()), replace(solution, factor=factor)
 
