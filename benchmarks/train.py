@@ -63,7 +63,7 @@ def train(cache: Path, *arguments: str) -> tuple[float, float]:
 def steps(runs: Path) -> list[int]:
     """Return the last step of every finished run."""
     logs = [done.with_name("metrics.jsonl") for done in runs.glob("*/*/*/DONE")]
-    return [max(json.loads(line)["step"] for line in log.read_text().splitlines()) for log in logs]
+    return [max(json.loads(line).get("step", 0) for line in log.read_text().splitlines()) for log in logs]
 
 
 class Head(nn.Sequential):
