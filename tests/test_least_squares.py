@@ -70,7 +70,9 @@ def test_leaving_one_out_is_what_a_fit_without_it_says(n: int, seed: int, power:
     part, shares, target = case(n, seed)
     solution = made(part, shares, target, 10**power)
     of = torch.arange(len(solution.design.places))
-    left_out = solution.left_out(of, solution.design.on_components(of)).numpy()
+    coordinates = solution.design.on_components(of)
+    leverage = solution.design.leverage(of, coordinates, torch.tensor([10**power], dtype=torch.float64))[:, 0]
+    left_out = solution.left_out(of, coordinates, leverage).numpy()
     x = joined(part)
     for row, place in enumerate(np.flatnonzero(shares)):
         without = shares.copy()

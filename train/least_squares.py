@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import numpy as np
 import torch
 from scipy.special import log_softmax
 from torch import Tensor, nn
@@ -90,7 +89,7 @@ def _guided(objective: Objective, y: Tensor, of_raters: Tensor, experts: Sequenc
     """Return what a student learns, (m, C): from raters, and from experts by how well each reads the raters' y."""
     if not experts or not objective.modality_weight:
         return of_raters
-    log_p = torch.stack([expert.log_p() for expert in experts]).to(y)  # (M, m, C)
+    log_p = torch.stack([expert.log_p for expert in experts]).to(y)  # (M, m, C)
     temperature = torch.tensor(objective.temperature, device=y.device)
     weights = expert_weights(objective.weighting, objective.divergence, y, log_p, temperature)  # (M, m)
     guidance = (weights.unsqueeze(-1) * log_p.exp()).sum(dim=0)
@@ -120,6 +119,7 @@ class Design:
         self.device, shares = shares.device, shares.cpu()
         self.places = shares.nonzero().flatten()  # (n,)
         self.shares = shares[self.places].double()  # (n,)
+        self.solved: list[Solution] = []
 
     def inputs(self, which: Tensor) -> Tensor:
         """Return the inputs (k, D) of utterances (k,), numbered among the n."""
@@ -171,9 +171,44 @@ class Design:
         which = torch.arange(0, n, -(-n // ROWS))
         return which, self.on_components(which)
 
+    @cached_property
+    def penalties(self) -> Tensor:
+        """Return the penalties that are tried, (A,)."""
+        return torch.tensor(PENALTIES, dtype=torch.float64) * self.components[1].sum().clamp_min(
+            torch.finfo(torch.float64).tiny
+        )
+
+    @cached_property
+    def leverages(self) -> Tensor:
+        """Return the leverage of the chosen utterances under each penalty, (k, A)."""
+        return self.leverage(*self.chosen, self.penalties)
+
+    def leverage(self, which: Tensor, coordinates: Tensor, penalties: Tensor) -> Tensor:
+        """Return the diagonal of the hat matrix for utterances (k,) under penalties (A,): (k, A)."""
+        inverse = 1 / (self.components[1][:, None] + penalties)  # (K, A)
+        return self.shares[which, None] * (coordinates**2 @ inverse + 1 / self.shares.sum())
+
+    def all_on_components(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the numbers of all utterances and their coordinates, a part of them at a time."""
+        if len(self.places) <= ROWS:
+            yield self.chosen
+            return
+        for which in self.blocks():
+            yield which, self.on_components(which)
+
     def solve(self, target: Tensor) -> Solution:
-        """Return the regression of targets (m, C) of the part's utterances, alpha and factor found."""
+        """Return the regression of targets (m, C) of the part's utterances, alpha and factor found.
+
+        Runs that differ in their seed alone have the same targets, and one solution.
+        """
         t = target.cpu()[self.places].double()  # (n, C)
+        known = next((one for one in self.solved if torch.equal(one.target, t)), None)
+        if known is None:
+            known = self._solve(t)
+            self.solved.append(known)
+        return known
+
+    def _solve(self, t: Tensor) -> Solution:
         centre = self.shares @ t / self.shares.sum()  # (C,)
         components, squares = self.components
         slopes = [
@@ -184,16 +219,17 @@ class Design:
         which, coordinates = self.chosen
         counts = (t[which] * self.shares[which, None]).numpy()
 
-        def at(penalty: float) -> tuple[float, Solution]:
+        def at(penalty: float, leverage: Tensor) -> tuple[float, Solution]:
             """Return the regression with a penalty, and the cross-entropy of what it says of utterances left out."""
             solution = Solution(self, t, centre, towards / (squares + penalty)[:, None], penalty)
-            scores = solution.left_out(which, coordinates).numpy()
+            scores = solution.left_out(which, coordinates, leverage).numpy()
             factor = fit_factor(counts, scores)
             return -float((counts * log_softmax(factor * scores, axis=1)).sum()), replace(solution, factor=factor)
 
-        total = max(float(squares.sum()), float(np.finfo(np.float64).tiny))
-        _, best = min((at(total * share) for share in PENALTIES), key=lambda one: one[0])
-        return at(LENIENCE * best.alpha)[1]
+        tried = zip(self.penalties.tolist(), self.leverages.T, strict=True)
+        _, best = min((at(*one) for one in tried), key=lambda found: found[0])
+        alpha = LENIENCE * best.alpha
+        return at(alpha, self.leverage(which, coordinates, torch.tensor([alpha], dtype=torch.float64))[:, 0])[1]
 
 
 @dataclass(frozen=True)
@@ -207,19 +243,21 @@ class Solution:
     alpha: float
     factor: float = 1.0
 
-    def left_out(self, which: Tensor, coordinates: Tensor) -> Tensor:
-        """Return the scores (k, C) of utterances (k,), given their coordinates (k, K), each fitted without itself."""
-        _, squares = self.design.components
-        shares = self.design.shares[which]
-        leverage = shares * ((coordinates**2) @ (1 / (squares + self.alpha)) + 1 / self.design.shares.sum())
+    def left_out(self, which: Tensor, coordinates: Tensor, leverage: Tensor) -> Tensor:
+        """Return the scores (k, C) of utterances (k,), each fitted without itself.
+
+        Given are their coordinates (k, K) and leverage (k,).
+        """
         residual = self.target[which] - (coordinates @ self.slopes + self.centre)
         return self.target[which] - residual / (1 - leverage).clamp_min(NOTHING)[:, None]
 
+    @cached_property
     def log_p(self) -> Tensor:
         """Return the leave-one-out log-probabilities (m, C) of the utterances; zeros for those without weight."""
         found = self.target.new_zeros(len(self.design.part), self.target.shape[1])
-        for which in self.design.blocks():
-            scores = self.factor * self.left_out(which, self.design.on_components(which))
+        for which, coordinates in self.design.all_on_components():
+            leverage = self.design.leverage(which, coordinates, torch.tensor([self.alpha], dtype=torch.float64))[:, 0]
+            scores = self.factor * self.left_out(which, coordinates, leverage)
             found[self.design.places[which]] = torch.log_softmax(scores, dim=1)
         return found
 
