@@ -99,7 +99,8 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         known, key = _keys(model, first["loc"][:-1]), str(first["loc"][-1])
         return f"unknown key {path!r}{nearest(_RENAMED.get(key, key), known) or '; known: ' + ', '.join(known)}{more}"
-    return f"{path or 'the file'}: {first['msg'].removeprefix('Value error, ')}, got {_short(repr(first['input']))}{more}"
+    says = first["msg"].removeprefix("Value error, ")
+    return f"{path or 'the file'}: {says}, got {_short(repr(first['input']))}{more}"
 
 
 def _keys(model: type[BaseModel], location: Iterable[int | str]) -> list[str]:

@@ -85,7 +85,7 @@ def candidates(
         for choice, penalty in itertools.product(layer_choices(options, training), penalties):
             layers = tuple((modality, _resolved(layer_of(choice, modality), held[modality])) for modality in held)
             side_by_side = any(layer == "all" and modality in frames for modality, layer in layers)
-            learned = frames or any(layer == "learned" for _, layer in layers)
+            learned = bool(frames) or any(layer == "learned" for _, layer in layers)
             if side_by_side or (ridge and learned):
                 left_out += 1
                 continue
