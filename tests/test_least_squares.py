@@ -15,6 +15,7 @@ from sklearn.linear_model import Ridge
 from tiny_runs import DEV, LAYERS, TRAIN, Candidate, changed, data, fitted, predicted, run
 from torch import Tensor
 
+from amber.train import least_squares
 from amber.train.batches import PooledSplit
 from amber.train.least_squares import LENIENCE, PENALTIES, Design, Solution
 from amber.train.member import Member
@@ -191,6 +192,16 @@ def test_a_head_on_one_modality_has_no_weights_of_the_other() -> None:
     (one,) = fitted(member)
     assert not one.state["heads.fusion.weight1.speech"].any()
     assert one.state["heads.fusion.weight1.text"].abs().max() > 0.01
+
+
+def test_of_a_large_corpus_utterances_that_are_evenly_spread_are_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    member = Member(run(0, "amber2"), RIDGE)
+    third = replace(TRAIN, rows=TRAIN.rows[::3], counts=TRAIN.counts[::3])
+    (expected,) = fitted(member, train=third)
+    monkeypatch.setattr(least_squares, "LARGEST", len(TRAIN) // 3 + 1)
+    (one,) = fitted(member)
+    for name, value in one.state.items():
+        torch.testing.assert_close(value, expected.state[name], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])

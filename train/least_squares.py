@@ -38,6 +38,7 @@ from .targets import MemberVotes, distribution, make_targets
 PENALTIES = [10 ** (-power / 4) for power in range(2, 21)]  # that are tried, as shares of the inputs' sum of squares
 LENIENCE = 0.5  # alpha, as a share of the best of them; chosen by a study (docs/LOG.md)
 ROWS = 4096  # utterances that are computed with at once, and at most so many choose alpha and the factor
+LARGEST = 20_000  # utterances that are learned from at most: one more pass over a large corpus would take minutes
 NOTHING = 1e-9  # of the largest square: a component below has nothing but rounding errors
 
 
@@ -117,7 +118,8 @@ class Design:
     def __init__(self, part: PooledSplit, read: Sequence[Modality], shares: Tensor) -> None:
         self.part, self.read = part, read
         self.device, shares = shares.device, shares.cpu()
-        self.places = shares.nonzero().flatten()  # (n,)
+        there = shares.nonzero().flatten()
+        self.places = there[:: -(-len(there) // LARGEST)]  # (n,), evenly spread
         self.shares = shares[self.places].double()  # (n,)
         self.solved: list[Solution] = []
 
