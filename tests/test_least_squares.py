@@ -211,6 +211,13 @@ def test_a_handful_of_utterances_gives_finite_probabilities(n: int) -> None:
     assert torch.isfinite(predicted(member, one)).all()
 
 
+def test_of_no_utterances_nothing_is_learned() -> None:
+    """The experts of a training part with one speaker have none to learn from."""
+    member = Member(run(0, "amber2"), RIDGE, torch.zeros(len(TRAIN), dtype=torch.bool))
+    (one,) = fitted(member)
+    assert one.records[0]["dev_nll"] == pytest.approx(np.log(3))
+
+
 def test_inputs_that_are_all_alike_and_votes_that_are_all_alike_give_what_there_is() -> None:
     same = {m: torch.ones_like(x) for m, x in TRAIN.inputs.items()}
     member = Member(run(0, "soft"), RIDGE)

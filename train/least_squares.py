@@ -64,7 +64,8 @@ def fit(
         y, _ = make_targets(counts, objective.target, smoothing)  # (m, C)
         shares = train.shares() if member.subset is None else train.shares() * member.subset
         solved: dict[HeadName, Solution] = {}
-        for name in sorted(heads.names, key=lambda name: name == objective.student):  # experts first
+        learning = heads.names if shares.any() else ()  # of no utterance nothing is learned: heads start uniform
+        for name in sorted(learning, key=lambda name: name == objective.student):  # experts first
             target = y
             if name == objective.student:
                 of_raters = distribution(counts + prior.of([place]).every()[0]) if prior else y
