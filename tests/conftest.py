@@ -149,6 +149,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+def committed(corpus: Path, sets: str) -> int:
+    """How many units the matching feature sets have committed; a commit that is still being written is none yet."""
+    return sum(path.name.isdigit() for path in corpus.glob(f"{sets}.zarr/commits/c/*"))
+
+
 def vouch(experiment: Path) -> None:
     """Vouch for an experiment's runs as they are now: for tests that change what runs hold."""
     for path in experiment.glob("*/*/DONE"):

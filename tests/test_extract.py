@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import contents, demo_config, environment
+from conftest import committed, contents, demo_config, environment
 
 from amber.config_file import load
 from amber.console import Console
@@ -76,7 +76,7 @@ def test_killed_and_run_again_gives_the_same_bytes(tmp_path: Path, whole: Path, 
     process = subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
-        done = len(list(tmp_path.glob("demo/speech-*.zarr/commits/c/*")))
+        done = committed(tmp_path / "demo", "speech-*")
         if done >= after:
             break
         time.sleep(0.002)
