@@ -156,7 +156,7 @@ def test_a_scheduler_that_dies_midway_is_reported_and_costs_no_byte(corpus: Path
             process = subprocess.Popen(
                 [*command, *as_options(corpus, cache)], env=environment(), stderr=subprocess.PIPE, text=True
             )
-            while process.poll() is None and committed(cache) < 2:
+            while process.poll() is None and committed(cache / "table", "*") < 2:
                 time.sleep(0.01)
             if process.poll() is None:
                 break
