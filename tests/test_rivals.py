@@ -118,7 +118,7 @@ def test_the_linear_svm_is_scikit_learn_s(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.fixture
 def kernel_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rivals, "_linear_svm", lambda *_: ())
-    monkeypatch.setattr(rivals, "SVC", partial(SVC, tol=1e-8))
+    monkeypatch.setattr("sklearn.svm.SVC", partial(SVC, tol=1e-8))
 
 
 @pytest.mark.usefixtures("kernel_only")
@@ -164,7 +164,7 @@ def test_the_perceptron_predicts_as_scikit_learn_s(classes: int, monkeypatch: py
             made.append(self)
             return super().partial_fit(*arguments, **options)
 
-    monkeypatch.setattr(rivals, "MLPClassifier", Kept)
+    monkeypatch.setattr("sklearn.neural_network.MLPClassifier", Kept)
     monkeypatch.setattr(rivals, "PENALTIES", (1e-2,))
     monkeypatch.setattr(rivals, "ROUNDS", 1)
     train, dev = parts(classes)

@@ -1,39 +1,80 @@
 """Adam (Kingma and Ba, 2015) for the members of a group, which leave it one by one.
 
-Steps are those of `torch.optim.Adam`. That class imports PyTorch's compiler, which takes longer than a small training.
+Each parameter takes its step as soon as its gradient is known, which is then still in the processor's cache, and is
+freed: no more than one gradient is in memory at a time. Steps are those of `torch.optim.Adam`, which waits for all
+gradients, and imports PyTorch's compiler, which takes longer than a small training.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from torch import Tensor
-from torch.optim.adam import adam
+from torch import Tensor, nn
 
 
 class Adam:
-    """Adam with the usual decays of its moments, for parameters (R, …) of R members."""
+    """Adam with the usual decays of its moments and an L2 penalty, for parameters (R, …) of R members.
 
-    def __init__(self, parameters: Iterable[Tensor]) -> None:
-        self._parameters = list(parameters)
-        self._first = [torch.zeros_like(parameter) for parameter in self._parameters]
-        self._second = [torch.zeros_like(parameter) for parameter in self._parameters]
-        self._steps = [torch.zeros((), device=parameter.device) for parameter in self._parameters]
+    Parameters
+    ----------
+    parameters
+        What is learned.
+    penalties
+        By parameter, the factor of its L2 penalty for each of the members; those left out have none.
 
-    @torch.no_grad()
-    def step(self, rate: float) -> None:
-        """Take a step by the parameters' gradients, at a learning rate; those without a gradient stay as they are."""
-        learned = [place for place, parameter in enumerate(self._parameters) if parameter.grad is not None]
-        parameters = [self._parameters[place] for place in learned]
-        first, second, steps = ([of[place] for place in learned] for of in (self._first, self._second, self._steps))
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        adam(parameters, gradients, first, second, [], steps, fused=True, amsgrad=False, beta1=0.9, beta2=0.999,
-             lr=rate, weight_decay=0.0, eps=1e-8, maximize=False)  # fmt: skip
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], penalties: Mapping[nn.Parameter, Sequence[float]]) -> None:
+        self._states = [
+            (parameter, _State(parameter, penalties.get(parameter, [0.0] * len(parameter)))) for parameter in parameters
+        ]
+        for parameter, state in self._states:
+            parameter.register_post_accumulate_grad_hook(state.step)  # type: ignore[no-untyped-call]
+
+    def step(self, losses: Tensor, rate: float) -> Tensor:
+        """Take a step down the members' losses (R,), at a learning rate; return them without their graph.
+
+        Parameters that the losses do not depend on stay as they are.
+        """
+        for _, state in self._states:
+            state.rate = rate
+        losses.sum().backward()  # type: ignore[no-untyped-call]  # a sum: no member's gradient depends on another's
+        return losses.detach()
 
     def keep(self, members: Sequence[int]) -> None:
-        """Forget the gradients, and the parameters and moments of all but these members."""
-        for place, parameter in enumerate(self._parameters):
-            parameter.grad = None
+        """Forget the parameters and moments of all but these members."""
+        for parameter, state in self._states:
             parameter.data = parameter.data[members]
-            self._first[place], self._second[place] = self._first[place][members], self._second[place][members]
+            state.keep(members)
+
+
+class _State:
+    """What Adam knows of one parameter. It does not hold the parameter, which holds it: cycles are freed late."""
+
+    def __init__(self, parameter: Tensor, penalties: Sequence[float]) -> None:
+        self.rate, self._penalties = 0.0, list(penalties)
+        self._first, self._second = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        self._steps = torch.zeros((), device=parameter.device)
+
+    @torch.no_grad()
+    def step(self, parameter: Tensor) -> None:
+        """Take the parameter's step by its gradient, and forget the gradient."""
+        gradient, parameter.grad = parameter.grad, None
+        assert gradient is not None  # noqa: S101 (PyTorch calls this when it is there)
+        self._steps += 1
+        for penalty in set(self._penalties):
+            members = [member for member, own in enumerate(self._penalties) if own == penalty]
+            alike = len(members) == len(parameter)
+            weights, gradients, first, second = (
+                [whole] if alike else [whole[member] for member in members]
+                for whole in (parameter.data, gradient, self._first, self._second)
+            )
+            torch._fused_adam_(weights, gradients, first, second, [], [self._steps] * len(weights), lr=self.rate,
+                               beta1=0.9, beta2=0.999, weight_decay=penalty, eps=1e-8, amsgrad=False,
+                               maximize=False)  # fmt: skip
+
+    def keep(self, members: Sequence[int]) -> None:
+        """Forget all but these members."""
+        self._first, self._second = self._first[members], self._second[members]
+        self._penalties = [self._penalties[member] for member in members]

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from amber.corpus import Modality
 
@@ -79,7 +79,7 @@ def fit(
     by_stream = sorted(range(len(group)), key=lambda place: train.stream(group[place].seed))
     states = [MemberState(place, group[place], str(device)) for place in by_stream]
     heads = new_heads([state.member for state in states], train).to(device)
-    optimizer = Adam(heads.parameters())
+    optimizer = Adam(heads.parameters(), _penalties(heads, states))
     means = [parameter.detach().clone() for parameter in heads.parameters()]
     streams = _streams(train, states)
     first = {train.stream(state.member.seed): state for state in reversed(states)}
@@ -88,11 +88,11 @@ def fit(
     step, since = 0, 0
     total = torch.zeros(len(active), device=train.rows.device)  # of the losses since the last evaluation
     losing = [generator(stream, MODALITIES, str(device)) for stream in streams]  # which modality is dropped
-    gradients = _Gradients(heads, of_train, active, list(streams.values()), losing, smoothing, prior)
+    losses = _Losses(heads, of_train, active, list(streams.values()), losing, smoothing, prior)
     while active:
         step, since = step + 1, since + 1
-        total += gradients.backward(*sampler.draw())
-        optimizer.step(training.lr * schedule.rate(step))
+        # Nothing holds the graph of a step: its shapes are those of the members that took it.
+        total += optimizer.step(losses.on(*sampler.draw()), training.lr * schedule.rate(step))
         if step % AVERAGED == 1:
             schedule.average(means, heads.parameters(), 1 + step // AVERAGED)
         if not (schedule.evaluates(step) if dev is not None else step in ends):
@@ -120,13 +120,13 @@ def fit(
             for buffer in heads.buffers():
                 buffer.data = buffer.data[staying]
             if active:
-                gradients = _Gradients(heads, of_train, active, list(streams.values()), losing, smoothing, prior)
+                losses = _Losses(heads, of_train, active, list(streams.values()), losing, smoothing, prior)
         total, since = torch.zeros(len(active), device=train.rows.device), 0
     return [state.trained() for state in sorted(states, key=lambda state: state.place)]
 
 
-class _Gradients:
-    """The gradients of the members that are still in training."""
+class _Losses:
+    """The losses of the members that are still in training."""
 
     def __init__(
         self,
@@ -138,20 +138,18 @@ class _Gradients:
         smoothing: float,
         prior: MemberVotes | None,
     ) -> None:
-        device, places = votes.votes.device, [state.place for state in states]
+        places = [state.place for state in states]
         self.heads, self.votes, self.states = heads, votes.of(places), states
         self.streams, self.losing = streams, losing  # how many members learn from each stream; its random generator
         objectives = [state.member.run.variant.objective for state in states]
         self.loss = GroupLoss(objectives, self.votes.each, smoothing)
         self.rates = [objective.rater_dropout for objective in objectives]
-        penalties = [state.member.candidate.weight_decay for state in states]
-        self.penalty = torch.tensor(penalties, device=device)[:, None, None] if any(penalties) else None  # (R, 1, 1)
         subsets = [state.member.subset for state in states if state.member.subset is not None]
         self.subset = torch.stack(subsets) if subsets else None  # (R, m)
         self.prior = prior.of(places) if prior else None
 
-    def backward(self, places: Tensor, batch: Batch) -> Tensor:
-        """Compute the gradients on the batches of S streams, places (S, B); return each member's mean loss, (R,)."""
+    def on(self, places: Tensor, batch: Batch) -> Tensor:
+        """Return each member's mean loss, (R,), on the batches of S streams, places (S, B)."""
         places = of_runs(places, self.streams)  # (R, B)
         counts = self.votes.at(places)  # (R, B, C)
         if any(self.rates):
@@ -160,19 +158,9 @@ class _Gradients:
         log_p = self.heads(batch, self.streams, self._dropout(rows), self._present(rows))
         each = self.loss(log_p, counts, self.prior.at(places) if self.prior else None)  # (R, B)
         if self.subset is None:
-            mean = each.mean(dim=1)
-        else:
-            kept = self.subset.gather(1, places).to(each.dtype)
-            mean = (each * kept).sum(dim=1) / kept.sum(dim=1).clamp_min(1)
-        self.heads.zero_grad()
-        # A mean over the batch and a sum over members: no member's gradient depends on another's.
-        mean.sum().backward()  # type: ignore[no-untyped-call]
-        if self.penalty is not None:
-            with torch.no_grad():
-                for weight, factor in self.heads.penalised:
-                    assert weight.grad is not None  # noqa: S101 (every head is in the loss)
-                    weight.grad.addcmul_(weight, self.penalty, value=factor)
-        return mean.detach()
+            return each.mean(dim=1)
+        kept = self.subset.gather(1, places).to(each.dtype)
+        return (each * kept).sum(dim=1) / kept.sum(dim=1).clamp_min(1)
 
     def _present(self, rows: int) -> dict[Modality, Tensor] | None:
         """Return which modalities each utterance keeps, (S, rows); None where none is dropped."""
@@ -197,6 +185,12 @@ class _Gradients:
 def _streams(train: FoldSplit, states: Sequence[MemberState]) -> Counter[int]:
     """Return how many members learn from each stream of batches, in the order of members."""
     return Counter(train.stream(state.member.seed) for state in states)
+
+
+def _penalties(heads: Heads, states: Sequence[MemberState]) -> dict[nn.Parameter, list[float]]:
+    """Return the factors of the members' L2 penalties by what they are on."""
+    decays = [state.member.candidate.weight_decay for state in states]
+    return {weight: [factor * decay for decay in decays] for weight, factor in heads.penalised}
 
 
 def _swap(heads: Heads, means: list[Tensor]) -> None:

@@ -262,6 +262,8 @@ def _where(present: Tensor, x: Tensor, streams: Sequence[int]) -> Tensor:
 
 def of_runs(x: Tensor, streams: Sequence[int]) -> Tensor:
     """Return what each run reads, (R, ...), of streams (S, ...); `streams` says how many runs read each."""
+    if len(streams) == sum(streams):
+        return x
     if len(streams) == 1:
         return x.expand(streams[0], *x.shape[1:])  # no copy
     return x.repeat_interleave(torch.tensor(streams, device=x.device), dim=0, output_size=sum(streams))

@@ -32,8 +32,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.neural_network import MLPClassifier
-from sklearn.svm import SVC
 from torch import Tensor
 
 from amber.errors import UserError
@@ -162,6 +160,8 @@ def _ridge(x: Floats, y: Floats, dev: _Held) -> Iterator[Candidate]:
 
 def _kernel_svm(x: Floats, y: Floats, dev: _Held) -> Iterator[Candidate]:
     """Yield machines with an RBF kernel, each class's a sum over training utterances."""
+    from sklearn.svm import SVC  # here: no other training needs it, and it takes most of a second
+
     gamma = torch.tensor(1 / (x.shape[1] * x.var(dtype=np.float64)), dtype=torch.float32)
     support = torch.from_numpy(x)
     own, kernel = (_kernel(torch.from_numpy(rows), support, gamma).double().numpy() for rows in (x, dev.x))
@@ -181,6 +181,8 @@ def _kernel_svm(x: Floats, y: Floats, dev: _Held) -> Iterator[Candidate]:
 
 
 def _mlp(x: Floats, y: Floats, penalty: float, seed: int) -> Iterator[Candidate]:
+    from sklearn.neural_network import MLPClassifier  # here, as `SVC` is
+
     utterance, label = np.nonzero(y)
     share, rng = y[utterance, label], np.random.default_rng(seed)
     n = len(label)
