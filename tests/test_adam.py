@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from amber.train.adam import Adam
 
-PENALTIES = [0.1, 0.0, 0.1, 0.3]
+PENALTIES = [0.5, 0.0, 0.5, 0.25]  # powers of two: no product is rounded
 
 
 def twins(members: int) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -53,7 +53,7 @@ def test_each_member_has_its_own_penalty() -> None:
         torch.optim.Adam([{"params": [w], "weight_decay": penalty}, {"params": [b]}], lr=1e-2, fused=True)
         for (w, b), penalty in zip(members, PENALTIES, strict=True)
     ]
-    adam, staying = Adam([weight, bias], {weight: PENALTIES}), [0, 1, 2, 3]
+    adam, staying = Adam([weight, bias], {weight: torch.tensor(PENALTIES)[:, None, None]}), [0, 1, 2, 3]
     for step in range(10):
         if step == 5:
             staying = [3, 0, 2]
@@ -91,7 +91,7 @@ def test_no_gradient_is_left_in_memory() -> None:
 def test_parameters_are_freed_without_the_garbage_collector() -> None:
     """A fold's parameters in a cycle with their optimiser would stand in memory beside the next fold's."""
     ours, _ = twins(2)
-    adam = Adam(ours, {ours[0]: [0.1, 0.2]})
+    adam = Adam(ours, {ours[0]: torch.tensor([0.1, 0.2])[:, None, None]})
     adam.step(with_gradients(ours, [torch.ones_like(parameter) for parameter in ours]), 1e-2)
     alive = weakref.ref(ours[0])
     gc.disable()

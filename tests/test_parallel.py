@@ -59,6 +59,6 @@ def test_what_is_done_side_by_side_comes_in_order(workers: int) -> None:
         advance(1)
         return item * item
 
-    found = side_by_side(work, range(5), lambda n=1, note="": counted.append(n), workers)
+    found = side_by_side(work, range(5), [3, 0, 4, 1, 2], lambda n=1, note="": counted.append(n), workers)
     assert found == [0, 1, 4, 9, 16]
     assert counted == [1] * 5

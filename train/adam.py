@@ -21,14 +21,12 @@ class Adam:
     parameters
         What is learned.
     penalties
-        By parameter, the factor of its L2 penalty for each of the members; those left out have none.
+        By parameter, the factor of its L2 penalty for each member, broadcast against (R, …); those left out have none.
 
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], penalties: Mapping[nn.Parameter, Sequence[float]]) -> None:
-        self._states = [
-            (parameter, _State(parameter, penalties.get(parameter, [0.0] * len(parameter)))) for parameter in parameters
-        ]
+    def __init__(self, parameters: Iterable[nn.Parameter], penalties: Mapping[nn.Parameter, Tensor]) -> None:
+        self._states = [(parameter, _State(parameter, penalties.get(parameter))) for parameter in parameters]
         for parameter, state in self._states:
             parameter.register_post_accumulate_grad_hook(state.step)  # type: ignore[no-untyped-call]
 
@@ -52,8 +50,8 @@ class Adam:
 class _State:
     """What Adam knows of one parameter. It does not hold the parameter, which holds it: cycles are freed late."""
 
-    def __init__(self, parameter: Tensor, penalties: Sequence[float]) -> None:
-        self.rate, self._penalties = 0.0, list(penalties)
+    def __init__(self, parameter: Tensor, penalty: Tensor | None) -> None:
+        self.rate, self._penalty = 0.0, penalty
         self._first, self._second = torch.zeros_like(parameter), torch.zeros_like(parameter)
         self._steps = torch.zeros((), device=parameter.device)
 
@@ -62,19 +60,16 @@ class _State:
         """Take the parameter's step by its gradient, and forget the gradient."""
         gradient, parameter.grad = parameter.grad, None
         assert gradient is not None  # noqa: S101 (PyTorch calls this when it is there)
+        if self._penalty is not None:
+            gradient.addcmul_(parameter, self._penalty)
         self._steps += 1
-        for penalty in set(self._penalties):
-            members = [member for member, own in enumerate(self._penalties) if own == penalty]
-            alike = len(members) == len(parameter)
-            weights, gradients, first, second = (
-                [whole] if alike else [whole[member] for member in members]
-                for whole in (parameter.data, gradient, self._first, self._second)
-            )
-            torch._fused_adam_(weights, gradients, first, second, [], [self._steps] * len(weights), lr=self.rate,
-                               beta1=0.9, beta2=0.999, weight_decay=penalty, eps=1e-8, amsgrad=False,
-                               maximize=False)  # fmt: skip
+        torch._fused_adam_(
+            [parameter], [gradient], [self._first], [self._second], [], [self._steps],
+            lr=self.rate, beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=False,
+        )  # fmt: skip
 
     def keep(self, members: Sequence[int]) -> None:
         """Forget all but these members."""
         self._first, self._second = self._first[members], self._second[members]
-        self._penalties = [self._penalties[member] for member in members]
+        if self._penalty is not None:
+            self._penalty = self._penalty[members]

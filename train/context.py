@@ -22,7 +22,7 @@ from amber.splits import Fold
 from .attention import ATTENTION
 from .balance import balanced, balances
 from .batches import FoldSplit
-from .candidates import Candidate, Layers, candidates, structures
+from .candidates import Candidate, Layers, candidates, longest_first, structures
 from .dataset import TrainingData
 from .head_names import INPUTS
 from .inputs import Inputs, split
@@ -34,7 +34,7 @@ from .targets import MemberVotes
 
 T = TypeVar("T")
 
-GROUP_BYTES = {"cpu": 128 << 20}  # of parameters, gradients and optimiser state: what stays in a processor's cache
+GROUP_BYTES = {"cpu": 128 << 20}  # of parameters, their averages and moments: what stays in a processor's cache
 OTHER_DEVICE_BYTES = 2 << 30
 FRAMES_BYTES = 1 << 30  # of what pooling computes for the frames of a batch, all members together
 
@@ -107,7 +107,11 @@ class FoldContext:
             if self.kinds > 1:
                 self.splits(layers, run)  # read here, where every core helps
             done = side_by_side(
-                lambda kind, advance: function(kind, replace(self, advance=advance)), kinds, self.advance, self.kinds
+                lambda kind, advance: function(kind, replace(self, advance=advance)),
+                kinds,
+                longest_first(kinds),
+                self.advance,
+                self.kinds,
             )
             yield from zip(kinds, done, strict=True)
 
@@ -159,7 +163,7 @@ def largest_group(
     """
     parameters = sum(_parameters([dims[m] for m in INPUTS[head]], candidate, classes) for head in heads)
     allowed = GROUP_BYTES.get(device, OTHER_DEVICE_BYTES)
-    largest = allowed // (4 * parameters * 4)  # float32; the parameter, its gradient and two moments
+    largest = allowed // (4 * parameters * 4)  # float32; the parameter, its average and two moments
     if frames:  # padded to twice the mean; float32; the attention's hidden units, their gradient, and one to spare
         largest = min(largest, int(FRAMES_BYTES // (3 * 2 * frames * ATTENTION * 4)))
     return max(1, largest)

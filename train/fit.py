@@ -187,10 +187,10 @@ def _streams(train: FoldSplit, states: Sequence[MemberState]) -> Counter[int]:
     return Counter(train.stream(state.member.seed) for state in states)
 
 
-def _penalties(heads: Heads, states: Sequence[MemberState]) -> dict[nn.Parameter, list[float]]:
-    """Return the factors of the members' L2 penalties by what they are on."""
-    decays = [state.member.candidate.weight_decay for state in states]
-    return {weight: [factor * decay for decay in decays] for weight, factor in heads.penalised}
+def _penalties(heads: Heads, states: Sequence[MemberState]) -> dict[nn.Parameter, Tensor]:
+    """Return the factors (R, 1, 1) of the members' L2 penalties by what they are on."""
+    decays = torch.tensor([state.member.candidate.weight_decay for state in states])[:, None, None]
+    return {w: factor * decays.to(w.device) for w, factor in heads.penalised} if decays.any() else {}
 
 
 def _swap(heads: Heads, means: list[Tensor]) -> None:

@@ -59,10 +59,12 @@ def for_each(
             raise
 
 
-def side_by_side(function: Callable[[T, Advance], R], items: Sequence[T], advance: Advance, workers: int) -> list[R]:
-    """Return `function(item, advance)` of every item, in their order; `workers` of them at a time, a thread each.
+def side_by_side(
+    function: Callable[[T, Advance], R], items: Sequence[T], order: Sequence[int], advance: Advance, workers: int
+) -> list[R]:
+    """Return `function(item, advance)` of every item; `workers` of them at a time, a thread each.
 
-    The last begin first: of kinds of candidates these are the ones that take longest (`candidates.structures`).
+    They begin in an order of places: the less an item takes, the later it should come.
     """
     if workers == 1:
         return [function(item, advance) for item in items]
@@ -71,7 +73,7 @@ def side_by_side(function: Callable[[T, Advance], R], items: Sequence[T], advanc
     def one(place: int, step: Advance) -> None:
         found[place] = function(items[place], step)
 
-    for_each(one, range(len(items))[::-1], advance, workers, threads=1)
+    for_each(one, order, advance, workers, threads=1)
     return [found[place] for place in range(len(items))]
 
 
