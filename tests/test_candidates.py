@@ -10,7 +10,7 @@ from amber.config import Training
 from amber.config_file import load
 from amber.corpus import Modality
 from amber.errors import UserError
-from amber.train.candidates import Candidate, candidates, structures
+from amber.train.candidates import Candidate, candidates, longest_first, structures
 
 ONE_LAYER: dict[Modality, tuple[int, ...]] = {"speech": (0,), "text": (12,)}
 MANY: dict[Modality, tuple[int, ...]] = {"speech": (0, 6, 12), "text": (1, 2)}
@@ -143,6 +143,17 @@ def test_what_trains_in_one_step_differs_in_penalty_and_reading_alone() -> None:
     assert len(apart) == 7
     assert [sorted(c.reads for c in kind if c.reads) for kind in apart if kind[0].reads] == [["speech", "text"]]
     assert all(len({c.reads is None for c in kind}) == 1 for kind in apart)
+
+
+def test_of_kinds_that_train_side_by_side_a_ridge_regression_begins_last() -> None:
+    kinds = [kind for kind in structures(made()) if kind[0].layers == both("all")]
+    begin = [kinds[place][0] for place in longest_first(kinds)]
+    assert [(c.mixture, c.hidden, c.ridge) for c in begin] == [
+        (True, 0, False),
+        (False, 128, False),
+        (False, 0, False),
+        (False, 0, True),
+    ]
 
 
 def test_frames_are_not_put_side_by_side() -> None:

@@ -126,7 +126,7 @@ class PooledSplit:
     def at(self, places: Tensor) -> dict[Modality, Tensor]:
         """Return the inputs (S, B, ...) at places (S, B) in the split, by modality."""
         rows = self.rows[places]
-        flat = rows.flatten()  # `index_select` copies rows as a whole, in a third of the time of `x[rows]`
+        flat = rows.flatten()  # `index_select` copies rows as a whole, in half of the time of `x[rows]`
         return {m: x.index_select(0, flat).view(*rows.shape, *x.shape[1:]) for m, x in self.inputs.items()}
 
 

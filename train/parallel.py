@@ -64,7 +64,7 @@ def side_by_side(
 ) -> list[R]:
     """Return `function(item, advance)` of every item; `workers` of them at a time, a thread each.
 
-    They begin in an order of places: the less an item takes, the later it should come.
+    `order` has the places of the items in the order in which they begin: first those that take longest.
     """
     if workers == 1:
         return [function(item, advance) for item in items]
