@@ -72,7 +72,7 @@ def test_leaving_one_out_is_what_a_fit_without_it_says(n: int, seed: int, power:
     solution = made(part, shares, target, 10**power)
     of = torch.arange(len(solution.design.places))
     coordinates = solution.design.on_components(of)
-    leverage = solution.design.leverage(of, coordinates, torch.tensor([10**power], dtype=torch.float64))[:, 0]
+    leverage = solution.design.leverage(of, coordinates, [10**power])[:, 0]
     left_out = solution.left_out(of, coordinates, leverage).numpy()
     x = joined(part)
     for row, place in enumerate(np.flatnonzero(shares)):

@@ -175,20 +175,19 @@ class Design:
         return which, self.on_components(which)
 
     @cached_property
-    def penalties(self) -> Tensor:
-        """Return the penalties that are tried, (A,)."""
-        return torch.tensor(PENALTIES, dtype=torch.float64) * self.components[1].sum().clamp_min(
-            torch.finfo(torch.float64).tiny
-        )
+    def penalties(self) -> list[float]:
+        """Return the penalties that are tried, A of them."""
+        total = max(float(self.components[1].sum()), torch.finfo(torch.float64).tiny)
+        return [share * total for share in PENALTIES]
 
     @cached_property
     def leverages(self) -> Tensor:
         """Return the leverage of the chosen utterances under each penalty, (k, A)."""
         return self.leverage(*self.chosen, self.penalties)
 
-    def leverage(self, which: Tensor, coordinates: Tensor, penalties: Tensor) -> Tensor:
-        """Return the diagonal of the hat matrix for utterances (k,) under penalties (A,): (k, A)."""
-        inverse = 1 / (self.components[1][:, None] + penalties)  # (K, A)
+    def leverage(self, which: Tensor, coordinates: Tensor, penalties: Sequence[float]) -> Tensor:
+        """Return the diagonal of the hat matrix for utterances (k,) under A penalties: (k, A)."""
+        inverse = 1 / (self.components[1][:, None] + torch.tensor(penalties, dtype=torch.float64))  # (K, A)
         return self.shares[which, None] * (coordinates**2 @ inverse + 1 / self.shares.sum())
 
     def all_on_components(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -229,10 +228,10 @@ class Design:
             factor = fit_factor(counts, scores)
             return -float((counts * log_softmax(factor * scores, axis=1)).sum()), replace(solution, factor=factor)
 
-        tried = zip(self.penalties.tolist(), self.leverages.T, strict=True)
+        tried = zip(self.penalties, self.leverages.T, strict=True)
         _, best = min((at(*one) for one in tried), key=lambda found: found[0])
         alpha = LENIENCE * best.alpha
-        return at(alpha, self.leverage(which, coordinates, torch.tensor([alpha], dtype=torch.float64))[:, 0])[1]
+        return at(alpha, self.leverage(which, coordinates, [alpha])[:, 0])[1]
 
 
 @dataclass(frozen=True)
@@ -259,7 +258,7 @@ class Solution:
         """Return the leave-one-out log-probabilities (m, C) of the utterances; zeros for those without weight."""
         found = self.target.new_zeros(len(self.design.part), self.target.shape[1])
         for which, coordinates in self.design.all_on_components():
-            leverage = self.design.leverage(which, coordinates, torch.tensor([self.alpha], dtype=torch.float64))[:, 0]
+            leverage = self.design.leverage(which, coordinates, [self.alpha])[:, 0]
             scores = self.factor * self.left_out(which, coordinates, leverage)
             found[self.design.places[which]] = torch.log_softmax(scores, dim=1)
         return found

@@ -62,7 +62,7 @@ def for_each(
 def side_by_side(
     function: Callable[[T, Advance], R], items: Sequence[T], order: Sequence[int], advance: Advance, workers: int
 ) -> list[R]:
-    """Return `function(item, advance)` of every item; `workers` of them at a time, a thread each.
+    """Return `function(item, advance)` of every item, in their order; `workers` of them at a time, a thread each.
 
     `order` has the places of the items in the order in which they begin: first those that take longest.
     """
