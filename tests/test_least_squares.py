@@ -17,7 +17,7 @@ from torch import Tensor
 
 from amber.train import least_squares
 from amber.train.batches import PooledSplit
-from amber.train.least_squares import LENIENCE, PENALTIES, Design, Solution
+from amber.train.least_squares import LENIENCE, PENALTIES, Design, Designs, Solution
 from amber.train.member import Member
 from amber.train.targets import MemberVotes
 
@@ -122,6 +122,26 @@ def test_a_head_says_the_softmax_of_the_scores_and_learns_the_same_alone_and_in_
     expected = (sum(parts) + state["heads.fusion.bias1"]).softmax(dim=1)  # type: ignore[union-attr]
     torch.testing.assert_close(predicted(group[0], together[0]), expected)
     assert together[0].records[0]["dev_nll"] < np.log(3)
+
+
+def test_groups_that_share_designs_learn_what_they_learn_alone() -> None:
+    shared: Designs = {}
+    half = torch.arange(len(TRAIN)) % 2 > 0
+    corpora = torch.arange(len(TRAIN)) // 5 % 3 // 2  # the second has a third of the utterances
+    cases = [
+        (Member(run(0, "amber2"), RIDGE), TRAIN, 3),  # fusion, speech, text
+        (Member(run(1, "soft"), RIDGE), TRAIN, 3),
+        (Member(run(0, "soft"), replace(RIDGE, reads="text")), TRAIN, 3),
+        (Member(run(0, "amber2"), RIDGE, half), TRAIN, 3),  # of a subset: shared with none
+        (Member(run(0, "amber2"), RIDGE), replace(TRAIN, corpora=corpora), 6),  # other weights
+        (Member(run(0, "soft"), RIDGE), replace(TRAIN, rows=TRAIN.rows.flip(0)), 7),  # other utterances
+    ]
+    for member, train, known in cases:
+        (alone,), (sharing,) = fitted(member, train=train), fitted(member, train=train, designs=shared)
+        assert sharing.records == alone.records
+        assert len(shared) == known
+        for name, value in alone.state.items():
+            assert torch.equal(sharing.state[name], value)
 
 
 def test_what_is_not_learned_from_changes_nothing() -> None:

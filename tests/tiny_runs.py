@@ -17,6 +17,7 @@ from amber.train.batches import PooledSplit
 from amber.train.candidates import Candidate
 from amber.train.fit import fit
 from amber.train.group_heads import predict
+from amber.train.least_squares import Designs
 from amber.train.matrix import Run, Variant, variants
 from amber.train.member import Member, TrainedMember
 from amber.train.streams import ORDER, generator
@@ -72,9 +73,10 @@ def fitted(
     dev: PooledSplit = DEV,
     prior: MemberVotes | None = None,
     votes: tuple[MemberVotes, MemberVotes] | None = None,
+    designs: Designs | None = None,
 ) -> list[TrainedMember]:
     made = [one if isinstance(one, Member) else Member(one, PERCEPTRON) for one in group]
-    return fit(made, train, dev, lambda: None, prior=prior, votes=votes)
+    return fit(made, train, dev, lambda: None, prior=prior, votes=votes, designs=designs)
 
 
 def predicted(one: Run | Member, of: TrainedMember, part: PooledSplit = DEV, head: str = "fusion") -> Tensor:

@@ -26,6 +26,7 @@ from .candidates import Candidate, Layers, candidates, longest_first, structures
 from .dataset import TrainingData
 from .head_names import INPUTS
 from .inputs import Inputs, split
+from .least_squares import Designs
 from .matrix import TRAINED, Run
 from .member import Member
 from .parallel import side_by_side
@@ -44,7 +45,8 @@ class FoldContext:
     """What the groups of one fold share: data, fold, inputs, device, and where progress is reported.
 
     `seen` is the data of runs that see a part of the votes, by how many of an utterance (`train.votes`); `kinds` is how
-    many kinds of candidates train at a time, a thread each.
+    many kinds of candidates train at a time, a thread each; `designs` are those of ridge regressions on the whole
+    training part, None where each group makes its own.
     """
 
     data: TrainingData
@@ -54,6 +56,7 @@ class FoldContext:
     advance: Advance
     seen: Mapping[int, TrainingData] = field(default_factory=dict)
     kinds: int = 1
+    designs: Designs | None = None
 
     @property
     def smoothing(self) -> float:

@@ -24,6 +24,7 @@ from .batches import Batch, FoldSplit
 from .group_heads import dev_scores, new_heads, weights_of
 from .head_names import INPUTS
 from .heads import Heads, of_runs
+from .least_squares import Designs
 from .member import Member, MemberState, TrainedMember
 from .objective import GroupLoss
 from .schedule import Schedule
@@ -41,6 +42,7 @@ def fit(
     smoothing: float = 0.0,
     prior: MemberVotes | None = None,
     votes: tuple[MemberVotes, MemberVotes] | None = None,
+    designs: Designs | None = None,
 ) -> list[TrainedMember]:
     """Train the members of a group, whose runs have one `group_key` and whose candidates one structure.
 
@@ -58,6 +60,8 @@ def fit(
         Votes that stand beside the raters' in what the student learns, for every member of the group.
     votes
         The raters' votes of the training part and dev, for every member; None: those of the parts, for all alike.
+    designs
+        Those of ridge regressions, to which new ones are added; None: they are not shared.
 
     Returns
     -------
@@ -72,7 +76,7 @@ def fit(
     """
     of_train, of_dev = votes or (MemberVotes.same(part.counts, len(group)) for part in (train, dev or train))
     if group[0].candidate.ridge:
-        return least_squares.fit(group, train, dev, on_evaluation, smoothing, prior, (of_train, of_dev))
+        return least_squares.fit(group, train, dev, on_evaluation, smoothing, prior, (of_train, of_dev), designs)
     training, device = group[0].run.variant.training, train.rows.device
     schedule = Schedule.of(training, len(train), len(dev) if dev is not None else 0)
     ends = {member.steps for member in group}

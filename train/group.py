@@ -108,7 +108,7 @@ def _train(
         chunk = [members[place] for place in places]
         prior = pseudo.of(places) if pseudo else None
         own = (votes[0].of(places), votes[1].of(places))
-        fitted = fit(chunk, train_part, dev, _reporter(context, chunk), context.smoothing, prior, own)
+        fitted = fit(chunk, train_part, dev, _reporter(context, chunk), context.smoothing, prior, own, context.designs)
         found = predict(chunk, fitted, both)
         context.advance(len(chunk), _note(chunk))
         for row, place in enumerate(places):

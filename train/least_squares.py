@@ -18,7 +18,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from threading import Lock
 
+import numpy as np
 import torch
 from scipy.special import log_softmax
 from torch import Tensor, nn
@@ -50,6 +52,7 @@ def fit(
     smoothing: float,
     prior: MemberVotes | None,
     votes: tuple[MemberVotes, MemberVotes],
+    shared: Designs | None = None,
 ) -> list[TrainedMember]:
     """Solve the heads of a group's members; arguments and what is returned are those of `fit.fit`.
 
@@ -57,7 +60,7 @@ def fit(
     """
     assert isinstance(train, PooledSplit)  # noqa: S101 (of frames there is no such candidate)
     heads = new_heads(group, train).to(train.rows.device)
-    designs: dict[tuple[object, ...], Design] = {}  # by what they read and of which utterances
+    own: Designs = {}
     records: list[Record] = []
     for place, member in enumerate(group):
         objective, counts = member.run.variant.objective, votes[0].of([place]).every()[0]  # (m, C)
@@ -71,8 +74,9 @@ def fit(
                 of_raters = distribution(counts + prior.of([place]).every()[0]) if prior else y
                 target = _guided(objective, y, of_raters, list(solved.values()))
             read = read_by(name, member.candidate.reads)
-            design = designs.setdefault((read, id(member.subset)), Design(train, read, shares))
-            solved[name] = design.solve(target)
+            designs = own if shared is None or member.subset is not None else shared
+            key = (member.candidate.layers, read, *(x.cpu().numpy().tobytes() for x in (train.rows, shares)))
+            solved[name] = designs.setdefault(key, Design(train, read, shares)).solve(target)
             on_evaluation()
         for name, solution in solved.items():
             _put(solution, heads.heads[name], place)
@@ -113,7 +117,8 @@ class Design:
     """Utterances with their weights, and the principal components of what a head reads of them.
 
     Everything that is the same for all targets and penalties is computed here, once and when it is first asked for:
-    large products on the inputs' device, the rest on the CPU, in float64, which not every device has.
+    large products on the inputs' device, the rest on the CPU, in float64, which not every device has. Threads that
+    share a design wait for one another.
     """
 
     def __init__(self, part: PooledSplit, read: Sequence[Modality], shares: Tensor) -> None:
@@ -122,7 +127,8 @@ class Design:
         there = shares.nonzero().flatten()
         self.places = there[:: -(-len(there) // LARGEST)]  # (n,), evenly spread
         self.shares = shares[self.places].double()  # (n,)
-        self.solved: list[Solution] = []
+        self._solved: list[Solution] = []
+        self._lock = Lock()
 
     def inputs(self, which: Tensor) -> Tensor:
         """Return the inputs (k, D) of utterances (k,), numbered among the n."""
@@ -145,14 +151,14 @@ class Design:
         n, dim = len(self.places), len(self.mean)
         if n <= dim:
             x = self.weighted(torch.arange(n)).cpu().double()  # (n, D)
-            squares, left = torch.linalg.eigh(x @ x.T)
+            squares, left = _eigh(x @ x.T)
             there = squares > NOTHING * squares[-1]
             return (x.T @ left[:, there] / squares[there].sqrt()), squares[there]
         gram = torch.zeros(dim, dim, dtype=torch.float64)
         for which in self.blocks():
             x = self.weighted(which)
             gram += (x.T @ x).cpu()
-        squares, vectors = torch.linalg.eigh(gram)
+        squares, vectors = _eigh(gram)
         there = squares > NOTHING * squares[-1]
         return vectors[:, there], squares[there]
 
@@ -162,10 +168,10 @@ class Design:
         return (self.inputs(which) - self.mean.float().to(self.device)) * roots[:, None]
 
     def on_components(self, which: Tensor) -> Tensor:
-        """Return the coordinates (k, K) of utterances (k,) on the components."""
+        """Return the coordinates (k, K) of utterances (k,) on the components, in float32."""
         components, _ = self.components
         x = self.inputs(which) - self.mean.float().to(self.device)
-        return (x @ components.float().to(self.device)).cpu().double()
+        return (x @ components.float().to(self.device)).cpu()
 
     @cached_property
     def chosen(self) -> tuple[Tensor, Tensor]:
@@ -188,7 +194,7 @@ class Design:
     def leverage(self, which: Tensor, coordinates: Tensor, penalties: Sequence[float]) -> Tensor:
         """Return the diagonal of the hat matrix for utterances (k,) under A penalties: (k, A)."""
         inverse = 1 / (self.components[1][:, None] + torch.tensor(penalties, dtype=torch.float64))  # (K, A)
-        return self.shares[which, None] * (coordinates**2 @ inverse + 1 / self.shares.sum())
+        return self.shares[which, None] * (coordinates.double() ** 2 @ inverse + 1 / self.shares.sum())
 
     def all_on_components(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the numbers of all utterances and their coordinates, a part of them at a time."""
@@ -204,10 +210,11 @@ class Design:
         Runs that differ in their seed alone have the same targets, and one solution.
         """
         t = target.cpu()[self.places].double()  # (n, C)
-        known = next((one for one in self.solved if torch.equal(one.target, t)), None)
-        if known is None:
-            known = self._solve(t)
-            self.solved.append(known)
+        with self._lock:
+            known = next((one for one in self._solved if torch.equal(one.target, t)), None)
+            if known is None:
+                known = self._solve(t)
+                self._solved.append(known)
         return known
 
     def _solve(self, t: Tensor) -> Solution:
@@ -218,7 +225,7 @@ class Design:
             for which in self.blocks()
         ]
         towards = components.T @ torch.stack(slopes).sum(dim=0)  # (K, C)
-        which, coordinates = self.chosen
+        which, coordinates = self.chosen[0], self.chosen[1].double()
         counts = (t[which] * self.shares[which, None]).numpy()
 
         def at(penalty: float, leverage: Tensor) -> tuple[float, Solution]:
@@ -232,6 +239,15 @@ class Design:
         _, best = min((at(*one) for one in tried), key=lambda found: found[0])
         alpha = LENIENCE * best.alpha
         return at(alpha, self.leverage(which, coordinates, [alpha])[:, 0])[1]
+
+
+Designs = dict[tuple[object, ...], Design]  # by layers, what is read of them, utterances and their weights
+
+
+def _eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the eigenvalues (n,), in rising order, and eigenvectors (n, n) of a symmetric matrix on the CPU."""
+    values, vectors = np.linalg.eigh(matrix.numpy())  # in two thirds of PyTorch's time
+    return torch.from_numpy(values), torch.from_numpy(vectors)
 
 
 @dataclass(frozen=True)
@@ -250,7 +266,7 @@ class Solution:
 
         Given are their coordinates (k, K) and leverage (k,).
         """
-        residual = self.target[which] - (coordinates @ self.slopes + self.centre)
+        residual = self.target[which] - (coordinates.double() @ self.slopes + self.centre)
         return self.target[which] - residual / (1 - leverage).clamp_min(NOTHING)[:, None]
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 
 from amber.console import Advance
 from amber.errors import abbreviate
@@ -10,6 +11,7 @@ from amber.errors import abbreviate
 from .context import FoldContext, candidates_of
 from .group import train, work
 from .inputs import Inputs
+from .least_squares import Designs
 from .parallel import workers_for
 from .plan import Part, TrainingPlan, groups_of
 from .results import write_run
@@ -52,6 +54,8 @@ class Trainer:
         # A single group reads each choice once; frames it reads in every epoch.
         keep = not plan.tight and (len(self.groups) > 1 or any(map(self._data.is_frames, self._data.stores)))
         self._inputs = Inputs(self._data, self._folds, device, keep, (len(choices) + 1) * self.workers)
+        self._keep = keep
+        self._designs = lru_cache(self.workers)(lambda fold: Designs())  # groups come one fold after another
         self._subsampler = Subsampler(self._data)
 
     def keys(self, number: int) -> dict[str, str]:
@@ -75,7 +79,8 @@ class Trainer:
         training, whole = group[0].variant.training, self._folds[group[0].fold]
         fold = self._subsampler.fold(training, whole)
         seen = {of.votes: self._subsampler.data(of, whole) for run in group if (of := run.variant.training).votes}
-        context = FoldContext(self._data, fold, self._inputs, self._device, advance, seen, self._kinds)
+        designs = self._designs(fold.number) if self._keep and fold is whole else None
+        context = FoldContext(self._data, fold, self._inputs, self._device, advance, seen, self._kinds, designs)
         found = train(group, context)
         if len(self.groups) == 1:
             self._inputs.clear()  # or a large corpus has them in memory beside what is written
