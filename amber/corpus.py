@@ -15,7 +15,6 @@ from typing import Any, Literal, cast
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from amber import corpus_table, parquet, seal
 from amber.arrays import Integers, Mask
@@ -58,7 +57,7 @@ class Votes:
     size: int
     names: tuple[str, ...]
     utterance: Integers  # (V,)
-    rater: NDArray[np.object_]  # (V,)
+    rater: pa.StringArray  # (V,)
     is_self: Mask  # (V,)
     labels: Integers  # (K,)
     label_vote: Integers  # (K,)
@@ -72,7 +71,7 @@ class Votes:
         return replace(
             self,
             utterance=self.utterance[kept],
-            rater=self.rater[kept],
+            rater=self.rater.filter(pa.array(kept)),
             is_self=self.is_self[kept],
             labels=self.labels[labels],
             label_vote=number[self.label_vote[labels]],
@@ -206,7 +205,7 @@ class Corpus:
             size=len(self),
             names=tuple(encoded.dictionary.to_pylist()),
             utterance=corpus_table.parents(column),
-            rater=struct.field("rater").to_numpy(zero_copy_only=False),
+            rater=struct.field("rater"),
             is_self=struct.field("is_self").to_numpy(zero_copy_only=False),
             labels=codes[: len(labels)],
             label_vote=label_vote,
@@ -230,7 +229,7 @@ class Corpus:
         inputs = {"audio", "start", "end", "text", TEXT_ORIGIN, TEXT_HUMAN, DIALOGUE, TURN}
         names = [name for name in self.columns() if name not in {*inputs, "votes"}]
         votes = self.votes()
-        columns = (votes.utterance, votes.rater.tolist(), votes.is_self, votes.names)
+        columns = (votes.utterance, pa.chunked_array([votes.rater]), votes.is_self, votes.names)
         labels = (votes.labels, votes.label_vote, votes.secondary, votes.secondary_vote)
         return corpus_table.digest([about, names, *(self.table[name] for name in names), *columns, *labels])
 

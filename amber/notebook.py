@@ -133,16 +133,16 @@ def data_frame(table: pa.Table) -> Any:
 
 
 def _votes_table(corpus: Corpus) -> pa.Table:
+    """Return one row per label of a vote, the primary ones first."""
     votes = corpus.votes()
-    rows: dict[str, list[Any]] = {"id": [], "rater": [], "label": [], "secondary": [], "is_self": []}
-
-    def add(labels: NDArray[np.int64], of_vote: NDArray[np.int64], secondary: bool) -> None:
-        rows["id"] += [corpus.ids[row] for row in votes.utterance[of_vote].tolist()]
-        rows["rater"] += votes.rater[of_vote].tolist()
-        rows["label"] += [votes.names[label] for label in labels.tolist()]
-        rows["secondary"] += [secondary] * len(labels)
-        rows["is_self"] += votes.is_self[of_vote].tolist()
-
-    add(votes.labels, votes.label_vote, secondary=False)
-    add(votes.secondary, votes.secondary_vote, secondary=True)
-    return pa.table(rows)
+    of_vote = np.concatenate([votes.label_vote, votes.secondary_vote])
+    label = np.concatenate([votes.labels, votes.secondary])
+    return pa.table(
+        {
+            "id": corpus.table["id"].take(pa.array(votes.utterance[of_vote])),
+            "rater": votes.rater.take(pa.array(of_vote)),
+            "label": pa.array(votes.names, pa.string()).take(pa.array(label)),
+            "secondary": pa.array(np.arange(len(label)) >= len(votes.labels)),
+            "is_self": pa.array(votes.is_self[of_vote]),
+        }
+    )
