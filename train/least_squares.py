@@ -39,7 +39,8 @@ from .targets import MemberVotes, distribution, make_targets
 
 PENALTIES = [10 ** (-power / 4) for power in range(2, 21)]  # that are tried, as shares of the inputs' sum of squares
 LENIENCE = 0.5  # alpha, as a share of the best of them; chosen by a study (docs/LOG.md)
-ROWS = 4096  # utterances that are computed with at once, and at most so many choose alpha and the factor
+CHOOSING = 4096  # utterances that choose alpha and the factor, at most
+ROWS = 1024  # utterances that are computed with at once, to bound memory
 LARGEST = 20_000  # utterances that are learned from at most: one more pass over a large corpus would take minutes
 NOTHING = 1e-9  # of the largest square: a component below has nothing but rounding errors
 
@@ -169,15 +170,17 @@ class Design:
 
     def on_components(self, which: Tensor) -> Tensor:
         """Return the coordinates (k, K) of utterances (k,) on the components, in float32."""
-        components, _ = self.components
-        x = self.inputs(which) - self.mean.float().to(self.device)
-        return (x @ components.float().to(self.device)).cpu()
+        components, mean = self.components[0].float().to(self.device), self.mean.float().to(self.device)
+        found = torch.empty(len(which), components.shape[1])
+        for done, part in zip(found.split(ROWS), which.split(ROWS), strict=True):  # type: ignore[no-untyped-call]
+            done.copy_((self.inputs(part) - mean) @ components)
+        return found
 
     @cached_property
     def chosen(self) -> tuple[Tensor, Tensor]:
         """Return the utterances that choose alpha and the factor, (k,), and their coordinates, (k, K)."""
         n = len(self.places)
-        which = torch.arange(0, n, -(-n // ROWS))
+        which = torch.arange(0, n, -(-n // CHOOSING))
         return which, self.on_components(which)
 
     @cached_property
@@ -194,11 +197,13 @@ class Design:
     def leverage(self, which: Tensor, coordinates: Tensor, penalties: Sequence[float]) -> Tensor:
         """Return the diagonal of the hat matrix for utterances (k,) under A penalties: (k, A)."""
         inverse = 1 / (self.components[1][:, None] + torch.tensor(penalties, dtype=torch.float64))  # (K, A)
-        return self.shares[which, None] * (coordinates.double() ** 2 @ inverse + 1 / self.shares.sum())
+        parts = coordinates.split(ROWS)  # type: ignore[no-untyped-call]
+        squares = torch.cat([part.double().square() @ inverse for part in parts])
+        return self.shares[which, None] * (squares + 1 / self.shares.sum())
 
     def all_on_components(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the numbers of all utterances and their coordinates, a part of them at a time."""
-        if len(self.places) <= ROWS:
+        if len(self.places) <= CHOOSING:
             yield self.chosen
             return
         for which in self.blocks():
