@@ -53,7 +53,7 @@ def fit(
     smoothing: float,
     prior: MemberVotes | None,
     votes: tuple[MemberVotes, MemberVotes],
-    shared: Designs | None = None,
+    designs: Designs | None = None,
 ) -> list[TrainedMember]:
     """Solve the heads of a group's members; arguments and what is returned are those of `fit.fit`.
 
@@ -75,9 +75,9 @@ def fit(
                 of_raters = distribution(counts + prior.of([place]).every()[0]) if prior else y
                 target = _guided(objective, y, of_raters, list(solved.values()))
             read = read_by(name, member.candidate.reads)
-            designs = own if shared is None or member.subset is not None else shared
+            known = own if designs is None or member.subset is not None else designs
             key = (member.candidate.layers, read, *(x.cpu().numpy().tobytes() for x in (train.rows, shares)))
-            solved[name] = designs.setdefault(key, Design(train, read, shares)).solve(target)
+            solved[name] = known.setdefault(key, Design(train, read, shares)).solve(target)
             on_evaluation()
         for name, solution in solved.items():
             _put(solution, heads.heads[name], place)

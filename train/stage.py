@@ -51,7 +51,7 @@ def _train(experiment: TrainingPlan, config: Config, console: Console, cluster: 
     if not faults:
         console.say(f"{experiment.folder}: {count(len(experiment.runs), 'run')}, all done")
         return
-    pa.default_memory_pool().release_unused()  # of a large corpus, Arrow keeps hundreds of MB that it has freed
+    pa.default_memory_pool().release_unused()  # of a large corpus, Arrow keeps about 100 MB that it has freed
     device = choose(config.train.device).name
     _say_what_is_replaced(experiment, faults, console)
     missing = faults.keys()
