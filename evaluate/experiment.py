@@ -17,11 +17,11 @@ from amber.errors import UserError
 from amber.labels import distribution
 from amber.location import locate
 from amber.predictions import STUDENT
+from amber.run_config import OF_EXPERIMENT, damaged
 
 from .metrics.distribution import jsd, normalised_entropy
 from .results import Import
 
-SHARED = ("dataset", "labels", "splits")  # what runs must have in common to be put into one table
 CALIBRATED = "student-calibrated"  # a temperature-scaled copy of the student, where training wrote one
 TEMPERATURE = "soft + temperature"  # the variant that this copy of `soft` is shown as
 OF_VARIANTS = "ensemble of variants"
@@ -181,7 +181,7 @@ class Experiment:
     @property
     def config(self) -> dict[str, Any]:
         """Return what all runs share."""
-        return {name: self.runs[0].config[name] for name in SHARED}
+        return {name: self.runs[0].config[name] for name in OF_EXPERIMENT}
 
     @property
     def variants(self) -> list[str]:
@@ -257,11 +257,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise damaged(path)
     return data
-
-
-def damaged(path: Path) -> UserError:
-    """Return the error about a file of a run that can't be read."""
-    return UserError(f"{path}: damaged or missing; put it back, or train the run again with `amber train`")
 
 
 def _student_weight(candidate: Mapping[str, Any]) -> float:

@@ -8,17 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from amber import done
+from amber import done, run_config
 from amber.errors import UserError, abbreviate, count
+from amber.run_config import OF_EXPERIMENT, OF_VARIANT, refuse_different
 
-from .experiment import SHARED, FinishedRun, base, damaged
+from .experiment import FinishedRun, base
 
 THREADS = 2  # that check files
 _FIRST = ("ce", "soft")  # the variants that the others are measured against come first
-# libyaml's safe loader, where there is one: hundreds of small files are read.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def find_runs(folder: Path) -> list[FinishedRun]:
@@ -27,7 +24,8 @@ def find_runs(folder: Path) -> list[FinishedRun]:
     Raises
     ------
     UserError
-        If there are none, one is not as it was finished, or they differ in dataset, labels or splits.
+        If there are none, one is not as it was finished, they differ in dataset, labels or splits, or those of one
+        variant differ in anything but fold and seed.
 
     """
     if not folder.is_dir():
@@ -47,12 +45,10 @@ def find_runs(folder: Path) -> list[FinishedRun]:
         near = sorted(path.parents[2].name for path in folder.parent.glob(f"*/*/fold*-seed*/{done.FILE}"))
         hint = f"; there are {abbreviate(dict.fromkeys(near))}" if near else ""
         raise UserError(f"--runs {folder}: no finished runs there{hint}")
-    for run in found:
-        for name in differences(run, found[0]):
-            raise UserError(
-                f"{folder}: {run.folder.relative_to(folder)} and {found[0].folder.relative_to(folder)} differ in "
-                f"{name}, so they can't stand in one table\ntrain them again or under another experiment name"
-            )
+    refuse_different({run.folder: run.config for run in found}, OF_EXPERIMENT, "they can't stand in one table")
+    for variant in {run.variant for run in found}:
+        of_variant = {run.folder: run.config for run in found if run.variant == variant}
+        refuse_different(of_variant, OF_VARIANT, "they are not runs of one variant")
     return sorted(found, key=_order)
 
 
@@ -67,23 +63,11 @@ def _check(folder: Path, of: Path) -> tuple[done.Done | None, list[str]]:
 
 
 def _found(folder: Path, of: Path, sealed: done.Done) -> FinishedRun:
-    path = of / "config.yaml"
-    try:
-        config = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506
-        name = f"{config['variant']}/fold{config['fold']:d}-seed{config['seed']:d}"
-        complete = all(key in config for key in SHARED)
-    except (OSError, ValueError, TypeError, LookupError, yaml.YAMLError, RecursionError):
-        raise damaged(path) from None
-    if not complete:
-        raise damaged(path)
+    config = run_config.read(of)
+    name = f"{config['variant']}/fold{config['fold']}-seed{config['seed']}"
     if of != folder / name:
         raise UserError(f"{of}: holds the run {name} (its config.yaml says so); move it back, or train it again")
     return FinishedRun(of, sealed.key, config, str(config["variant"]), sealed.digest, sealed.vouched)
-
-
-def differences(one: FinishedRun, other: FinishedRun) -> list[str]:
-    """Return what keeps two runs out of one table."""
-    return [name for name in SHARED if one.config[name] != other.config[name]]
 
 
 def side_by_side(experiments: Sequence[tuple[str, list[FinishedRun]]]) -> list[FinishedRun]:

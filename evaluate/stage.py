@@ -13,8 +13,9 @@ from amber.config import EvaluateOptions
 from amber.console import Console
 from amber.corpus import Corpus
 from amber.digest import short_hash
-from amber.errors import UserError, count
+from amber.errors import UserError, abbreviate, count
 from amber.location import absolute, reaching, write_whole
+from amber.run_config import OF_EXPERIMENT, differences
 
 from . import imported, strata
 from .analysis import analyse
@@ -24,7 +25,7 @@ from .metrics import METRICS
 from .questions import questions
 from .report import latex, page, tables, text
 from .results import SCHEMA_VERSION, MetricsFile, Results
-from .runs import differences, find_runs, side_by_side
+from .runs import find_runs, side_by_side
 from .utterance_info import digest, find_corpus
 
 FILE = "metrics.json"
@@ -154,8 +155,8 @@ def _apart(found: Sequence[tuple[str, list[FinishedRun]]]) -> str:
     if len(set(names)) < len(names):
         raise UserError(f"--runs: two experiments are called {max(names, key=names.count)}; rename one folder")
     (first, runs), *others = found
-    differing = [(name, differences(runs[0], theirs[0])) for name, theirs in others]
-    return "; ".join(f"{name} differs from {first} in {', '.join(what)}" for name, what in differing if what)
+    differing = [(name, differences(runs[0].config, theirs[0].config, OF_EXPERIMENT)) for name, theirs in others]
+    return "; ".join(f"{name} differs from {first} in {abbreviate(what)}" for name, what in differing if what)
 
 
 def _key(

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from amber import seal
+from amber import done, run_config, seal
 from amber.console import Console
 from amber.errors import UserError, count
 
@@ -48,14 +46,14 @@ def run(experiment: Path, variant: str | None, to: Path, options: Options, conso
     runs = model.runs_of(experiment, variant)
     loaded = model.load(experiment, variant)
     if not options.final:
-        return _write(experiment, runs, {run.name: run / model.MODEL for run in runs}, loaded, to, options)
+        return _write(experiment, runs, {run.name: run / model.MODEL for run in runs}, loaded, to, options, console)
     from amber.train.final import train_final
 
     with tempfile.TemporaryDirectory(prefix="amber-") as folder:
         place = Path(folder, FINAL)
         about = train_final(runs, options.cache, place, console)
         member = model.of_folders(FINAL, [place])
-        return _write(experiment, runs, {FINAL: place}, member, to, options, about)
+        return _write(experiment, runs, {FINAL: place}, member, to, options, console, about)
 
 
 def _write(
@@ -65,10 +63,12 @@ def _write(
     loaded: model.Model,
     to: Path,
     options: Options,
+    console: Console,
     final: Mapping[str, Any] | None = None,
 ) -> str:
     name = runs[0].parent.name
-    shared = _shared(runs[0])
+    config = run_config.read(runs[0])
+    shared = {key: config[key] for key in run_config.OF_EXPERIMENT}
     about = {
         "variant": name,
         "classes": list(loaded.classes),
@@ -80,7 +80,7 @@ def _write(
     }
     encoders = [f"{modality}: {spec.encoder} (revision {spec.revision})" for modality, spec in loaded.specs.items()]
     about_models = {**shared, "members": len(runs), "final": final}
-    card = bundle.card_of(to.name, name, loaded.classes, encoders, about_models, _figures(experiment, name))
+    card = bundle.card_of(to.name, name, loaded.classes, encoders, about_models, _figures(experiment, runs, console))
     more = {onnx.FILE: lambda path: onnx.write(path, loaded.members)} if options.onnx else {}
     bundle.write(to, models, card, about, more)
     if final:
@@ -88,18 +88,16 @@ def _write(
     return f"{to}: {name} of {experiment}, {count(len(runs), 'model')}, which answer together"
 
 
-def _shared(run: Path) -> dict[str, Any]:
-    """Return what all runs of an experiment share: dataset, labels and splits."""
-    config: Mapping[str, Any] = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    return {key: config[key] for key in ("dataset", "labels", "splits")}
-
-
-def _figures(experiment: Path, variant: str) -> str:
-    """Return the variant's figures with their intervals as Markdown; empty if they are not there."""
-    path = experiment / "metrics.json"
-    metrics = seal.load(path.read_bytes()) if path.is_file() else None
-    figures = (metrics or {}).get("summary", {}).get(variant)
+def _figures(experiment: Path, runs: Sequence[Path], console: Console) -> str:
+    """Return the figures of a variant's runs with their intervals as Markdown; empty if there are none of just them."""
+    path, variant = experiment / "metrics.json", runs[0].parent.name
+    metrics = (seal.load(path.read_bytes()) if path.is_file() else None) or {}
+    figures = metrics.get("summary", {}).get(variant)
     if not figures:
+        return ""
+    evaluated = {(run["folder"], run["key"]) for run in metrics.get("runs", []) if run["variant"] == variant}
+    if evaluated != {(run.name, done.read(run).key) for run in runs}:
+        console.warn(f"{path}: of other runs than these, so the model card has no figures; `amber evaluate` first")
         return ""
     rows = ["| metric | mean over seeds | 95 % interval |", "|---|---|---|"]
     for name, figure in figures.items():

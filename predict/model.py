@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from amber import done
+from amber import done, run_config
 from amber.arrays import Floats
 from amber.corpus import Modality
 from amber.errors import UserError, abbreviate, nearest
@@ -124,11 +124,20 @@ def _of_experiment(path: Path, variant: str | None) -> Model:
 
 
 def _whole(runs: Sequence[Path]) -> list[Path]:
-    """Return the model folders of runs, each of whose files is as it was written."""
+    """Return the model folders of a variant's runs.
+
+    Raises
+    ------
+    UserError
+        If a file of a run is not as it was written, or runs differ in anything but fold and seed.
+
+    """
     for run in runs:
         faults = done.read(run).faults(run)
         if faults:
             raise UserError(f"{run}: {abbreviate(faults, 3)}; put it back, or train the run again with `amber train`")
+    configs = {run: run_config.read(run) for run in runs}
+    run_config.refuse_different(configs, run_config.OF_VARIANT, "they can't answer together")
     return [run / MODEL for run in runs]
 
 

@@ -109,6 +109,39 @@ def test_an_experiment_and_its_bundle_answer_with_the_mean_of_their_runs(
     assert "exists" in amber("export", "--runs", experiment, "--to", target, code=2).stderr
 
 
+def test_runs_that_differ_in_more_than_fold_and_seed_do_not_answer_together(
+    amber: Amber, demo_cache: Path, tmp_path: Path
+) -> None:
+    quick = ("train.epochs=1", ONE, "train.seeds=[0]", "train.variants=[ce]", f"train.runs={tmp_path}")
+    experiment = tmp_path / "demo"
+    evaluate = ("-q", "evaluate", "--runs", experiment, "--set", "evaluate.resamples=100")
+
+    def train(*more: str) -> None:
+        training.run(demo_config(demo_cache, *quick, *more), None, QUIET)
+
+    def refused(what: str) -> None:
+        export = ("export", "--runs", experiment, "--to", tmp_path / "b")
+        for asked in (("predict", "--model", experiment, "--text", "a"), export, (*export, "--final"), evaluate):
+            said = amber(*asked, code=2).stderr
+            assert f"differ in {what}, so they " in said
+            assert "move away" in said
+        assert not (tmp_path / "b").exists()
+
+    train("splits.scheme=speaker-folds", "splits.k=3")
+    amber(*evaluate)
+    train("splits.scheme=speaker-folds", "splits.k=4", "train.folds=[1]")
+    refused("splits.k")
+    train("splits.scheme=speaker-folds", "splits.k=3", "train.lr=0.001", "train.folds=[1]")
+    refused("train.lr")
+    train("splits.scheme=speaker-folds", "splits.k=3", "train.lr=0.001")
+    warned = amber("export", "--runs", experiment, "--to", tmp_path / "b").stderr
+    assert "metrics.json: of other runs than these" in warned
+    assert "Not evaluated" in (tmp_path / "b" / "README.md").read_text()
+    amber(*evaluate)
+    assert not amber("-q", "export", "--runs", experiment, "--to", tmp_path / "c").stderr
+    assert "| nll_per_vote |" in (tmp_path / "c" / "README.md").read_text()
+
+
 def test_a_model_of_several_corpora_predicts_what_the_pipeline_stored(amber: Amber, both: Path, tmp_path: Path) -> None:
     quick = ("train.epochs=3", ONE, "train.seeds=[0]", "train.folds=[1]", "train.variants=[soft]")
     labels = ("transfer.other.preset=iemocap-4", f"train.runs={tmp_path}")

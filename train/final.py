@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from amber import done
+from amber import done, run_config
 from amber.config import LabelOptions, Objective, Training
 from amber.config_file import validated
 from amber.console import Console, ignore
@@ -80,7 +79,7 @@ def train_final(runs: Sequence[Path], cache: str | None, to: Path, console: Cons
         the runs learned from.
 
     """
-    config = yaml.safe_load((runs[0] / "config.yaml").read_text(encoding="utf-8"))
+    config = run_config.read(runs[0])
     if config["model"] not in MODELS:
         raise UserError(
             f"--final: {config['variant']} ({config['model']}) chooses more on dev than steps and weights\n"
