@@ -72,6 +72,14 @@ def test_the_common_set_and_what_each_variant_reads(amber: Amber, cache: Path, t
     caption = amber("-q", "evaluate", "--runs", tmp_path / "table").stdout
     assert f"{both} of {n} labelled utterances have speech and text: every variant uses these" in caption
 
+    # Variants of other commands that were asked for less are said to use what they use, and no other utterances.
+    apart = ("--set", "experiment=apart", "--variants")
+    for asked in ("soft", "speech,soft,prior"):
+        trained(amber, cache, tmp_path, *apart, asked)
+    caption = amber("-q", "evaluate", "--runs", tmp_path / "apart").stdout
+    assert "different utterances" not in caption
+    assert "None" not in caption
+
     read = ("--set", "features.require=read", "--set", "experiment=each")
     said = trained(amber, cache, tmp_path, *variants, *read)
     sizes = {"soft": both, "speech": n - len(silent), "text": n - len(textless), "prior": n}

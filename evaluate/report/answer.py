@@ -91,6 +91,11 @@ def scale(results: Results) -> Iterator[str]:
         yield f"{name} does not beat the class frequencies alone (NLL {signed(prior, False)})."
     elif oracle is None or oracle.mean >= prior:
         yield f"{name} beats the class frequencies alone (NLL {signed(prior, False)}); there is no oracle here."
+    elif results.oracle.left_out:
+        yield (
+            f"{name} beats the class frequencies alone (NLL {signed(prior, False)}). The oracle is of the "
+            f"{results.oracle.n} utterances without split votes alone, and no scale for that."
+        )
     elif value <= oracle.mean:
         yield f"{name} is at the oracle, what the true distributions would score ({signed(oracle.mean, False)})."
     else:

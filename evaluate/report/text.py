@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amber.errors import count
+from amber.errors import abbreviate, count
 
 from ..results import Comparison, Counted, Import, Results, Used
 from ..statistics.standard_error import LEVEL
@@ -153,16 +153,17 @@ def _detectable(results: Results, variant: str, reference: str, of: Sequence[Com
 
 def _used(results: Results) -> list[str]:
     """Say which utterances variants use, where that is not all of the labelled ones."""
-    if len(results.used) > 1 or any(one.figures for one in results.used):
+    if any(one.figures for one in results.used):
         own = "; ".join(_own(results, one) for one in results.used)
         return [
             "Variants were trained and tested on different utterances, each on all that have what it reads "
             f"(features.require: read). The figures and comparisons here are on the {results.utterances} that all of "
             f"them test. On all of its own: {own}."
         ]
+    alike = len(results.used) == 1  # variants that trained by commands of their own may have been asked for other things
     return [
-        f"{one.used} of {one.labelled} labelled utterances have {' and '.join(one.have)}: every variant uses these "
-        "and no others."
+        f"{one.used} of {one.labelled} labelled utterances have {' and '.join(one.have)}: "
+        f"{'every variant uses' if alike else f'{abbreviate(one.variants)} use'} these and no others."
         for one in results.used
         if one.used < one.labelled and one.have
     ]
