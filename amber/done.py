@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amber import seal
-from amber.errors import UserError
+from amber.errors import UserError, abbreviate
 
 FILE = "DONE"
 SCHEMA_VERSION = 2
@@ -63,6 +63,20 @@ def read(folder: Path) -> Done:
     if data.get("schema") != SCHEMA_VERSION:
         raise UserError(f"{folder / FILE}: written by another version of amber; train the run again with `amber train`")
     return Done(data["key"], data["files"])
+
+
+def refuse_damaged(folder: Path) -> None:
+    """Refuse a finished run if its record or one of its files is not as it was written.
+
+    Raises
+    ------
+    UserError
+        If so.
+
+    """
+    faults = read(folder).faults(folder)
+    if faults:
+        raise UserError(f"{folder}: {abbreviate(faults, 3)}; put it back, or train the run again with `amber train`")
 
 
 def _digests(folder: Path) -> dict[str, str]:

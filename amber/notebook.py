@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from amber import parquet, predictions
+from amber import done, parquet, predictions
 from amber.corpus import MODALITIES, Corpus, Modality
 from amber.errors import UserError
 from amber.features import catalog
@@ -111,15 +111,16 @@ def load_predictions(runs: str | Path) -> Any:
     Raises
     ------
     UserError
-        If there are no predictions, or a file is damaged.
+        If there are no finished runs, or a file of one is not as it was written.
 
     """
-    paths = sorted(locate(runs).rglob(predictions.FILE))
-    if not paths:
-        raise UserError(f"{runs}: no predictions there; give the folder of a run or an experiment")
-    for path in paths:
-        predictions.read(path)  # refuses what is damaged
-    tables = [parquet.read(path).replace_schema_metadata(None) for path in paths]
+    found = sorted(path.parent for path in locate(runs).rglob(done.FILE))
+    finished = [run for run in found if not run.name.startswith(".")]  # those are what a kill leaves
+    if not finished:
+        raise UserError(f"{runs}: no finished runs there; give the folder of a run or an experiment")
+    for run in finished:
+        done.refuse_damaged(run)
+    tables = [parquet.read(run / predictions.FILE).replace_schema_metadata(None) for run in finished]
     return data_frame(pa.concat_tables(tables, promote_options="default"))
 
 

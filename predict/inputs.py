@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from amber.corpus import Corpus, Utterance
+from amber.corpus import DIALOGUE, TURN, Corpus, Utterance
 from amber.errors import UserError, abbreviate
 from amber.extract import corpora
 
@@ -62,11 +62,15 @@ def of_arrays(audio: Sequence[Any], texts: Sequence[str | None], rate: int, fold
     Raises
     ------
     UserError
-        If an array is empty, not finite or not of samples.
+        If an array is empty, not finite or not of samples, `rate` is no whole number, or a text is no string.
 
     """
+    if not isinstance(rate, int | np.integer) or rate < 1:
+        raise UserError(f"rate: {rate!r}: not a whole number of samples per second")
     utterances = []
     for number, (sound, text) in enumerate(zip(audio, texts, strict=True), 1):
+        if not isinstance(text, str | None):
+            raise UserError(f"text {number}: {text!r} is no string")
         path: Path | None = None
         uid = f"utterance-{number}"
         if isinstance(sound, str | Path):
@@ -84,8 +88,12 @@ def _samples(sound: Any, number: int) -> Any:
     samples = np.asarray(sound)
     if samples.ndim not in (1, 2) or not samples.size or samples.dtype.kind not in "fiu":
         raise UserError(f"audio {number}: expected samples (T,) or (T, channels), found an array {samples.shape}")
-    if samples.dtype.kind in "iu":  # as in a file of that width
-        samples = samples.astype(np.float64) / (np.iinfo(samples.dtype).max + 1.0)
+    if samples.ndim == 2 and samples.shape[0] < samples.shape[1]:
+        raise UserError(f"audio {number}: expected samples (T, channels), found {samples.shape}: transpose them")
+    if samples.dtype.kind in "iu":  # as in a file of that width, where unsigned samples lie about the middle
+        width = np.iinfo(samples.dtype)
+        middle = (float(width.min) + float(width.max) + 1) / 2
+        samples = (samples.astype(np.float64) - middle) / (float(width.max) + 1 - middle)
     if not np.isfinite(samples).all():
         raise UserError(f"audio {number}: its samples are not all finite")
     return samples.astype(np.float32)
@@ -93,7 +101,8 @@ def _samples(sound: Any, number: int) -> Any:
 
 def _files(path: Path) -> Iterator[Path]:
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        every = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        found = sorted(file for file in every if not file.name.startswith("._"))  # the Mac's own notes on a file
         if not found:
             raise UserError(f"{path}: no recordings in it; known are {abbreviate(SUFFIXES, 9)}")
         yield from found
@@ -116,8 +125,8 @@ def _corpus(utterances: Any) -> Corpus:
     return Corpus.of(utterances, name=NAME, root="/")
 
 
-def of_table(path: Path) -> Corpus:
-    """Return the utterances of a table, as extraction reads it; votes may be missing.
+def of_table(path: Path, **more: Any) -> Corpus:
+    """Return the utterances of a table, as extraction reads it, with more options; votes may be missing.
 
     Raises
     ------
@@ -125,29 +134,22 @@ def of_table(path: Path) -> Corpus:
         If it can't be read, or has no `id` or neither `audio` nor `text`.
 
     """
-    source = corpora.Source("table", NAME, path.parent / NAME, path, {"votes": "optional"})
+    source = corpora.Source("table", NAME, path.parent / NAME, path, {"votes": "optional", **more})
     corpus: Corpus = corpora.load(source).corpus
     return corpus
 
 
 def of_json_lines(content: bytes, folder: Path) -> Corpus:
-    """Return the utterances of JSON lines with `id` and `audio` or `text`; audio paths are relative to where we are."""
+    """Return the utterances of JSON lines as of a table, which is kept in a folder.
+
+    Audio paths are relative to the current folder.
+    """
     path = folder / "standard-input.jsonl"
     path.write_bytes(content)
-    corpus = of_table(path)
-    return Corpus.of(
-        (
-            _utterance(uid, str(Path(audio).absolute()) if audio else None, text, start, end)
-            for uid, audio, text, start, end in zip(
-                corpus.ids, *(corpus.column(name) for name in ("audio", "text", "start", "end")), strict=True
-            )
-        ),
-        name=NAME,
-        root="/",
-    )
+    return of_table(path, audio=Path.cwd())
 
 
-def _utterance(
-    uid: str, audio: str | None, text: str | None, start: float | None = None, end: float | None = None
-) -> Utterance:
-    return Utterance(id=uid, audio=audio, text=text, speaker=None, votes=(), start=start, end=end)
+def _utterance(uid: str, audio: str | None, text: str | None) -> Utterance:
+    """Return an utterance without votes, which is the only turn of its dialogue."""
+    alone = {DIALOGUE: uid, TURN: "1"}
+    return Utterance(id=uid, audio=audio, text=text, speaker=None, votes=(), extra=alone)

@@ -133,9 +133,7 @@ def _whole(runs: Sequence[Path]) -> list[Path]:
 
     """
     for run in runs:
-        faults = done.read(run).faults(run)
-        if faults:
-            raise UserError(f"{run}: {abbreviate(faults, 3)}; put it back, or train the run again with `amber train`")
+        done.refuse_damaged(run)
     configs = {run: run_config.read(run) for run in runs}
     run_config.refuse_different(configs, run_config.OF_VARIANT, "they can't answer together")
     return [run / MODEL for run in runs]

@@ -11,7 +11,12 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# No test is timed: on a busy machine a deadline says nothing of the code.
+hypothesis.settings.register_profile("amber", deadline=None)
+hypothesis.settings.load_profile("amber")
 
 # The tensors here are tiny: threads would only wait for one another. The model hub is out of reach in CI: asking it
 # would only cost time. Lines of help and of progress are as long as they like.

@@ -35,7 +35,7 @@ def part(of: list[int], rng: np.random.Generator) -> PooledSplit:
     return PooledSplit({"speech": torch.arange(n)[:, None].float()}, torch.arange(n), torch.ones(n, 2), corpora)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(sizes=sizes, size=st.integers(4, 15), seed=st.integers(0, 99))
 def test_batches_draw_from_each_corpus_in_equal_shares_and_repeat_nothing_within_a_pass(
     sizes: list[int], size: int, seed: int
@@ -72,7 +72,7 @@ def test_a_stream_s_batches_do_not_depend_on_the_others() -> None:
         assert torch.equal(together.draw()[0][-1], alone.draw()[0][0])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(sizes=sizes, seed=st.integers(0, 99))
 def test_dev_votes_of_each_corpus_have_the_same_sum(sizes: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)

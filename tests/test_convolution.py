@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -19,7 +19,6 @@ def states(items: int, channels: int, time: int, by_frame: bool) -> Tensor:
     return made.transpose(1, 2).contiguous().transpose(1, 2) if by_frame else made
 
 
-@settings(deadline=None)  # the first call into oneDNN takes long
 @given(SIZES, st.integers(0, 20), st.booleans(), st.booleans())
 def test_convolution_is_torchs(sizes: tuple[int, int, int, int, int], more: int, bias: bool, by_frame: bool) -> None:
     items, channels, out, kernel, stride = sizes

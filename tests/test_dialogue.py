@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from conftest import ONE, Amber
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -135,6 +140,25 @@ def test_extracted_features_are_those_of_the_text_after_its_dialogue(table: Path
         options = (f"features.text_context={count}", "train.variants=[text]", "splits.scheme=column")
         store = training.prepare(configured(table, cache, *options), "table").data.stores["text"]
         assert store.spec.text_context == count
+
+
+def test_a_model_that_reads_earlier_turns_predicts_with_them_and_a_text_without_any(
+    amber: Amber, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    options = ("features.text_context=2", "train.variants=[text]", "train.seeds=[0]", "train.folds=[1]", ONE,
+               "splits.scheme=column", "train.epochs=2", f"train.runs={tmp_path}")  # fmt: skip
+    stage.run(configured(table, cache, *options), QUIET)
+    training.run(configured(table, cache, *options), "table", QUIET)
+    asked = ("-q", "predict", "--model", tmp_path / "table" / "text" / "fold1-seed0")
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    lines = "".join(json.dumps({k: row[k] for k in ("id", "text", "dialogue", "turn")}) + "\n" for row in rows)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
+    found = {name: amber(*asked, *how).stdout for name, how in (("lines", ["-"]), ("table", ["--table", table]))}
+    assert found["lines"] == found["table"]
+    said = {one["id"]: one["distribution"] for one in map(json.loads, found["table"].splitlines())}
+    (alone,) = map(json.loads, amber(*asked, "--text", TEXTS[0]).stdout.splitlines())
+    assert alone["distribution"] == pytest.approx(said["d0t0"], abs=1e-6)
 
 
 def test_a_dialogue_in_two_parts_is_refused_only_where_it_is_read(table: Path, tmp_path: Path) -> None:

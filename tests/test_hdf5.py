@@ -86,7 +86,7 @@ def test_several_sets_are_chosen_from_by_name(run_cache: Run, cache: Path) -> No
         assert found.location == store.location
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_what_is_exported_is_imported_again(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Any array, in any order of rows, comes back from the store and from its export as it was."""

@@ -53,7 +53,7 @@ def case(n: int, seed: int) -> tuple[PooledSplit, Floats, Floats]:
     return part, shares, rng.dirichlet(np.ones(3), size=n)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.sampled_from([4, 9, 40]), st.integers(0, 1000), st.floats(-2, 2))
 def test_weights_are_those_of_scikit_learn_with_more_utterances_than_dimensions_or_fewer(
     n: int, seed: int, power: float
@@ -65,7 +65,7 @@ def test_weights_are_those_of_scikit_learn_with_more_utterances_than_dimensions_
     np.testing.assert_allclose(bias, other.intercept_, atol=1e-4)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.sampled_from([5, 9, 30]), st.integers(0, 1000), st.floats(-1, 2))
 def test_leaving_one_out_is_what_a_fit_without_it_says(n: int, seed: int, power: float) -> None:
     part, shares, target = case(n, seed)

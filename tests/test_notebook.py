@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import doctest
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from conftest import ONE, demo_config
+from conftest import ONE, demo_config, flip
 
 import amber
-from amber import api_page, notebook
+from amber import api_page, done, notebook, predictions
 from amber.console import Console
 from amber.corpus import FILE, Corpus
 from amber.errors import UserError
 from amber.evaluate import score as scoring
 from amber.evaluate import stage as evaluation
 from amber.train import stage as training
+from amber.train.run_folder import PARTIAL
 
 QUIET = Console(quiet=True)
 
@@ -62,8 +64,23 @@ def test_predictions_of_all_runs_score_as_the_evaluation_says(experiment: Path) 
     for key, value in scores.items():
         assert value == pytest.approx(metrics["summary"]["soft"][key]["mean"], abs=1e-9), key
     assert {"bc", "nll_per_vote", "brier_corrected", "uar", "ece"} <= set(scores)
-    with pytest.raises(UserError, match="no predictions there"):
+    with pytest.raises(UserError, match="no finished runs there"):
         amber.load_predictions(experiment / "soft" / "nowhere")
+
+
+def test_only_finished_runs_are_loaded_and_only_as_they_were_written(experiment: Path, tmp_path: Path) -> None:
+    whole = amber.load_predictions(experiment)
+    copy = Path(shutil.copytree(experiment, tmp_path / "demo"))
+    run = copy / "soft" / "fold1-seed0"
+    shutil.copytree(run, run.with_name(f".{run.name}.0{PARTIAL}"))  # what a kill leaves
+    unfinished = copy / "soft" / "fold2-seed0"
+    (unfinished / done.FILE).unlink()
+    kept = amber.load_predictions(copy)
+    missing = amber.load_predictions(experiment / "soft" / "fold2-seed0")
+    assert len(kept) == len(whole) - len(missing)
+    flip(run / predictions.FILE, -9)
+    with pytest.raises(UserError, match=r"fold1-seed0: predictions.parquet was changed"):
+        amber.load_predictions(copy)
 
 
 @pytest.mark.parametrize(

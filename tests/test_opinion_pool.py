@@ -53,7 +53,7 @@ def test_the_pool_of_linear_heads_is_a_linear_head() -> None:
     np.testing.assert_allclose(together, one, atol=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 6), st.integers(0, 10_000), st.floats(0.1, 5.0))
 def test_no_model_and_not_their_mean_is_better_on_the_votes_and_the_penalty(
     models: int, seed: int, scale: float
@@ -100,7 +100,7 @@ def test_the_penalty_in_closed_form(utterances: int, votes: float, lead: float) 
     np.testing.assert_allclose(fit_weights(log_p, counts), [(1 + lead) / 2, (1 - lead) / 2], atol=1e-3)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(2, 6), st.integers(0, 10_000), st.sampled_from([0.05, 20.0]))
 def test_more_votes_of_the_same_utterances_change_nothing(models: int, seed: int, times: float) -> None:
     log_p, counts = drawn(models, seed, n=10)
@@ -123,7 +123,7 @@ def test_few_utterances_leave_the_weights_near_equal_ones_and_many_find_the_best
     assert furthest[1] < furthest[-1] / 2
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.floats(0.05, 1.0), min_size=2, max_size=4), st.integers(0, 10_000))
 def test_the_weights_under_which_the_votes_were_made_are_found(given_: list[float], seed: int) -> None:
     """Votes of very many utterances that are the pool's own probabilities: it alone is the most likely."""
@@ -134,7 +134,7 @@ def test_the_weights_under_which_the_votes_were_made_are_found(given_: list[floa
     np.testing.assert_allclose(fit_weights(*repeated(log_p, counts, MANY)), weights, atol=0.01)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.floats(0.1, 1.0), min_size=1, max_size=4), st.integers(0, 10_000), st.sampled_from([0.01, 1, 1e5]))
 def test_weights_of_other_evidence_are_found_whatever_their_sum(given_: list[float], seed: int, times: float) -> None:
     """And however many votes there are: these weights carry no penalty."""
@@ -155,7 +155,7 @@ def test_no_weight_is_above_one_where_more_would_be_more_likely(models: int) -> 
     assert (weights <= 1).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 5), st.integers(0, 10_000), st.floats(0.1, 3.0))
 def test_without_the_sum_nothing_is_less_likely(models: int, seed: int, scale: float) -> None:
     log_p, counts = drawn(models, seed, scale=scale)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import scipy.io.wavfile
 import soundfile
 from conftest import Amber, demo_config, environment, vouch
 
@@ -23,7 +24,7 @@ from amber import predictions
 from amber.console import Console
 from amber.corpus import FILE, Corpus
 from amber.errors import UserError
-from amber.predict import bundle, model
+from amber.predict import bundle, inputs, model
 from amber.predict.rows import Prediction
 from amber.train import stage as training
 
@@ -268,6 +269,11 @@ def test_standard_input_texts_and_formats(
     found = amber("-q", "predict", "--model", experiment, "-")
     a, b = map(json.loads, found.stdout.splitlines())
     assert (a["modalities"], b["modalities"]) == (["speech", "text"], ["text"])
+    monkeypatch.chdir(path.parent)  # paths are relative to where we are
+    lines = json.dumps({"id": "a", "audio": path.name, "text": "well"})
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
+    (relative,) = map(json.loads, amber("-q", "predict", "--model", experiment, "-").stdout.splitlines())
+    assert relative["distribution"] == pytest.approx(a["distribution"], abs=1e-6)
     (only,) = map(json.loads, amber("predict", "--model", experiment, "--text", "well").stdout.splitlines())
     assert only["distribution"] == pytest.approx(b["distribution"], abs=1e-6)
     for name in ("p.csv", "p.parquet"):
@@ -323,6 +329,23 @@ def test_in_python_paths_arrays_and_lists_give_the_same(experiment: Path, corpus
         predictor.predict(audio=[path], text=["a", "b"])
     with pytest.raises(UserError, match="not all finite"):
         predictor.predict(audio=np.array([np.nan]))
+    with pytest.raises(UserError, match=r"found \(2, 8000\): transpose them"):
+        predictor.predict(audio=np.zeros((2, 8000)))
+    for wrong in (0, 16000.0):
+        with pytest.raises(UserError, match="not a whole number of samples per second"):
+            predictor.predict(audio=samples, rate=wrong)
+    with pytest.raises(UserError, match="text 1: 5 is no string"):
+        predictor.predict(text=5)
+
+
+@pytest.mark.parametrize("kind", ["PCM_U8", "PCM_16", "PCM_32"])
+def test_samples_of_any_width_are_those_of_a_file_of_that_width(tmp_path: Path, kind: str) -> None:
+    """As SciPy reads a file: unsigned integers of 8 bits, signed ones of more."""
+    soundfile.write(tmp_path / "a.wav", np.sin(np.arange(16_000) / 9) * 0.5, 16_000, subtype=kind)
+    _, samples = scipy.io.wavfile.read(tmp_path / "a.wav")
+    inputs.of_arrays([samples], [None], 16_000, tmp_path)
+    (written, _), (expected, _) = soundfile.read(tmp_path / "1.wav"), soundfile.read(tmp_path / "a.wav")
+    np.testing.assert_allclose(written, expected, rtol=0, atol=1e-7)
 
 
 def test_importing_amber_stays_light() -> None:

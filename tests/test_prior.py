@@ -19,7 +19,7 @@ from amber.train.targets import MemberVotes
 SPEAKERS = st.lists(st.none() | st.sampled_from("abcdefghijkl"), min_size=1, max_size=120)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(SPEAKERS, st.integers(2, 6))
 def test_folds_keep_speakers_apart_and_are_balanced(speakers: list[str | None], folds: int) -> None:
     found = speaker_folds(speakers, folds)

@@ -31,7 +31,7 @@ def test_a_batch_that_is_asked_for_is_taken_but_never_more_than_there_is() -> No
     assert schedule(1000, batch_size=5000).batch == 1000
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 10**6), st.integers(1, 10**6), st.integers(1, 500), st.none() | st.integers(1, 10_000))
 def test_between_two_looks_at_least_as_many_are_learned_from_as_dev_has(
     utterances: int, dev: int, every: int, batch: int | None
@@ -77,7 +77,7 @@ def steps_of(number: int, seed: int) -> list[torch.Tensor]:
     return list(drawn)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 40), st.integers(0, 1000))
 def test_without_a_power_the_average_is_the_plain_mean(number: int, seed: int) -> None:
     weights = steps_of(number, seed)
@@ -85,7 +85,7 @@ def test_without_a_power_the_average_is_the_plain_mean(number: int, seed: int) -
     np.testing.assert_allclose(averaged(schedule(100, averaging=0.0), weights), expected, atol=1e-10)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 40), st.floats(0.0, 12.0), st.integers(0, 1000))
 def test_the_average_is_a_mean_in_which_late_steps_weigh_more(number: int, power: float, seed: int) -> None:
     """Step t weighs gamma(t + power) / gamma(t), which for whole powers is t (t + 1) … (t + power - 1)."""

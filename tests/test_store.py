@@ -178,7 +178,7 @@ def test_features_that_do_not_fit_are_not_committed(tmp_path: Path) -> None:
     assert not store.committed().any()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(size=st.integers(1, 5000), layers=st.integers(1, 30), dim=st.integers(1, 1500))
 def test_units_cover_every_row_once(size: int, layers: int, dim: int) -> None:
     made = spec(size=size, layers=tuple(range(layers)), dim=dim)
@@ -195,7 +195,7 @@ def frames_unit(lengths: list[int], first: int = 0) -> Unit:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, 30), min_size=70, max_size=130), st.integers(1, 9))
 def test_frames_are_read_back_by_span(lengths: list[int], chunk: int) -> None:
     made = spec(len(lengths), level="frames", dtype="float32")

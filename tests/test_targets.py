@@ -34,7 +34,7 @@ def test_dirichlet_targets_keep_the_number_of_votes() -> None:
     torch.testing.assert_close(make_targets(COUNTS, "dirichlet")[1], COUNTS)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0, 5.0]), min_size=3, max_size=3), min_size=1, max_size=8),
     st.floats(0.01, 0.99),

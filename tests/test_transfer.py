@@ -76,6 +76,22 @@ def test_train_on_one_corpus_and_test_on_another(both: Path, tmp_path: Path, cap
     call("matrix", tmp_path / "demo", folder)
     assert "trained on  on demo" in capfd.readouterr().out
 
+    # Of two experiments on one corpus: other test sets are said, other targets refused.
+    less = ("--dataset", "other", "--set", "labels.preset=iemocap-4", "--set", "experiment=fewer")
+    train(both, tmp_path, *less, "--set", "labels.min_votes=4", "--folds", "1,2")
+    call("matrix", tmp_path / "demo", folder, tmp_path / "fewer")
+    said = capfd.readouterr().out
+    assert f", n = {len(student.p)}" in said
+    assert said.count(", n = ") == 2 * 2 * 4  # variants, rows and metrics
+    two = ("--set", "labels.classes={calm: [neutral, sadness], roused: [happiness, anger]}")
+    train(both, tmp_path, "--dataset", "other", *two, "--set", "experiment=two")
+    call("matrix", folder, tmp_path / "two", code=2)
+    assert "but with other classes: their figures are about different targets" in capfd.readouterr().err
+    merged = "labels.classes={neutral: [neutral], happy: [happiness], sad: [anger], angry: [sadness]}"
+    train(both, tmp_path, "--dataset", "other", "--set", merged, "--set", "experiment=merged")
+    call("matrix", folder, tmp_path / "merged", code=2)
+    assert "but with other votes on the same utterances" in capfd.readouterr().err
+
 
 @pytest.mark.parametrize(
     ("more", "says"),

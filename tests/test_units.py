@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_store import spec
 
@@ -126,7 +126,6 @@ def test_an_encoder_that_takes_nothing_is_not_the_utterances_fault() -> None:
         encode(["oh", "ah"], spec(), Echo())
 
 
-@settings(deadline=None)  # threads start late on a busy machine
 @given(st.lists(st.none() | st.integers(0, 2000).map(str), max_size=30), st.integers(0, 30), st.integers(1, 40))
 def test_frames_are_each_utterance_s_own(texts: list[str | None], place: int, budget: int) -> None:
     texts = [*texts[:place], "oh", *texts[place:]]

@@ -10,7 +10,7 @@ from ..report import svg, template
 from ..report.chart import Chart, Key
 from ..report.question import Question
 from .measure import SHOWN
-from .tables import Cell, by_variant, tables, written
+from .tables import Cell, by_variant, size, tables, written
 
 PAGE = "matrix.html"
 TEMPLATE = Path(__file__).with_name(PAGE)
@@ -43,11 +43,13 @@ def _said(variant: str, own: Sequence[Cell]) -> Iterator[str]:
     """Say, for each corpus that is tested on, what the models of each corpus score."""
     for tested in dict.fromkeys(cell["tested"] for cell in own):
         here = [cell for cell in own if cell["tested"] == tested]
+        n = size(own, tested)
         scores = [
             f"{written(cell, METRIC)} trained on {'itself' if cell['trained'] == tested else cell['trained']}"
+            + ("" if n else f" (of {cell['n']} utterances)")
             for cell in here
         ]
-        yield f"On {tested} ({here[0]['n']} utterances), {variant} has an NLL of {', '.join(scores)}."
+        yield f"On {tested}{f' ({n} utterances)' if n else ''}, {variant} has an NLL of {', '.join(scores)}."
 
 
 def _chart(variant: str, own: Sequence[Cell]) -> Chart:

@@ -43,14 +43,21 @@ def tables(own: Sequence[Cell]) -> list[Table]:
     at = {(cell["trained"], cell["tested"]): cell for cell in own}
     titles = {metric.key: f"{metric.title}{f', {metric.unit}' if metric.unit else ''}" for metric in metrics.METRICS}
     header = ["trained on", *(f"on {name}" for name in tested)]
+    unequal = [name for name in tested if size(own, name) is None]
     return [
         Table(
             titles[key],
             header,
-            [[name, *(written(at.get((name, other)), key) for other in tested)] for name in trained],
+            [[name, *(_cell(at.get((name, other)), key, other in unequal) for other in tested)] for name in trained],
         )
         for key in SHOWN
     ]
+
+
+def size(own: Sequence[Cell], tested: str) -> int | None:
+    """Return on how many utterances of a corpus all cells of a variant were tested; None if they differ."""
+    sizes = {cell["n"] for cell in own if cell["tested"] == tested}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def text(cells: Sequence[Cell]) -> str:
@@ -58,9 +65,14 @@ def text(cells: Sequence[Cell]) -> str:
     return "\n\n".join(table.plain(variant) for variant, own in by_variant(cells).items() for table in tables(own))
 
 
-def written(cell: Cell | None, key: str) -> str:
-    """Write a figure with its interval; a dash where there is no such cell."""
+def _cell(cell: Cell | None, key: str, sized: bool) -> str:
+    """Write a figure, and if asked for its number of utterances; a dash where there is no such cell."""
     if cell is None:
         return "–"
+    return written(cell, key) + (f", n = {cell['n']}" if sized else "")
+
+
+def written(cell: Cell, key: str) -> str:
+    """Write a figure with its interval."""
     figure = cell["figures"][key]
     return f"{figure['mean']:.3f}" + (f" ({figure['ci'][0]:.3f} to {figure['ci'][1]:.3f})" if figure["ci"] else "")

@@ -160,7 +160,7 @@ def _used(results: Results) -> list[str]:
             f"(features.require: read). The figures and comparisons here are on the {results.utterances} that all of "
             f"them test. On all of its own: {own}."
         ]
-    alike = len(results.used) == 1  # variants that trained by commands of their own may have been asked for other things
+    alike = len(results.used) == 1  # else variants trained by several commands
     return [
         f"{one.used} of {one.labelled} labelled utterances have {' and '.join(one.have)}: "
         f"{'every variant uses' if alike else f'{abbreviate(one.variants)} use'} these and no others."

@@ -7,7 +7,8 @@ split, start, end, consensus`. Votes stand in one count column per label (`vote_
 `splits.column`. `cells` says what each kind of cell may hold.
 
 Columns with other names are named by the option `columns` (`columns.Mapping`).
-With the option `inputs: optional` audio and texts may be missing, as for imported features.
+With the option `inputs: optional` audio and texts may be missing, as for imported features; with `audio: FOLDER` audio
+paths are relative to that folder.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from amber.tables.tabular import ENCODINGS, SUFFIXES, open_table
 from . import Loaded, Source
 from .columns import Columns, Mapping, check
 
-OPTIONS = ("inputs", "votes", "columns", "encoding", "sheet")
+OPTIONS = ("inputs", "votes", "columns", "encoding", "sheet", "audio")
 _OTHER_SPELLING = "audio that is there under another spelling"
 
 
 def load(source: Source) -> Loaded:
-    """Read a table; audio paths are relative to the folder that it lies in."""
+    """Read a table; audio paths are relative to the folder that it lies in, unless the option `audio` names another."""
     source.only_options(*OPTIONS)
     needed = source.option("inputs", "needed", ("needed", "optional")) == "needed"
     encoding = source.option("encoding", None, (None, *ENCODINGS))
@@ -48,7 +49,10 @@ def load(source: Source) -> Loaded:
         ledger.note(f"read as {encoding}, as corpus.options.encoding says, unless a byte-order mark says otherwise")
     voted = source.option("votes", "needed", ("needed", "optional")) == "needed"
     check(columns, table, mapping, needed, voted)
-    found = _Found(path.parent)
+    folder = Path(source.option("audio", path.parent))
+    if not folder.is_dir():
+        raise UserError(f"corpus.options.audio: {folder}: no such folder")
+    found = _Found(folder)
 
     def utterances() -> Iterator[Utterance]:
         for where, row in table.rows():
@@ -60,7 +64,7 @@ def load(source: Source) -> Loaded:
             yield utterance
 
     classes = tuple(dict.fromkeys((columns.truths or columns.counts).values()))
-    corpus = Corpus.of(utterances(), name=source.name, root=str(path.parent.resolve()), classes=classes)
+    corpus = Corpus.of(utterances(), name=source.name, root=str(folder.resolve()), classes=classes)
     found.file(ledger, needed)
     return Loaded(corpus, ledger)
 
