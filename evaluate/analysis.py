@@ -90,6 +90,7 @@ def _protocol(experiment: Experiment) -> dict[str, Any]:
     config = experiment.config
     counted = repeated(experiment.counts)
     experts = experiment.experts()
+    unknown = sum(speaker is None for speaker in experiment.speakers)
     return {
         "experiment": experiment.name,
         "dataset": results.Dataset(**{name: config["dataset"][name] for name in results.Dataset.model_fields}),
@@ -98,6 +99,7 @@ def _protocol(experiment: Experiment) -> dict[str, Any]:
         "classes": list(experiment.classes),
         "utterances": len(experiment.ids),
         "speakers": int(experiment.clusters.max()) + 1,
+        **({"unknown_speakers": unknown} if unknown else {}),
         "one_hot": float(np.mean(experiment.y.max(axis=1) >= ONE_HOT)),
         "ties": int(tied(experiment.y).sum()),
         "folds": sorted({run.fold for run in experiment.runs}),

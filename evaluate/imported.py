@@ -61,7 +61,8 @@ def sources(paths: Sequence[Path], names: Sequence[str]) -> list[Source]:
     for source in found:
         if not source.path.is_file():
             raise UserError(f"--import {source.path}: no such file")
-        if not is_folder_name(source.name) or set(source.name) & set("+,=/") or source.name in RESERVED:
+        taken = source.name in RESERVED or source.name.endswith(" ensemble")
+        if not is_folder_name(source.name) or set(source.name) & set("+,=/") or taken:
             raise UserError(f"--name {source.name!r}: can't be the name of a variant; give another one")
     all_names = [source.name for source in found]
     if len(set(all_names)) < len(all_names):

@@ -251,7 +251,10 @@ class Import(Model):
 
 
 class Results(ReferenceScores):
-    """The student on test; `labels` and `splits` are the runs' own configuration."""
+    """The student on test; `labels` and `splits` are the runs' own configuration.
+
+    `speakers` are the groups of utterances that intervals are over; `unknown_speakers` utterances are of no known one.
+    """
 
     experiment: str
     dataset: Dataset
@@ -260,6 +263,7 @@ class Results(ReferenceScores):
     classes: list[str]
     utterances: int
     speakers: int
+    unknown_speakers: int = 0
     one_hot: float
     ties: int
     folds: list[int]

@@ -327,6 +327,7 @@ Wrong = Callable[[Path], tuple[object, ...]]
     [
         (("--variant", "sofd"), "did you mean"),
         (("--budget", 0.5), "buys no vote"),
+        (("--budget", "nan"), "buys no vote"),
         (("--cost", -1), "more than nothing"),
         (("--cost", "nowhere.csv"), "neither a number nor a table"),
         (("--out", "list.txt"), ".csv"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -256,6 +257,16 @@ def test_of_two_copies_of_one_model_nothing_is_claimed() -> None:
 
 def test_of_two_models_that_are_equally_good_nothing_is_claimed() -> None:
     assert text.supported(analysed(experiment(0.0, noise=1.0))) == []
+
+
+def test_utterances_of_unknown_speakers_are_no_claim_about_speakers() -> None:
+    known = experiment(0.5)
+    assert not any("are not known" in line for line in text.caption(analysed(known)))
+    unknown = replace(known, speakers=np.where(known.speakers == "s03", None, known.speakers))
+    results = analysed(unknown)
+    assert results.speakers == 23 + results.unknown_speakers
+    (line,) = [line for line in text.caption(results) if "are not known" in line]
+    assert f"{results.unknown_speakers} utterances" in line
 
 
 def test_all_comparisons_are_one_family() -> None:

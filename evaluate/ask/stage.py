@@ -135,7 +135,7 @@ def ask(
     counts = np.concatenate([experiment.counts, np.zeros_like(more.p)])
     ids = [*experiment.ids.tolist(), *more.ids]
     each = costs(cost, ids, console)
-    if budget is not None and budget < each.min():
+    if budget is not None and not budget >= each.min():  # nor is NaN
         raise UserError(f"--budget {budget:g}: buys no vote; the cheapest costs {each.min():g}")
     alpha = belief.alpha(p, counts)
     with console.progress("weigh votes", len(ids)) as advance:

@@ -107,7 +107,9 @@ def markdown(results: Results, caption: Sequence[str]) -> str:
         _markdown(header(results), intervals(results)),
     ]
     parts += [_markdown(*strata(results, name, levels)) for name, levels in results.strata.items()]
-    said = text.supported(results) or ["No difference between variants."]
+    said = text.supported(results) or [
+        "No difference between variants." if results.versus.comparisons else "Nothing: no two variants were compared."
+    ]
     parts += [f"Supported ({text.rule(results)}):", _list(said)]
     if not_supported := text.not_supported(results):
         parts += ["Not supported:", _list(not_supported)]

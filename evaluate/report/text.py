@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from amber.errors import abbreviate, count
 
+from ..experiment import UNKNOWN
 from ..results import Comparison, Counted, Import, Results, Used
 from ..statistics.standard_error import LEVEL
 from ..strata import SMALL
@@ -30,6 +31,7 @@ def caption(results: Results) -> list[str]:
         f"few votes taken out ({_left_out(results.corrected, 'fewer than two votes or split votes')}). Both are "
         "proper scores when the target is a few votes; BC, R², JSD, ACC, F1 and UAR are not: their best answer is "
         "sharper than the truth.",
+        *_unknown_speakers(results),
         *_used(results),
         *_one_seed(results),
         *_scale(results),
@@ -149,6 +151,16 @@ def _detectable(results: Results, variant: str, reference: str, of: Sequence[Com
     return (
         f"{variant} over {reference}: differences in {least} ({count(results.speakers, 'speaker')}, {seeds}{unknown})"
     )
+
+
+def _unknown_speakers(results: Results) -> list[str]:
+    if not results.unknown_speakers:
+        return []
+    return [
+        f"The speakers of {count(results.unknown_speakers, 'utterance')} are not known: each is taken for a speaker of "
+        f"its own, or dealt to one of {UNKNOWN} groups where there are more. If they share speakers, intervals are too "
+        "narrow."
+    ]
 
 
 def _used(results: Results) -> list[str]:
