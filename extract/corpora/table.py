@@ -66,7 +66,10 @@ def load(source: Source) -> Loaded:
 
 
 def find_table(root: Path) -> Path:
-    """Return the table that `root` is; in a folder, the one named `table`, else the only one."""
+    """Return the table that `root` is; in a folder, the one named `table`, else the only one.
+
+    Hidden files are no tables there, nor are the `~$` files by which Excel locks a workbook that is open.
+    """
     if not root.is_dir():
         if root.suffix.lower() not in SUFFIXES:
             raise UserError(f"{root}: not a table that amber reads; known: {abbreviate(SUFFIXES)}")
@@ -74,6 +77,7 @@ def find_table(root: Path) -> Path:
             raise UserError(f"{root}: not a file, but a pipe or a device")
         return root
     tables = [path for path in sorted(root.iterdir()) if path.suffix.lower() in SUFFIXES]
+    tables = [path for path in tables if not path.name.startswith((".", "~$"))]
     tables = [path for path in tables if path.stem.lower() == "table"] or tables
     if len(tables) != 1:
         raise UserError(
