@@ -345,6 +345,63 @@ def test_a_comma_that_can_be_mistaken_is_refused(tmp_path: Path, content: str, s
 
 
 @pytest.mark.parametrize(
+    "vote", ["joy:2", "joy = 2", "joy*3", "joy x3", "joy × 3", "joy (3)", "joy[3]", "2x joy", "2 * joy"]
+)
+@pytest.mark.parametrize("more", ["", ";anger"])
+def test_a_count_in_a_list_of_votes_is_refused(tmp_path: Path, vote: str, more: str) -> None:
+    (tmp_path / "t.csv").write_text(table(votes=[vote + more] * 6))
+    with pytest.raises(UserError, match=r"row 2: votes: .* looks like a count; write counts as .* or vote_ columns"):
+        read(tmp_path / "t.csv", {})
+
+
+@pytest.mark.parametrize("votes", ["joy 2; anger 1", "2 joy;1 anger"])
+def test_a_number_after_every_label_is_a_count(tmp_path: Path, votes: str) -> None:
+    (tmp_path / "t.csv").write_text(table(votes=[votes] * 6))
+    with pytest.raises(UserError, match=r"row 2: votes: .* looks like a count"):
+        read(tmp_path / "t.csv", {})
+
+
+@pytest.mark.parametrize(
+    "votes",
+    [
+        ["joy", "anger", '"joy, anger"'],
+        ["joy;anger", "joy|Anger", "joy"],
+        ['"joy, joy, anger"', "calm", "calm"],
+        ["joy|joy", "anger", "anger"],
+        ['"joy\njoy\nanger"', "calm", "calm"],
+        ['"[""joy, anger"", ""joy"", ""anger""]"', "joy", "joy"],
+    ],
+)
+def test_several_votes_between_other_separators_are_refused(tmp_path: Path, votes: list[str]) -> None:
+    (tmp_path / "t.csv").write_text(table(votes=votes * 2))
+    with pytest.raises(UserError, match="looks like several votes in one; separate votes with ;\nif it is one label,"):
+        read(tmp_path / "t.csv", {})
+
+
+def test_several_votes_in_a_rater_s_column_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(rated(";").replace("anger", "anger|joy", 1))
+    with pytest.raises(UserError, match=r"votes of u1: 'anger\|joy' looks like several votes in one"):
+        read(tmp_path / "t.csv", {"columns": RATERS})
+
+
+@pytest.mark.parametrize("cell", ['["joy;anger"]', '{"joy;anger": 2}', '[{"rater": "r", "labels": ["joy; anger"]}]'])
+def test_a_semicolon_within_an_item_of_a_list_is_refused(tmp_path: Path, cell: str) -> None:
+    (tmp_path / "t.jsonl").write_text(json.dumps({"id": "a", "text": "x", "votes": json.loads(cell)}) + "\n")
+    with pytest.raises(UserError, match="is one label with a semicolon; list several as"):
+        read(tmp_path / "t.jsonl", {})
+
+
+@pytest.mark.parametrize(
+    "label", ["frustrated/annoyed", '"calm, collected"', "calm|collected", "type 1", "joy (high)", "3rd", "mix3", "x2"]
+)
+def test_a_label_may_have_such_characters_in_its_name(tmp_path: Path, label: str) -> None:
+    (tmp_path / "t.csv").write_text(table(votes=[f"{label};joy" if '"' not in label else label, "joy", "calm"] * 2))
+    assert read(tmp_path / "t.csv", {}).corpus.column("votes")[0][0]["labels"] == [label.strip('"')]
+    (tmp_path / "v.csv").write_text('id,text,"vote_joy, calm",vote_joy,vote_calm\nu,x,2,1,1\n')
+    assert len(read(tmp_path / "v.csv", {}).corpus.column("votes")[0]) == 4
+
+
+@pytest.mark.parametrize(
     ("columns", "says"),
     [
         (["Clip"], "must be a mapping"),

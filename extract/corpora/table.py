@@ -22,6 +22,7 @@ from pathlib import Path
 from amber.corpus import Corpus, Ledger, Utterance
 from amber.errors import UserError, abbreviate, printable
 from amber.names import fold, spellings
+from amber.tables import cells
 from amber.tables.cells import CellError
 from amber.tables.tabular import ENCODINGS, SUFFIXES, open_table
 
@@ -61,6 +62,8 @@ def load(source: Source) -> Loaded:
 
     classes = tuple(dict.fromkeys((columns.truths or columns.counts).values()))
     corpus = Corpus.of(utterances(), name=source.name, root=str(path.parent.resolve()), classes=classes)
+    if not columns.counts:
+        found.check_labels(path)
     found.file(ledger, needed)
     return Loaded(corpus, ledger)
 
@@ -101,7 +104,7 @@ class _Found:
         self._other: list[str] = []
         self._slashed: list[str] = []
         self._first_missing = ""
-        self._labels: dict[str, None] = {}
+        self._labels: dict[str, str] = {}  # and the first utterance of each
         self._speakers: dict[str, None] = {}
         self._is_file = lru_cache(maxsize=1 << 10)(lambda audio: os.path.isfile(os.path.join(root, audio)))  # noqa: PTH113, PTH118 (a Path for each of a million rows takes long)
 
@@ -131,9 +134,18 @@ class _Found:
             self._ids["without transcript"].append(uid)
         if not utterance.votes:
             self._ids["without votes"].append(uid)
-        self._labels.update(dict.fromkeys(label for vote in utterance.votes for label in vote.labels))
+        for vote in utterance.votes:
+            for label in vote.labels:
+                self._labels.setdefault(label, uid)
         if utterance.speaker:
             self._speakers[utterance.speaker] = None
+
+    def check_labels(self, path: Path) -> None:
+        """Refuse a label such as `happy, sad` where `happy` and `sad` are labels, too."""
+        known = set(map(fold, self._labels))
+        for label, uid in self._labels.items():
+            if cells.several(label, known):
+                raise UserError(f"{path}: {cells.several_votes(label, f'votes of {uid}')}")
 
     def file(self, ledger: Ledger, needed: bool) -> None:
         """File it in the ledger. Audio that is named but missing stays named: extraction counts it as failed."""
