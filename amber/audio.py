@@ -1,7 +1,9 @@
-"""Audio files, opened with checks: one that is not audio, or shorter than its header says, raises an `AudioError`.
+"""Audio files, opened with checks: one that is not audio, or whose header says another length, raises an `AudioError`.
 
 libsndfile reads a truncated file, such as an interrupted copy leaves behind, as a shorter one and mentions it in its
-log only. Here such a file is refused wherever the format records a length; an MP3 without a Xing header does not.
+log only. Here such a file is refused wherever the format records a length; an MP3 without a Xing header does not. A WAV
+or AIFF whose header says less than the file holds, such as a program leaves that ended before it wrote it anew, is
+refused, too.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import soundfile
 
@@ -32,6 +35,13 @@ LFS_MAX_BYTES = 1024  # bytes; a Git LFS stub is about 130
 _SHORTENED = re.compile(r"^\s*(?:data|SSND|BODY|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _RF64 = re.compile(r"does not match value from 'ds64' chunk of (\d+)")
 _NIST = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
+# Of formats in chunks: the order of bytes and the name of the chunk that holds the samples.
+_CHUNKED: dict[bytes, tuple[Literal["little", "big"], bytes]] = {
+    b"RIFF": ("little", b"data"),
+    b"RIFX": ("big", b"data"),
+    b"FORM": ("big", b"SSND"),
+}
+_CHUNK = re.compile(rb"[\w %-]{4}")  # a chunk's name, which four bytes of sound hardly ever are
 _OGG_PAGE = 27 + 255 + 255 * 255  # bytes, at most
 
 
@@ -104,7 +114,7 @@ def _descriptor(path: Path) -> int:
 
 
 def _check(file: soundfile.SoundFile, path: Path) -> None:
-    """Refuse an impossible sample rate or length, and a file that is shorter than its header says."""
+    """Refuse an impossible sample rate or length, and a file that is shorter or longer than its header says."""
     if not RATES[0] <= file.samplerate <= RATES[1]:
         raise AudioError(f"its header claims {file.samplerate} Hz; {RATES[0]:,} to {RATES[1]:,} Hz are read")
     if file.frames >= _UNKNOWN_FRAMES:
@@ -112,6 +122,8 @@ def _check(file: soundfile.SoundFile, path: Path) -> None:
     announced = _announced(file, path)
     if announced > file.frames:
         raise cut_short(seconds(file), announced / file.samplerate)
+    if file.format in ("WAV", "WAVEX", "AIFF") and (more := _beyond(path)):
+        raise AudioError(f"its header says {seconds(file):.2f} s, but {more:,} more bytes follow; convert it anew")
     if file.format == "OGG" and not _ogg_ends(path):
         raise AudioError("its end is missing: the last page of the Ogg stream is not there")
 
@@ -136,6 +148,36 @@ def _announced(file: soundfile.SoundFile, path: Path) -> int:
             samples = _NIST.search(raw.read(1024))
         return int(samples[1]) if samples else 0
     return 0
+
+
+def _beyond(path: Path) -> int:
+    """Return how many bytes follow the samples of a WAV or AIFF that are within the whole, yet no chunk and no padding.
+
+    Programs append what they like behind the whole; that is not looked at.
+    """
+    with path.open("rb") as file:
+        kind, size = file.read(4), file.read(4)
+        if kind not in _CHUNKED:
+            return 0
+        order, sound = _CHUNKED[kind]
+        end = min(os.fstat(file.fileno()).st_size, 8 + int.from_bytes(size, order))
+        at, name = 12, b""
+        while name != sound:
+            file.seek(at)
+            name, length = file.read(4), int.from_bytes(file.read(4), order)
+            if not _CHUNK.fullmatch(name):
+                return 0
+            at += 8 + length + (length % 2 if name != sound else 0)
+        file.seek(at)
+        # A chunk begins at an even place, though not every program pads the samples to one.
+        begin = file.read(5)
+        if end - at <= _SLACK or _CHUNK.match(begin) or _CHUNK.match(begin, length % 2):
+            return 0
+        file.seek(at)
+        while piece := file.read(min(1 << 20, end - file.tell())):
+            if piece.strip(b"\0"):
+                return end - at
+        return 0
 
 
 def _ogg_ends(path: Path) -> bool:

@@ -9,7 +9,8 @@
 | `actor-ranges` | CREMA-D's five ranges of actors, as EMO-SUPERB uses them: test one, dev = the next (cyclic) |
 | `column` | values train, dev, test: one fold; any others: test one value, dev = the next (cyclic) |
 
-Parts have the names that people give them (`PARTS`); beside such names, any other value is refused.
+Parts have the names that people give them (`PARTS`); beside such names, any other value is refused, and so are values
+that only contain them, as `train-clean-100` and `dev-clean` do: these are parts, and no folds.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ PARTS = {
     "test3": ("test3",),
 }
 EITHER = ("eval", "evaluation")  # dev in some corpora, test in others: the one that has no other name here
+_SHORT = {"tr", "cv", "tt"}  # parts where there are no others; each alone is as likely a language
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _PART_OF = {written: part for part, names in PARTS.items() for written in names}
 DATASET_SCHEMES = {
     "demo": "leave-one-session-out",
@@ -190,6 +193,18 @@ def part_of(written: str) -> str | None:
     return _PART_OF.get(_key(written))
 
 
+def _contain_parts(values: Keys) -> bool:
+    """Return whether values that are no parts' names contain some: one that others don't, or all the short ones."""
+    given = {value for value in values if value}
+    named = {frozenset(filter(None, map(_part_in, _WORD.findall(value)))) for value in given}
+    return len(named) > 1 or {_key(value) for value in given} == _SHORT
+
+
+def _part_in(word: str) -> str | None:
+    key = _key(word.lower().removesuffix("data"))
+    return EITHER[0] if key in EITHER else _PART_OF.get(key)
+
+
 def _key(written: str) -> str:
     return re.sub(r"[\W_]", "", written).lower().removesuffix("set")
 
@@ -292,7 +307,7 @@ def _by_column(corpus: Corpus, column: str) -> list[Fold]:
         near = nearest(column, corpus.columns())
         raise UserError(f"splits.column: no column {column!r}{near}; the corpus has {abbreviate(corpus.columns(), 20)}")
     values: Keys = [str(v) if v is not None else None for v in corpus.column(column)]
-    if not any(part_of(v) or _key(v) in EITHER for v in values if v):
+    if not any(part_of(v) or _key(v) in EITHER for v in values if v) and not _contain_parts(values):
         return _rotate(values, column)
     named = _named_parts(values, column)
     test = _rows(named, {"test1", "test2", "test3"})

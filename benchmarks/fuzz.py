@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
+import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -79,6 +80,13 @@ def parquet_table(path: Path) -> None:
     pq.write_table(pa.table(columns), path)
 
 
+def workbook(path: Path) -> None:
+    book = openpyxl.Workbook()
+    for row in (("id", "text", "speaker", "start", "votes"), ("u1", "a", "s", 0.5, "joy"), ("u2", "b", 7, None, "joy")):
+        book.active.append(row)
+    book.save(path)
+
+
 def predictions_file(path: Path) -> None:
     n, p = 20, np.full((20, 2), 0.5)
     keys = {
@@ -108,6 +116,7 @@ PARSERS: dict[str, tuple[str, Make, Make]] = {
     "csv": ("t.csv", lambda path: path.write_bytes(CSV), table),
     "jsonl": ("t.jsonl", lambda path: path.write_bytes(JSONL), table),
     "parquet": ("t.parquet", parquet_table, table),
+    "xlsx": ("t.xlsx", workbook, table),
     "utterances": ("u.parquet", utterances_file, utterances),
     "predictions": ("p.parquet", predictions_file, predictions.read),
 }

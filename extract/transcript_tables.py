@@ -82,9 +82,13 @@ class TranscriptTable:
 
 
 def tables(folder: Path, corpus: Corpus | None) -> list[TranscriptTable]:
-    """Return the tables in a dataset's folder, by name; `corpus` are its present utterances, if they can be read."""
+    """Return the tables in a dataset's folder, by name; `corpus` are its present utterances, if they can be read.
+
+    A copy of a table under another name is none of them.
+    """
     paths = [path for kind in ("parquet", "parts") for path in folder.glob(f"transcripts-*.{kind}")]
-    return [_look_at(path, corpus) for path in sorted(paths)]
+    found = [_look_at(path, corpus) for path in sorted(paths)]
+    return [table for table in found if table.spec is None or table.spec.name == table.name]
 
 
 def texts(corpus: Corpus, rows: Sequence[Transcript], fill: bool) -> list[str | None]:

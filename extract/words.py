@@ -41,7 +41,7 @@ def chosen(loaded: Loaded, config: Config, folder: Path) -> Loaded:
     taken = [name for name in (TEXT_ORIGIN, TEXT_HUMAN) if name in corpus.columns()]
     if taken:
         raise UserError(f"corpus.transcripts={wanted}: the corpus has its own column {taken[0]!r}; rename it there")
-    spec, rows = _find(folder, corpus, config)
+    spec, rows, troubles = _find(folder, corpus, config)
     changed = _changed(corpus, rows)
     if changed:
         raise UserError(
@@ -49,6 +49,8 @@ def chosen(loaded: Loaded, config: Config, folder: Path) -> Loaded:
             "run `amber transcribe` again, which does them again"
         )
     _account(loaded, spec, rows, wanted)
+    for trouble in troubles:
+        loaded.ledger.note(f"not read: {trouble}")
     return replace(loaded, corpus=_with_words(corpus, spec, rows, wanted))
 
 
@@ -60,7 +62,7 @@ def wanting(corpus: Corpus, config: Config, folder: Path) -> bool:
     if config.corpus.transcripts == HUMAN or not config.transcribe.model:
         return False
     try:
-        _, rows = _find(folder, corpus, config)
+        _, rows, _ = _find(folder, corpus, config)
     except UserError:
         return True
     return bool(_changed(corpus, rows))
@@ -92,14 +94,22 @@ def _account(loaded: Loaded, spec: TranscriptSpec, rows: Sequence[Transcript], w
     loaded.ledger.note(f"text: {'machine words' if wanted == 'asr' else 'gaps filled'} by {spec.origin}")
 
 
-def _find(folder: Path, corpus: Corpus, config: Config) -> tuple[TranscriptSpec, list[Transcript]]:
-    """Return the transcripts of a corpus's recordings that a configuration means."""
+def _find(folder: Path, corpus: Corpus, config: Config) -> tuple[TranscriptSpec, list[Transcript], list[UserError]]:
+    """Return the transcripts of a corpus's recordings that a configuration means, and why others can't be read."""
     wanted, inputs, there = config.transcribe.model, corpus.input_hash("speech"), []
     asked = f"corpus.transcripts={config.corpus.transcripts}"
+    troubles = []
     for path in sorted(folder.glob("transcripts-*.parquet")):
-        spec, ids, rows = transcripts.read(path)
-        if spec.inputs == inputs and ids == corpus.ids and _is_meant(spec, config):
+        try:
+            spec, ids, rows = transcripts.read(path)
+        except UserError as error:
+            troubles.append(error)
+            continue
+        # A copy under another name, such as `… (1).parquet` of a program that synchronises folders, is no other table.
+        if path.stem == spec.name and spec.inputs == inputs and ids == corpus.ids and _is_meant(spec, config):
             there.append((spec, rows))
+    if not there and troubles:
+        raise troubles[0]
     if not there:
         by = f" by {wanted}" if wanted else ""
         raise UserError(
@@ -111,7 +121,7 @@ def _find(folder: Path, corpus: Corpus, config: Config) -> tuple[TranscriptSpec,
         raise UserError(
             f"{asked}: {folder} holds several: {listed}\nsay which with --set transcribe.model={there[0][0].name}"
         )
-    return there[0]
+    return (*there[0], troubles)
 
 
 def _is_meant(spec: TranscriptSpec, config: Config) -> bool:

@@ -11,6 +11,8 @@ import soundfile
 from conftest import ONE, Amber
 
 from amber.corpus import FILE, Corpus
+from amber.errors import UserError
+from amber.extract.corpora import Loaded, Source, load
 
 audformat = pytest.importorskip("audformat", reason="audformat is not installed: pip install '.[audformat]'")
 
@@ -72,6 +74,46 @@ def test_segments_have_their_span_and_the_file_s_speaker(amber: Amber, tmp_path:
     assert corpus.ids[11] == "audio/011.wav#0-end"
     assert (corpus.column("start")[0], corpus.column("end")[0], corpus.column("end")[11]) == (0.0, 0.5, None)
     assert corpus.column("speaker")[:3] == ["a", "b", "c"]
+
+
+def written(folder: Path, kind: str, raters: list[str], **columns: list[Any]) -> Path:
+    """Write a database of as many recordings as a column has cells; `raters` names those of its columns of emotions."""
+    db: Any = audformat.Database("cells")
+    db.schemes["emotion"], db.schemes["speaker"] = audformat.Scheme(kind), audformat.Scheme("str")
+    db["all"] = audformat.Table(audformat.filewise_index(FILES[: len(next(iter(columns.values())))]))
+    named = iter(raters)
+    for name, values in columns.items():
+        rater = next(named) if name != "speaker" else None
+        if rater:
+            db.raters[rater] = audformat.Rater()
+        db["all"][name] = audformat.Column(scheme_id="emotion" if rater else "speaker", rater_id=rater)
+        db["all"][name].set(values)
+    db.save(str(folder), storage_format="parquet")
+    return folder
+
+
+def read(root: Path) -> Loaded:
+    return load(Source("audformat", "moods", root / "cache", root))
+
+
+def test_a_rater_with_two_columns_counts_once(tmp_path: Path) -> None:
+    loaded = read(
+        written(tmp_path, "str", ["r1", "r1", "r2"], a=["joy", "joy", None], b=["joy", "anger", "joy"], c=["joy"] * 3)
+    )
+    assert votes(loaded.corpus) == [[("r1", "joy"), ("r2", "joy")]] * 3
+    assert loaded.ledger.entries["answers that a rater gave again (first kept)"] == [f"{f}: r1" for f in FILES[:2]]
+
+
+def test_cells_hold_what_those_of_a_table_may_hold(tmp_path: Path) -> None:
+    loaded = read(
+        written(tmp_path / "a", "str", ["r1"], emotion=["joy ", " ", "joy", None], speaker=["s1 ", "s1", "", None])
+    )
+    assert votes(loaded.corpus) == [[("r1", "joy")], [], [("r1", "joy")], []]
+    assert loaded.corpus.column("speaker") == ["s1", "s1", None, None]
+    assert loaded.ledger.entries["without votes"] == [FILES[1], FILES[3]]
+    assert votes(read(written(tmp_path / "b", "int", ["r1"], emotion=[1, None])).corpus) == [[("r1", "1")], []]
+    with pytest.raises(UserError, match=r"column 'emotion' must be text, found 0\.5"):
+        read(written(tmp_path / "c", "float", ["r1"], emotion=[1.0, 0.5]))
 
 
 def test_what_can_t_be_decided_or_read_is_refused(amber: Amber, tmp_path: Path) -> None:

@@ -77,6 +77,61 @@ def test_a_header_that_did_not_know_the_length_is_accepted(tmp_path: Path, size:
     assert len(audio.read(put(tmp_path, "a.wav", bytes(content)), RATE)) == 2 * RATE
 
 
+def chunks(form: str, samples: int | None = None, after: bytes = b"", behind: bytes = b"") -> bytes:
+    """Return a WAV or AIFF with bytes after its samples, and behind the whole; `samples` is what its header says."""
+    content = bytearray(encoded(voice(), form, "PCM_16"))
+    sound, order = (b"data", "<") if form != "AIFF" else (b"SSND", ">")
+    if samples is not None:
+        struct.pack_into(f"{order}I", content, content.index(sound) + 4, 2 * samples + (8 if form == "AIFF" else 0))
+    content += after
+    struct.pack_into(f"{order}I", content, 4, len(content) - 8)
+    return bytes(content) + behind
+
+
+@pytest.mark.parametrize("form", ["WAV", "WAVEX", "AIFF"])
+@pytest.mark.parametrize("silence", [0, 5000])
+def test_a_file_that_holds_more_than_its_header_says_fails(tmp_path: Path, form: str, silence: int) -> None:
+    """libsndfile reads what the header says, and mentions the rest in its log only."""
+    whole = chunks(form, RATE // 2)
+    at = len(whole) - 3 * RATE
+    path = put(tmp_path, "a", whole[:at] + bytes(silence) + whole[at + silence :])
+    with pytest.raises(AudioError, match=r"its header says 0\.50 s, but 48,000 more bytes follow; convert it anew"):
+        audio.read(path, RATE)
+
+
+LIST = b"LIST" + struct.pack("<I", 216) + b"INFOISFT" + struct.pack("<I", 204) + bytes(204)
+
+
+@pytest.mark.parametrize("form", ["WAV", "WAVEX", "AIFF"])
+@pytest.mark.parametrize(
+    ("after", "behind"),
+    [
+        (LIST, b""),
+        (b"id3 " + struct.pack("<I", 300) + b"ID3" + bytes(297), b""),
+        (b"bext" + struct.pack("<I", 602) + bytes(602) + b"iXML" + struct.pack("<I", 400) + b"<a/>" * 100, b""),
+        (b"_PMX" + struct.pack("<I", 5000) + b"<cut", b""),
+        (bytes(4000), b""),
+        (b"\x01\x02" * 60, b""),
+        (b"", bytes(4000)),
+        (b"", b"TAG" + b"\x01" * 125),
+        (b"", b"\x01\x02\x03" * 1000),
+    ],
+)
+def test_what_follows_the_samples_is_no_harm(tmp_path: Path, form: str, after: bytes, behind: bytes) -> None:
+    if form == "AIFF" and after[:1].isalpha():
+        after = after[:4] + after[4:8][::-1] + after[8:]
+    assert len(audio.read(put(tmp_path, "a", chunks(form, None, after, behind)), RATE)) == 2 * RATE
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_samples_of_an_odd_number_of_bytes_may_be_padded(tmp_path: Path, padded: bool) -> None:
+    content = bytearray(encoded(voice()[: RATE + 1], "WAV", "PCM_U8") + LIST)
+    at = len(content) - len(LIST)
+    content[at - (RATE + 1) % 2 : at] = b"\0" if padded else b""
+    struct.pack_into("<I", content, 4, len(content) - 8)
+    assert len(audio.read(put(tmp_path, "a.wav", bytes(content)), RATE)) == RATE + 1
+
+
 def test_what_lies_beside_a_file_is_no_part_of_it(tmp_path: Path) -> None:
     path = put(tmp_path, "clip.mp3", encoded(voice(), "MP3", "MPEG_LAYER_III"))
     alone = audio.read(path, RATE)

@@ -250,6 +250,22 @@ def test_an_utterance_labelled_twice_keeps_its_first_block(release):
     assert by_id(loaded.corpus, "votes")["Ses01F_impro99_F000"][0]["labels"] == ["Neutral"]
 
 
+def test_a_rater_who_answers_again_counts_once(release):
+    path = release / "Session5" / EVALUATION / "Ses05M_script99_1b.txt"
+    path.write_text(TWIN_SCRIPT + "C-E2:\tSadness;\t()\nC-e1:\tAnger;\t()\nC-E2:\tSadness;\t()\nC-F1:\tFear;\t()\n")
+    loaded = iemocap.load(source(release, "iemocap"))
+    votes = by_id(loaded.corpus, "votes")["Ses05M_script99_1b_F000"]
+    assert [(vote["rater"], vote["labels"]) for vote in votes] == [
+        ("E1", ["Sadness"]),
+        ("E2", ["Sadness"]),
+        ("F1", ["Fear"]),
+    ]
+    again = ["Ses05M_script99_1b_F000: E1", "Ses05M_script99_1b_F000: E2"]
+    assert loaded.ledger.entries["answers that a rater gave again (first kept)"] == again
+    assert "answers that a rater gave again (first kept): 2" in findings(release, "info")
+    assert "utterances without exactly three external raters: 1" in findings(release, "warn")
+
+
 def test_bytes_that_are_not_utf8_are_counted(release):
     write(release, f"Session1/{EVALUATION}/Ses01F_impro98.txt", LABELS.replace("impro99", "impro98").encode() + b"\x92")
     assert iemocap.load(source(release, "iemocap")).ledger.entries[

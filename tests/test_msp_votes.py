@@ -29,6 +29,7 @@ from msp_trees import (
 
 from amber.corpus import Ledger, Vote
 from amber.errors import UserError
+from amber.extract.corpora import Loaded
 from amber.extract.corpora.msp_votes import DUPLICATES, UNLABELLED, collect, csv_rows, parse_detail, primary_labels
 
 
@@ -94,6 +95,55 @@ def test_votes_that_are_forced_but_absent_are_refused(release: Release) -> None:
         release.load(votes="json")
     with pytest.raises(UserError, match="votes"):
         release.load(votes="xml")
+
+
+HEADERS = [
+    f"{B}.wav; S; A:5; V:5; D:3;",
+    f'"{B}.wav; S; A:5; V:5; D:3;"',
+    f'"{B}.wav"; "S"; A:5;',
+    f"{B.lower()}.wav; S;",
+]
+
+
+def txt_only(release: Release, *text: str) -> Loaded:
+    for name in ("labels_detailed.csv", "labels_consensus.csv"):
+        del release.files[f"Labels/{name}"]
+    release.files["Labels/labels.txt"] = "\n".join(text) + "\n"
+    return release.load()
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_a_file_s_line_of_labels_txt_counts_in_quotes_and_in_any_case(release: Release, header: str) -> None:
+    first = [f"{A}.wav; H; A:5; V:5; D:3;", f"WORKER1; Happy; Happy; {ATTRIBUTES}"]
+    loaded = txt_only(release, *first, header, f'"worker2; Sad; Sad,Fear; {ATTRIBUTES.rstrip("; ")}"')
+    assert votes_of(loaded) == {
+        A: {"WORKER1": (("Happy",), ("Happy",))},
+        B: {"WORKER2": (("Sad",), ("Sad", "Fear"))},
+    }
+    assert loaded.corpus.column("consensus") == ["H", "S"]
+    assert loaded.ledger.entries["failed"] == []
+
+
+def test_votes_below_a_line_that_is_no_file_s_go_to_no_other_utterance(release: Release) -> None:
+    workers = [f"WORKER{n}; {label}; ; {ATTRIBUTES}" for n, label in enumerate(("Happy", "Sad", "Fear"))]
+    loaded = txt_only(
+        release, f"{A}.wav; H;", workers[0], "", "MSP PODCAST 9999.wav; S;", workers[1], "", f"{C}.wav; F;", workers[2]
+    )
+    assert votes_of(loaded) == {A: {"WORKER0": (("Happy",), ())}, C: {"WORKER2": (("Fear",), ())}}
+    assert loaded.ledger.entries["failed"] == ["labels.txt:4", "labels.txt:5"]
+
+
+def test_a_label_of_labels_txt_may_go_on_in_the_next_line(release: Release) -> None:
+    rest = f"zled; Surprise,Sad; {ATTRIBUTES}"
+    loaded = txt_only(release, f"{A}.wav; H;", "WORKER1; Other-puz", rest, f"WORKER2; Happy; ; {ATTRIBUTES}")
+    assert votes_of(loaded)[A] == {
+        "WORKER1": (("Other-puz\nzled",), ("Surprise", "Sad")),
+        "WORKER2": (("Happy",), ()),
+    }
+    assert loaded.ledger.entries["failed"] == []
+    # Of a line that has its attributes nothing is to come: what follows may belong to another utterance.
+    loaded = txt_only(small_release(release.root.parent / "b"), f"{A}.wav; H;", f"WORKER1; Sad; ; {ATTRIBUTES}", rest)
+    assert loaded.ledger.entries["failed"] == ["labels.txt:3"]
 
 
 def test_a_csv_with_an_unknown_header_falls_back_and_is_named(release: Release) -> None:

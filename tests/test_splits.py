@@ -83,6 +83,40 @@ def test_column_of_parts_and_column_of_folds() -> None:
     assert [f.name for f in make_folds(SplitOptions(scheme="column"), folds)] == ["1", "2", "10"]
 
 
+def by_column(values: list[str]) -> list[str]:
+    rows = [{"speaker": str(i), "extra": {"fold": value}} for i, value in enumerate(values)]
+    return [fold.name for fold in make_folds(SplitOptions(scheme="column"), corpus(rows))]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["train-clean-100", "dev-clean", "test-clean"],
+        ["train.csv", "dev.csv", "test.csv"],
+        ["split:train/a", "split:dev/a", "split:test/a"],
+        ["trainingdata", "devdata", "testdata"],
+        ["TrainClean", "EvalClean", "OTHER"],
+        ["TRAIN_A", "TRAIN_B", "HELDOUT"],
+        ["tr", "cv", "tt"],
+    ],
+)
+def test_values_that_contain_the_names_of_parts_are_no_folds(values: list[str]) -> None:
+    with pytest.raises(UserError, match=f"{values[0]!r}.*\n.*folds must have other names"):
+        by_column(values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["train-clean-100", "train-clean-360", "train-other-500"],
+        ["Devon", "Testaccio", "Trainor", "Valencia"],
+        ["cv", "de", "tr", "tt"],
+    ],
+)
+def test_folds_may_have_names_like_those_of_parts(values: list[str]) -> None:
+    assert by_column(values) == values
+
+
 def test_a_speaker_in_two_parts_is_refused_by_name() -> None:
     of = corpus([{"speaker": "a", "extra": {"fold": str(i)}} for i in range(3)])
     with pytest.raises(UserError, match="1 speakers are in train and in dev: a"):

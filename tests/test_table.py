@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,19 @@ def test_truth_columns(tmp_path: Path) -> None:
         put(tmp_path, "t.csv", f"{HEAD},vote_joy,vote_calm,truth_joy,truth_calm\nu,a.wav,w,s,1,0,0.25,0.75\n")
     )
     assert loaded.corpus.column("truth") == [[0.25, 0.75]]
+
+
+def test_audio_paths_may_be_relative_to_another_folder(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    put(tmp_path / "clips", "unused.txt", "")
+    path = tmp_path / "t.csv"
+    path.write_text(f"{HEAD},votes\nu,a.wav,w,s,joy\n")
+    source = Source("table", "mine", tmp_path / "cache", path, {"audio": str(tmp_path / "clips")})
+    loaded = load(source)
+    assert loaded.ledger.entries["labelled with audio"] == ["u"]
+    assert Path(loaded.corpus.root) == tmp_path / "clips"
+    with pytest.raises(UserError, match=r"corpus.options.audio: .*nowhere: no such folder"):
+        load(replace(source, options={"audio": str(tmp_path / "nowhere")}))
 
 
 def test_audio_that_is_not_there_is_named_and_the_others_go_on(tmp_path: Path) -> None:

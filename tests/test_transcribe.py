@@ -24,6 +24,7 @@ from amber.corpus import Corpus
 from amber.errors import RunFailure, UserError
 from amber.extract import stage, transcribe
 from amber.extract.stage import load_corpus
+from amber.extract.transcript_tables import tables
 from amber.extract.transcripts import UNIT, TranscriptStore, read
 from amber.features.store import feature_sets
 
@@ -203,6 +204,27 @@ def test_whose_words_the_text_is(corpus: Path, cache: Path) -> None:
     assert fill.corpus.column("text_human") == own
     # What training depends on besides the features is the same.
     assert human.label_hash() == asr.corpus.label_hash() == fill.corpus.label_hash()
+
+
+@pytest.mark.parametrize("copy", ["{} (1).parquet", "{}.sync-conflict-20260101.parquet"])
+def test_a_copy_of_a_table_under_another_name_is_no_table(corpus: Path, cache: Path, copy: str) -> None:
+    own = table(cache)
+    shutil.copy(own, own.with_name(copy.format(own.stem)))
+    loaded = load_corpus(config(corpus, cache, "corpus.transcripts=asr"))
+    assert loaded.corpus.column("text") == [one.text for one in read(own)[2]]
+    assert [one.name for one in tables(own.parent, loaded.corpus)] == [own.stem]
+
+
+def test_a_table_that_can_t_be_read_blocks_no_other(corpus: Path, cache: Path) -> None:
+    own = table(cache)
+    foreign = own.with_name("transcripts-old-00000000.parquet")
+    foreign.write_bytes(b"")
+    loaded = load_corpus(config(corpus, cache, "corpus.transcripts=asr"))
+    assert loaded.corpus.column("text") == [one.text for one in read(own)[2]]
+    assert any("not read" in note and foreign.name in note for note in loaded.ledger.notes)
+    own.unlink()
+    with pytest.raises(UserError, match=f"{foreign.name} is damaged"):
+        load_corpus(config(corpus, cache, "corpus.transcripts=asr"))
 
 
 def test_cache_lists_transcripts_and_keeps_what_was_made_of_them(corpus: Path, cache: Path, run_cache: Run) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -213,6 +214,109 @@ def test_a_workbook_without_openpyxl_says_what_to_install(tmp_path: Path, monkey
         read(path, {})
 
 
+def with_sheet(path: Path, change: Callable[[bytes], bytes]) -> Path:
+    """Write a workbook again with its first sheet's XML changed."""
+    other = path.with_name(f"changed-{path.name}")
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(other, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, change(old.read(name)) if name.endswith("sheet1.xml") else old.read(name))
+    return other
+
+
+@pytest.mark.parametrize(("row", "column", "letter"), [(0, 3, "D"), (2, 2, "C"), (3, 3, "D"), (6, 4, "E")])
+@pytest.mark.parametrize(
+    ("cell", "says"), [("#N/A", "the error #N/A"), ('=LEFT("anger",5)', "a formula without a stored value")]
+)
+def test_a_cell_that_excel_never_computed_is_refused_by_sheet_row_and_column(
+    tmp_path: Path, cell: str, says: str, row: int, column: int, letter: str
+) -> None:
+    rows = [[*cells, None] for cells in EXCEL]
+    rows[row][column] = cell
+    workbook(rows)(tmp_path / "t.xlsx")
+    where = f"sheet 'Sheet', row {row + 1}, column {letter}: holds {says}"
+    with pytest.raises(UserError, match=re.escape(where)) as error:
+        read(tmp_path / "t.xlsx", {})
+    assert "in Excel" in str(error.value)
+
+
+def test_a_formula_whose_result_is_stored_is_its_result_also_an_empty_one(tmp_path: Path) -> None:
+    """Excel stores the result `""` as a string without characters."""
+    workbook(EXCEL)(tmp_path / "t.xlsx")
+
+    def computed(sheet: bytes) -> bytes:
+        for number, kind, value in ((2, b"n", b"7"), (3, b"str", b"eight"), (4, b"str", b"")):
+            cell = b'<c r="C%d" t="%s"><f>A1</f><v>%s</v></c>' % (number, kind, value)
+            sheet, found = re.subn(rb'<c r="C%d"[^>]*><v>7</v></c>' % number, cell, sheet)
+            assert found == 1
+        return sheet
+
+    assert read(with_sheet(tmp_path / "t.xlsx", computed), {}).corpus.column("speaker") == [
+        *("7", "eight", None),
+        *["7"] * 3,
+    ]
+
+
+@pytest.mark.parametrize("size", ["A1", "A1:D3", "A1:C7", "A1:Z99", "B2:C3"])
+def test_the_size_that_a_sheet_says_it_has_hides_nothing(tmp_path: Path, size: str) -> None:
+    workbook(EXCEL, "Empty")(tmp_path / "t.xlsx")
+    said = f'<dimension ref="{size}"'.encode()
+    stale = with_sheet(tmp_path / "t.xlsx", lambda sheet: re.sub(rb'<dimension ref="[^"]*"', said, sheet))
+    corpus = read(stale, {"sheet": "Sheet"}).corpus
+    assert corpus.ids == tuple(IDS)
+    assert [[label for vote in votes for label in vote["labels"]] for votes in corpus.column("votes")] == RATED
+    with pytest.raises(UserError, match="2 sheets hold something"):
+        read(stale, {})
+
+
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+@pytest.mark.parametrize("change", [cut, lambda content: bytes(len(content)), lambda _: b""])
+def test_a_damaged_sheet_is_refused(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
+    workbook(EXCEL)(tmp_path / "t.xlsx")
+    with pytest.raises(UserError, match="not a workbook that can be read"):
+        read(with_sheet(tmp_path / "t.xlsx", change), {})
+
+
+def test_damage_to_what_is_compressed_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.xlsx"
+    workbook(EXCEL)(path)
+    with zipfile.ZipFile(path) as file:
+        sheet = file.getinfo("xl/worksheets/sheet1.xml")
+    whole = path.read_bytes()
+    for at in range(sheet.header_offset, sheet.header_offset + sheet.compress_size, 20):
+        path.write_bytes(whole[:at] + bytes(20) + whole[at + 20 :])
+        with pytest.raises(UserError, match=r"not a workbook that can be read|hold something"):
+            read(path, {})
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.jsonl"])
+@pytest.mark.parametrize("content", ["", "\n", "\ufeff"])
+def test_an_empty_table_is_said_to_be_empty(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match="is empty, or begins with an empty line"):
+        read(tmp_path / name, {})
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("head", ["id,text,speaker,votes", '"id",text,speaker,votes'])
+def test_a_second_byte_order_mark_is_no_part_of_a_name(tmp_path: Path, head: str, encoding: str) -> None:
+    (tmp_path / "t.csv").write_bytes(("\ufeff\ufeff" + table(head=head)).encode(encoding))
+    loaded = read(tmp_path / "t.csv", {})
+    assert loaded.corpus.ids == tuple(IDS)
+    lines = "\ufeff\ufeff" + json.dumps({"id": "a", "text": "x", "votes": "joy"}) + "\n"
+    (tmp_path / "t.jsonl").write_bytes(lines.encode(encoding))
+    assert read(tmp_path / "t.jsonl", {}).corpus.ids == ("a",)
+
+
+@pytest.mark.parametrize("name", ["._t.csv", "~$t.xlsx", ".t.parquet"])
+def test_what_other_programs_leave_beside_a_table_is_no_table(tmp_path: Path, name: str) -> None:
+    (tmp_path / "t.csv").write_text(table())
+    (tmp_path / name).write_bytes(b"\0\5\x16\7")
+    assert load(Source("table", "mine", tmp_path / "cache", tmp_path)).corpus.ids == tuple(IDS)
+
+
 def test_names_of_parts_make_a_fold_and_an_unknown_one_is_named(tmp_path: Path) -> None:
     def folds(splits: list[str]) -> list[list[int]]:
         path = tmp_path / "s.csv"
@@ -238,6 +342,63 @@ def test_a_comma_that_can_be_mistaken_is_refused(tmp_path: Path, content: str, s
     (tmp_path / "t.csv").write_text(content)
     with pytest.raises(UserError, match=f"row 2: .*{says}"):
         read(tmp_path / "t.csv", {})
+
+
+@pytest.mark.parametrize(
+    "vote", ["joy:2", "joy = 2", "joy*3", "joy x3", "joy × 3", "joy (3)", "joy[3]", "2x joy", "2 * joy"]
+)
+@pytest.mark.parametrize("more", ["", ";anger"])
+def test_a_count_in_a_list_of_votes_is_refused(tmp_path: Path, vote: str, more: str) -> None:
+    (tmp_path / "t.csv").write_text(table(votes=[vote + more] * 6))
+    with pytest.raises(UserError, match=r"row 2: votes: .* looks like a count; write counts as .* or vote_ columns"):
+        read(tmp_path / "t.csv", {})
+
+
+@pytest.mark.parametrize("votes", ["joy 2; anger 1", "2 joy;1 anger"])
+def test_a_number_after_every_label_is_a_count(tmp_path: Path, votes: str) -> None:
+    (tmp_path / "t.csv").write_text(table(votes=[votes] * 6))
+    with pytest.raises(UserError, match=r"row 2: votes: .* looks like a count"):
+        read(tmp_path / "t.csv", {})
+
+
+@pytest.mark.parametrize(
+    "votes",
+    [
+        ["joy", "anger", '"joy, anger"'],
+        ["joy;anger", "joy|Anger", "joy"],
+        ['"joy, joy, anger"', "calm", "calm"],
+        ["joy|joy", "anger", "anger"],
+        ['"joy\njoy\nanger"', "calm", "calm"],
+        ['"[""joy, anger"", ""joy"", ""anger""]"', "joy", "joy"],
+    ],
+)
+def test_several_votes_between_other_separators_are_refused(tmp_path: Path, votes: list[str]) -> None:
+    (tmp_path / "t.csv").write_text(table(votes=votes * 2))
+    with pytest.raises(UserError, match="looks like several votes in one; separate votes with ;\nif it is one label,"):
+        read(tmp_path / "t.csv", {})
+
+
+def test_several_votes_in_a_rater_s_column_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(rated(";").replace("anger", "anger|joy", 1))
+    with pytest.raises(UserError, match=r"votes of u1: 'anger\|joy' looks like several votes in one"):
+        read(tmp_path / "t.csv", {"columns": RATERS})
+
+
+@pytest.mark.parametrize("cell", ['["joy;anger"]', '{"joy;anger": 2}', '[{"rater": "r", "labels": ["joy; anger"]}]'])
+def test_a_semicolon_within_an_item_of_a_list_is_refused(tmp_path: Path, cell: str) -> None:
+    (tmp_path / "t.jsonl").write_text(json.dumps({"id": "a", "text": "x", "votes": json.loads(cell)}) + "\n")
+    with pytest.raises(UserError, match="is one label with a semicolon; list several as"):
+        read(tmp_path / "t.jsonl", {})
+
+
+@pytest.mark.parametrize(
+    "label", ["frustrated/annoyed", '"calm, collected"', "calm|collected", "type 1", "joy (high)", "3rd", "mix3", "x2"]
+)
+def test_a_label_may_have_such_characters_in_its_name(tmp_path: Path, label: str) -> None:
+    (tmp_path / "t.csv").write_text(table(votes=[f"{label};joy" if '"' not in label else label, "joy", "calm"] * 2))
+    assert read(tmp_path / "t.csv", {}).corpus.column("votes")[0][0]["labels"] == [label.strip('"')]
+    (tmp_path / "v.csv").write_text('id,text,"vote_joy, calm",vote_joy,vote_calm\nu,x,2,1,1\n')
+    assert len(read(tmp_path / "v.csv", {}).corpus.column("votes")[0]) == 4
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from datetime import date, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -17,13 +17,20 @@ from typing import Any
 
 from amber.corpus import Vote
 from amber.errors import nearest
+from amber.names import fold
 
 MOST_VOTES = 10_000  # on one utterance
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 _THOUSANDS = re.compile(r"\s*[1-9][0-9]{0,2},[0-9]{3}\s*")  # such as 1,000: one vote or a thousand?
-_COUNTED = re.compile(r".*\S\s*[:=]\s*[0-9.]+")  # such as `anger:3`
+# Such as `anger:3`, `anger*3`, `anger x3`; `anger (3)`; `3x anger`.
+_COUNTED = re.compile(
+    r".*\S(?:\s*[:=*×]|\s+x)\s*[0-9.]+|.*\S\s*[(\[]\s*[0-9]+\s*[)\]]|[0-9]+\s*[x×*]\s*\S.*", re.IGNORECASE
+)
+_NUMBERED = re.compile(r"(?P<of>.*\S)\s+[0-9]+|[0-9]+\s+(?P<first>\S.*)")  # `anger 3`, `3 anger`: or names of labels
+_DIGIT = re.compile(r"[0-9]")
+_SEPARATED = re.compile(r"[,|\n]")
 _KEYS = {"rater", "labels", "secondary", "is_self"}  # of a vote
 _VOTES = 'a list of labels, or of {"rater": …, "labels": […]}, or counts such as {"anger": 3}'
 
@@ -176,11 +183,31 @@ def votes(cell: Any) -> tuple[Vote, ...]:
     return found
 
 
+def several(label: str, known: Set[str] = frozenset()) -> bool:
+    """Return whether a label is several votes in one, such as `happy, sad` or `happy|sad`.
+
+    It is if a comma, a bar or a line break divides it and a piece occurs twice, or every piece is among the folded
+    labels `known`: one label may well have a comma in its name.
+    """
+    pieces = [fold(piece) for piece in _SEPARATED.split(label) if piece.strip()]
+    return len(set(pieces)) < len(pieces) or (_SEPARATED.search(label) is not None and set(pieces) <= known)
+
+
+def several_votes(label: str, where: str) -> CellError:
+    """Return the error of a label that is several votes in one."""
+    return CellError(
+        f"{where}: {label!r} looks like several votes in one; separate votes with ;\n"
+        f"if it is one label, give it a name without {' or '.join(sorted(set(map(repr, _SEPARATED.findall(label)))))}"
+    )
+
+
 def of_raters(cells: Iterable[tuple[str, Any]]) -> tuple[Vote, ...]:
     """Return the votes in raters' cells, given with the raters' names: a label each, or several as `happy;sad`."""
     given = ((rater, text(cell, rater)) for rater, cell in cells)
     named = ((rater, [piece for piece in map(str.strip, cell.split(";")) if piece]) for rater, cell in given if cell)
-    return tuple(Vote(rater=rater, labels=tuple(labels)) for rater, labels in named if labels)
+    return tuple(
+        Vote(rater=rater, labels=tuple([_one(label, rater) for label in labels])) for rater, labels in named if labels
+    )
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -205,10 +232,14 @@ def _parsed(cell: str) -> Any:
 
 
 def _listed(cell: str) -> tuple[Vote, ...]:
-    labels = [label for piece in cell.split(";") if (label := _clean(piece, "votes"))]
-    for label in labels:
-        if _COUNTED.fullmatch(label):
-            raise CellError(f'votes: {label!r} looks like a count; write counts as {{"anger": 3}} or vote_ columns')
+    labels = [_one(label, "votes") for piece in cell.split(";") if (label := _clean(piece, "votes"))]
+    if _DIGIT.search(cell):
+        numbered = filter(None, map(_NUMBERED.fullmatch, labels))
+        of = {fold(found["of"] or found["first"]) for found in numbered}
+        all_counted = len(of) == len(labels) > 1  # as in `anger 2; joy 1`; `type 1; type 2` are two labels
+        for label in labels:
+            if all_counted or _COUNTED.fullmatch(label):
+                raise CellError(f'votes: {label!r} looks like a count; write counts as {{"anger": 3}} or vote_ columns')
     return counted((label, 1) for label in labels)
 
 
@@ -243,6 +274,15 @@ def _label(value: Any, column: str) -> str:
     label = _cleaned(value, column) if isinstance(value, str) else None
     if label is None:
         raise CellError(f"{column}: a label must be a text that is not empty, found {_shown(value)}")
+    if ";" in label:
+        raise CellError(f'{column}: {label!r} is one label with a semicolon; list several as ["happy", "sad"]')
+    return _one(label, column)
+
+
+def _one(label: str, column: str) -> str:
+    """Return a label; CellError if it is several votes in one."""
+    if not label.isalpha() and several(label):
+        raise several_votes(label, column)
     return label
 
 

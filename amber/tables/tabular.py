@@ -107,7 +107,7 @@ def open_table(
     Raises
     ------
     UserError
-        If the file can't be read, or a column occurs twice.
+        If the file can't be read or has no columns, or a column occurs twice.
 
     """
     suffix = path.suffix.lower()
@@ -121,6 +121,8 @@ def open_table(
         table = Table(path, list(dict.fromkeys(name for _, row in rows for name in row)), encoding=encoding)
     else:
         table = _csv_table(path, ids, encoding)
+    if not table.header:
+        raise UserError(f"{path}: is empty, or begins with an empty line; the names of its columns must come first")
     if len(set(table.header)) < len(table.header):
         raise UserError(f"{path}: a column name occurs twice: {abbreviate(table.header, 12)}")
     return table
@@ -235,7 +237,9 @@ def _text(path: Path, told: str | None = None, newline: str | None = None) -> It
                 f"{path}: not UTF-8 text, but binary, or UTF-16 without its byte-order mark; save it as UTF-8\n"
                 "if it is UTF-16: --set corpus.options.encoding=utf-16"
             )
+        begin = head.decode(encoding, "ignore")
         with path.open(encoding=encoding, newline=newline) as file:
+            file.read(len(begin) - len(begin.lstrip("\ufeff")))  # byte-order marks that a program put before the first
             yield file
     except UnicodeError:
         line = _undecodable(path) if encoding == "utf-8-sig" else ""

@@ -17,14 +17,13 @@ from ..corpora import Loaded, Source
 from ..corpora.crema_d import (
     CONDITIONS,
     LETTERS,
-    REPEATED,
     TABULATED,
     find_base,
     read_tabulated,
     votes_file,
     votes_kind,
 )
-from ..corpora.reading import csv_records
+from ..corpora.reading import REPEATED, csv_records
 from .findings import Finding, check_audio, check_joined, expect, inform
 
 _CLIPS, _ACTORS = 7_442, 91

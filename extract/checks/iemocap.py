@@ -17,6 +17,7 @@ from amber.labels import PRESETS, LabelSpace
 
 from ..corpora import Loaded, Source
 from ..corpora.iemocap import CONSENSUS, NO_CONSENSUS, read_turns, sessions
+from ..corpora.reading import REPEATED
 from .findings import Finding, check_audio, check_joined, expect, inform
 
 # Per session: dialogs, utterances, improvised, by a woman, then consensus codes neu, hap, exc, sad, ang.
@@ -51,7 +52,8 @@ def check(source: Source, loaded: Loaded) -> Iterator[Finding]:
     yield from _complete(corpus)
     yield from _durations(source, corpus)
     yield from inform(ledger, ("unknown label strings", "several labels by one rater", "self-reports"))
-    yield from inform(ledger, ("empty transcript", "transcript without label", "labelled twice (first kept)"))
+    yield from inform(ledger, ("empty transcript", "transcript without label"))
+    yield from inform(ledger, ("labelled twice (first kept)", REPEATED))
 
 
 def _sessions(corpus: Corpus) -> Iterator[Finding]:
@@ -92,13 +94,16 @@ def _rows(corpus: Corpus) -> list[dict[str, Any]]:
 
 
 def _raters(corpus: Corpus) -> Iterator[Finding]:
-    lines = dict(zip(corpus.ids, corpus.column("votes"), strict=True))
-    external = {uid: sum(not vote["is_self"] for vote in votes) for uid, votes in lines.items()}
+    raters = {
+        uid: {(vote["rater"], vote["is_self"]) for vote in votes}
+        for uid, votes in zip(corpus.ids, corpus.column("votes"), strict=True)
+    }
+    external = {uid: sum(not is_self for _, is_self in of) for uid, of in raters.items()}
     odd = tuple(uid for uid, count in external.items() if count != 3)
     yield Finding("warn" if odd else "ok", f"utterances without exactly three external raters: {len(odd)}", odd)
-    outside = tuple(uid for uid, votes in lines.items() if not 3 <= len(votes) <= 4)
+    outside = tuple(uid for uid, of in raters.items() if not 3 <= len(of) <= 4)
     yield Finding("warn" if outside else "ok", f"utterances without three or four votes: {len(outside)}", outside)
-    mean = sum(map(len, lines.values())) / len(lines)
+    mean = sum(map(len, raters.values())) / len(raters)
     yield Finding("info", f"votes per utterance, self-reports included: {mean:.2f} on average (published: 3.24)")
 
 

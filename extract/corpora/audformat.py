@@ -5,8 +5,9 @@ column holds: `emotion` is what raters said, one column a rater, `speaker` who s
 words. The options `table` and `columns` say it where a database has other names. What the table itself lacks is looked
 for in the other tables, by segment, then by file. A table's split is that of its utterances.
 
-audformat itself reads a value that is not among the labels of its scheme as missing. Tables that are pickled are
-refused, since reading them can run code.
+audformat itself reads a value that is not among the labels of its scheme as missing. Cells hold what those of a user's
+own table may hold (`cells.text`). A rater who has two columns counts once. Tables that are pickled are refused, since
+reading them can run code.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ from typing import Any
 
 from amber.corpus import Corpus, Ledger, Utterance, Vote
 from amber.errors import UserError, abbreviate, nearest
+from amber.tables import cells
+from amber.tables.cells import CellError
 
 from . import Loaded, Source
+from .reading import REPEATED
 
 HEADER = "db.yaml"
 SCHEMES = {"votes": ("emotion",), "speaker": ("speaker",), "text": ("transcription", "text")}
@@ -36,8 +40,11 @@ def load(source: Source) -> Loaded:
     database = _open(root)
     columns = _columns(source)
     tables = [database.tables[name] for name in _chosen(database, source, columns)]
-    speaker, text = (_lookup(database, tables, columns, key) for key in ("speaker", "text"))
-    utterances = [one for table in tables for one in _utterances(table, database, columns, speaker, text)]
+    try:
+        speaker, text = (_lookup(database, tables, columns, key) for key in ("speaker", "text"))
+        utterances = [one for table in tables for one in _utterances(table, database, columns, speaker, text, ledger)]
+    except CellError as error:
+        raise UserError(f"{root}: {error}") from None
     twice = len(utterances) - len({one.id for one in utterances})
     if twice:
         raise UserError(f"{root}: {twice} utterances are in several of the tables; name one with corpus.options.table")
@@ -132,9 +139,9 @@ def _lookup(database: Any, tables: Sequence[Any], columns: Mapping[str, list[str
     found: dict[Key, str] = {}
     for table in (*tables, *database.tables.values()):
         for name in _of(table, columns, what)[:1]:
-            for key, value in zip(_keys(table), table.df[name].tolist(), strict=True):
-                if _is_there(value):
-                    found.setdefault(key, str(value))
+            for key, value in zip(_keys(table), _texts(table, name), strict=True):
+                if value:
+                    found.setdefault(key, value)
     return found
 
 
@@ -154,22 +161,34 @@ def _is_there(value: Any) -> bool:
     return value is not None and not missing and str(value) not in ("<NA>", "NaT")
 
 
+def _texts(table: Any, column: str) -> list[str | None]:
+    """Return a column's cells as text; None where there is nothing."""
+    named = f"column {column!r}"
+    return [cells.text(value, named) if _is_there(value) else None for value in table.df[column].tolist()]
+
+
 def _utterances(
-    table: Any, database: Any, columns: Mapping[str, list[str]], speaker: Values, text: Values
+    table: Any, database: Any, columns: Mapping[str, list[str]], speaker: Values, text: Values, ledger: Ledger
 ) -> Iterator[Utterance]:
     split = database.splits[table.split_id].type if table.split_id else None
     raters = {name: table.columns[name].rater_id or name for name in _of(table, columns, "votes")}
+    said = {name: _texts(table, name) for name in raters}
     for place, key in enumerate(_keys(table)):
-        cells = {name: table.df[name].iloc[place] for name in raters}
-        votes = tuple(Vote(raters[name], (str(label),)) for name, label in cells.items() if _is_there(label))
         file, start, end = key
         of_file = (file, None, None)
+        uid = file if start is None else f"{file}#{start:g}-{'end' if end is None else f'{end:g}'}"
+        votes: dict[str, Vote] = {}
+        for name, rater in raters.items():
+            if label := said[name][place]:
+                if rater in votes:
+                    ledger.add(REPEATED, f"{uid}: {rater}")
+                votes.setdefault(rater, Vote(rater, (label,)))
         yield Utterance(
-            file if start is None else f"{file}#{start:g}-{'end' if end is None else f'{end:g}'}",
+            uid,
             audio=file,
             text=text.get(key, text.get(of_file)),
             speaker=speaker.get(key, speaker.get(of_file)),
-            votes=votes,
+            votes=tuple(votes.values()),
             start=start,
             end=end,
             split=str(split) if split else None,

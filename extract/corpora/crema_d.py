@@ -17,7 +17,7 @@ from amber.corpus import Corpus, Ledger, Utterance, Vote
 from amber.errors import UserError, abbreviate
 
 from . import Loaded, Source
-from .reading import account, csv_records, home, sounds, whole
+from .reading import REPEATED, account, csv_records, home, sounds, whole
 
 OPTIONS = ("condition", "votes")
 LETTERS = ("A", "D", "F", "H", "N", "S")
@@ -44,7 +44,6 @@ _CLIP = re.compile(r"(?P<actor>\d{4})_(?P<sentence>[A-Z]{3})_(?P<acted>ANG|DIS|F
 _AUDIO = ("AudioWAV", "flac")  # the second in copies with converted audio
 _SUFFIXES = (".wav", ".flac")
 _TIMES = 100_000  # the tabulated file's row names are queryType times this, plus the clip's number
-REPEATED = "answers that a rater gave again (first kept)"
 _PRACTICE = {7443, 7444}  # clip numbers, beyond those of the corpus
 _MOST_VOTES = 1_000  # on one clip; the corpus has at most 12
 Row = Mapping[str, str]

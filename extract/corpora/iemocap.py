@@ -15,7 +15,7 @@ from amber.corpus import DIALOGUE, TURN, Corpus, Ledger, Utterance, Vote
 from amber.errors import UserError
 
 from . import Loaded, Source
-from .reading import account, files, folders, home, read_text, sounds
+from .reading import REPEATED, account, files, folders, home, read_text, sounds
 
 CONSENSUS = {
     "neu": "Neutral",
@@ -130,7 +130,10 @@ def _named(path: Path) -> str:
 
 
 def _blocks(text: str, name: str, ledger: Ledger) -> Iterator[Turn]:
-    """Yield the blocks of a label file. Only lines that start with `[` or `C-` concern categories."""
+    """Yield the blocks of a label file. Only lines that start with `[` or `C-` concern categories.
+
+    Of a rater's several lines in a block the first is kept.
+    """
     turn: Turn | None = None
     for number, line in enumerate(map(str.strip, text.split("\n")), 1):
         if line.startswith("["):
@@ -143,7 +146,10 @@ def _blocks(text: str, name: str, ledger: Ledger) -> Iterator[Turn]:
             vote = _vote(line)
             # A vote below a header that can't be read must not go to the utterance before it.
             if turn and vote:
-                turn.votes.append(vote)
+                if any(vote.rater == other.rater for other in turn.votes):
+                    ledger.add(REPEATED, f"{turn.id}: {vote.rater}")
+                else:
+                    turn.votes.append(vote)
             else:
                 ledger.add("failed", f"{name}:{number}")
     if turn:
@@ -170,7 +176,8 @@ def _times(span: str) -> tuple[float | None, float | None]:
 def _vote(line: str) -> Vote | None:
     said = _VOTE.match(line)
     labels = _labels(said["labels"]) if said else ()
-    return Vote(said["rater"], labels, is_self=said["rater"][0] in "FM") if said and labels else None
+    rater = said["rater"].upper() if said else ""
+    return Vote(rater, labels, is_self=rater[0] in "FM") if labels else None
 
 
 def _labels(field: str) -> tuple[str, ...]:

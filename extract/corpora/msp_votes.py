@@ -22,13 +22,14 @@ from .reading import lines, read_text
 
 Row = tuple[str, str, str, str]  # file, worker, primary, secondary
 PREFIX = "MSP-PODCAST_"
+WORKER = "WORKER"
 NAMES = ("Angry", "Sad", "Happy", "Surprise", "Fear", "Disgust", "Contempt", "Neutral")
 FAILED = "failed"
 DUPLICATES = "duplicate workers (last row kept)"
 UNLABELLED = "votes without a primary label"
 
 _FILE = re.compile(r"MSP-PODCAST_(\w+?)(?:\.wav)?", re.IGNORECASE)
-_WORKER = re.compile(r"\s*(WORKER\w+)\s*")
+_WORKER = re.compile(rf"\s*{WORKER}(\w+)\s*", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"\s*[AVD]:\s*(?:[\d.]+|nan)?\s*", re.IGNORECASE)
 _LOWER_NAMES = {name.lower() for name in NAMES}
 
@@ -124,29 +125,70 @@ def parse_detail(detail: str) -> tuple[str, str, str] | None:
         if fields and _ATTRIBUTE.fullmatch(fields[-1]):
             fields.pop()
     if len(fields) < 2:
-        return worker[1], "".join(fields).strip(), ""
-    return worker[1], ";".join(fields[:-1]).strip(), fields[-1].strip()
+        return WORKER + worker[1], "".join(fields).strip(), ""
+    return WORKER + worker[1], ";".join(fields[:-1]).strip(), fields[-1].strip()
 
 
 def txt_rows(path: Path, ledger: Ledger) -> Iterator[Row]:
-    """Yield the rows of `labels.txt`: blocks of one file's line and its workers' lines."""
+    """Yield the rows of `labels.txt`: blocks of one file's line and its workers' lines.
+
+    Any other line ends the block: the votes below it may be another utterance's.
+    """
     file = ""
-    for line in lines(path, ledger):
-        start = line.lstrip()
-        if start.startswith(PREFIX):
-            file = start.split(";", 1)[0]
-        elif start.startswith("WORKER"):
-            row = parse_detail(start.rstrip())
-            if row is None or not file:
-                ledger.add(FAILED, utterance_id(file) or path.name)
-            else:
-                yield (file, *row)
+    for number, line in _txt_lines(path, ledger):
+        if not _is_workers(line):
+            file = line.split(";", 1)[0].strip(' "')
+            if utterance_id(file) is None:
+                file = ""
+                ledger.add(FAILED, f"{path.name}:{number}")
+        elif file and (row := parse_detail(line)):
+            yield (file, *row)
+        else:
+            ledger.add(FAILED, utterance_id(file) or f"{path.name}:{number}")
 
 
 def txt_codes(path: Path, ledger: Ledger) -> dict[str, str]:
     """Return the consensus code of each file of `labels.txt`."""
-    heads = (line.split(";") for line in lines(path, ledger) if line.lstrip().startswith(PREFIX))
-    return {uid: head[1].strip() for head in heads if len(head) > 1 and (uid := utterance_id(head[0]))}
+    codes: dict[str, str] = {}
+    odd = []
+    for number, line in _txt_lines(path, ledger):
+        if not _is_workers(line):
+            file, *cells = (cell.strip(' "') for cell in line.split(";"))
+            if (uid := utterance_id(file)) is None:
+                odd.append(f"{path.name}:{number}")
+            elif cells:
+                codes[uid] = cells[0]
+    filed = set(ledger.entries.get(FAILED, ()))  # when the votes were read from this file, too
+    ledger.add(FAILED, *(name for name in odd if name not in filed))
+    return codes
+
+
+def _txt_lines(path: Path, ledger: Ledger) -> Iterator[tuple[int, str]]:
+    """Yield the lines of `labels.txt` that hold something, with their numbers; typed text may have line breaks."""
+    begun, at = "", 0
+    for number, line in enumerate(lines(path, ledger), 1):
+        text = line.strip()
+        if text.startswith('"'):
+            text = text[1:].removesuffix('"').strip()
+        if begun and text and _goes_on(begun, text):
+            begun = f"{begun}\n{text}"
+            continue
+        if begun:
+            yield at, begun
+        begun, at = text, number
+    if begun:
+        yield at, begun
+
+
+def _is_workers(line: str) -> bool:
+    return line[: len(WORKER)].upper() == WORKER
+
+
+def _goes_on(begun: str, line: str) -> bool:
+    """Return whether a line is the rest of a worker's line: of one without attributes, unless it names a file."""
+    if _is_workers(line) or not _is_workers(begun) or PREFIX in line.upper() or ".wav" in line.lower():
+        return False
+    return not any(map(_ATTRIBUTE.fullmatch, begun.split(";")))
 
 
 def read_json(path: Path, ledger: Ledger) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from amber.audio import LFS_MAX_BYTES, is_lfs_stub
 from amber.corpus import Ledger, Utterance
 from amber.errors import UserError, abbreviate
 
+REPEATED = "answers that a rater gave again (first kept)"  # of one utterance: a rater counts once
+
 _ESCAPED = re.compile("[\udc80-\udcff]")
 _WESTERN_FILES = "files with bytes that are not UTF-8 (read as Windows-1252)"
 # Every such byte becomes a different character, so that different names stay different.

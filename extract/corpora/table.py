@@ -23,6 +23,7 @@ from pathlib import Path
 from amber.corpus import Corpus, Ledger, Utterance
 from amber.errors import UserError, abbreviate, printable
 from amber.names import fold, spellings
+from amber.tables import cells
 from amber.tables.cells import CellError
 from amber.tables.tabular import ENCODINGS, SUFFIXES, open_table
 
@@ -49,7 +50,7 @@ def load(source: Source) -> Loaded:
         ledger.note(f"read as {encoding}, as corpus.options.encoding says, unless a byte-order mark says otherwise")
     voted = source.option("votes", "needed", ("needed", "optional")) == "needed"
     check(columns, table, mapping, needed, voted)
-    folder = Path(source.option("audio", path.parent))
+    folder = Path(str(source.option("audio", path.parent)))
     if not folder.is_dir():
         raise UserError(f"corpus.options.audio: {folder}: no such folder")
     found = _Found(folder)
@@ -65,12 +66,17 @@ def load(source: Source) -> Loaded:
 
     classes = tuple(dict.fromkeys((columns.truths or columns.counts).values()))
     corpus = Corpus.of(utterances(), name=source.name, root=str(folder.resolve()), classes=classes)
+    if not columns.counts:
+        found.check_labels(path)
     found.file(ledger, needed)
     return Loaded(corpus, ledger)
 
 
 def find_table(root: Path) -> Path:
-    """Return the table that `root` is; in a folder, the one named `table`, else the only one."""
+    """Return the table that `root` is; in a folder, the one named `table`, else the only one.
+
+    Hidden files are no tables there, nor are the `~$` files by which Excel locks a workbook that is open.
+    """
     if not root.is_dir():
         if root.suffix.lower() not in SUFFIXES:
             raise UserError(f"{root}: not a table that amber reads; known: {abbreviate(SUFFIXES)}")
@@ -78,6 +84,7 @@ def find_table(root: Path) -> Path:
             raise UserError(f"{root}: not a file, but a pipe or a device")
         return root
     tables = [path for path in sorted(root.iterdir()) if path.suffix.lower() in SUFFIXES]
+    tables = [path for path in tables if not path.name.startswith((".", "~$"))]
     tables = [path for path in tables if path.stem.lower() == "table"] or tables
     if len(tables) != 1:
         raise UserError(
@@ -101,7 +108,7 @@ class _Found:
         self._other: list[str] = []
         self._slashed: list[str] = []
         self._first_missing = ""
-        self._labels: dict[str, None] = {}
+        self._labels: dict[str, str] = {}  # and the first utterance of each
         self._speakers: dict[str, None] = {}
         self._is_file = lru_cache(maxsize=1 << 10)(lambda audio: os.path.isfile(os.path.join(root, audio)))  # noqa: PTH113, PTH118 (a Path for each of a million rows takes long)
 
@@ -131,9 +138,18 @@ class _Found:
             self._ids["without transcript"].append(uid)
         if not utterance.votes:
             self._ids["without votes"].append(uid)
-        self._labels.update(dict.fromkeys(label for vote in utterance.votes for label in vote.labels))
+        for vote in utterance.votes:
+            for label in vote.labels:
+                self._labels.setdefault(label, uid)
         if utterance.speaker:
             self._speakers[utterance.speaker] = None
+
+    def check_labels(self, path: Path) -> None:
+        """Refuse a label such as `happy, sad` where `happy` and `sad` are labels, too."""
+        known = set(map(fold, self._labels))
+        for label, uid in self._labels.items():
+            if cells.several(label, known):
+                raise UserError(f"{path}: {cells.several_votes(label, f'votes of {uid}')}")
 
     def file(self, ledger: Ledger, needed: bool) -> None:
         """File it in the ledger. Audio that is named but missing stays named: extraction counts it as failed."""
