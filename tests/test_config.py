@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from amber.cli import main
 from amber.config import Config
 from amber.config_file import load
 from amber.errors import UserError
@@ -62,6 +63,31 @@ def test_mistakes_in_a_file(tmp_path: Path, text: str, says: str) -> None:
 def test_mistakes_in_an_override(override: str) -> None:
     with pytest.raises(UserError):
         load(None, ["train.lr=0.1", override])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "train.seeds=[]",
+        "train.variants=[]",
+        "train.folds=[]",
+        "train.candidates=[]",
+        "train.candidates=[{layer: []}]",
+        "train.candidates=[{weight_decay: []}]",
+        "grid={train.lr: []}",
+    ],
+)
+def test_an_empty_list_that_leaves_nothing_to_do_is_refused(override: str) -> None:
+    with pytest.raises(UserError, match="an empty list leaves nothing to do"):
+        load(None, [override])
+
+
+@pytest.mark.parametrize("option", ["--seeds", "--variants", "--folds"])
+def test_an_option_that_names_none_is_refused(option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["train", "--features", str(tmp_path), option, ""])
+    assert end.value.code == 2
+    assert "an empty list leaves nothing to do" in capsys.readouterr().err
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

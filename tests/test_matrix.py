@@ -195,6 +195,23 @@ def test_guidance_that_would_be_none_is_refused(overrides: list[str], says: str)
         assert resolved("train.variants=[ce, soft, amber2-prior, pool]", *overrides)
 
 
+@pytest.mark.parametrize("name", ["ce", "soft", "speech", "pool", "amber2-prior"])
+def test_a_student_that_nothing_teaches_is_refused(name: str) -> None:
+    for zero in ("objective.rater_weight=0", "grid={objective.rater_weight: [1, 0]}"):
+        with pytest.raises(UserError, match=rf"variant {name}.*: objective.rater_weight is 0, .* no guidance"):
+            resolved(f"train.variants=[{name}]", zero)
+    # Experts teach a guided student, and nothing of a rival depends on it.
+    assert resolved("train.variants=[amber2, modality, prior, logistic]", "objective.rater_weight=0")
+
+
+MANY = [{"layer": "last", "hidden": 16, "dropout": 0.25, "weight_decay": 0.01}] * 5
+
+
+def test_a_name_that_a_folder_can_have_stays() -> None:
+    made = resolved("train.variants=[ce]", f"grid={{train.candidates: [{MANY[:3]}]}}")
+    assert list(made) == [f"ce,candidates={MANY[:3]}"]
+
+
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
@@ -207,6 +224,11 @@ def test_guidance_that_would_be_none_is_refused(overrides: list[str], says: str)
         (["grid={objective.modalty: [1]}"], "did you mean 'objective.modality_weight'"),
         (["grid={labels.other: [drop]}"], "unknown key 'labels.other'"),
         (["variants={'a/b': {}}", "train.variants=['a/b']"], "letters, digits"),
+        (
+            [f"grid={{train.candidates: [{MANY}]}}"],
+            r"variant ce,candidates=\[\{'layer'.*: its folder's name would have 3",
+        ),
+        ([f"variants={{{'é' * 128}: {{}}}}", f"train.variants=[{'é' * 128}]"], "would have 256 bytes, of 255 at most"),
     ],
 )
 def test_mistakes_are_named(overrides: list[str], says: str) -> None:
