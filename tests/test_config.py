@@ -90,6 +90,24 @@ def test_an_option_that_names_none_is_refused(option: str, tmp_path: Path, capsy
     assert "an empty list leaves nothing to do" in capsys.readouterr().err
 
 
+def test_a_map_changes_a_section_and_replaces_a_value(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "train: {seeds: [7], lr: 0.5}\nlabels: {classes: {a: [x], b: [y]}}\ngrid: {train.lr: [1, 2]}\n",
+    )
+    made = load(path, ["train={lr: 0.1, steps: 5}", "labels.classes={c: [z]}", "grid={train.steps: [3]}"])
+    assert (made.train.seeds, made.train.lr, made.train.steps) == ([7], 0.1, 5)
+    assert made.labels.classes == {"c": ["z"]}
+    assert made.grid == {"train.steps": [3]}
+    assert load(path, ["labels.classes.c=[z]"]).labels.classes == {"a": ["x"], "b": ["y"], "c": ["z"]}
+
+
+def test_a_map_in_the_place_of_a_section_has_its_mistakes_named() -> None:
+    for override, says in (("train={lrr: 1}", "did you mean 'lr'"), ("train=5", "train: "), ("train={lr: [", "--set")):
+        with pytest.raises(UserError, match=says):
+            load(None, [override])
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="can't be read"):
         load(tmp_path / "none.yaml")
