@@ -69,6 +69,12 @@ def test_what_is_left_out_fits_or_can_t_be_told_is_taken(overrides: list[str], o
     check(overrides, **of)
 
 
+def test_a_set_that_is_named_by_its_folder_is_the_one_that_is_meant() -> None:
+    check([f"features.text={spec(**TEXT).name}", "features.text_context=3", "features.level=frames"], **TEXT)
+    with pytest.raises(UserError, match=r"features\.level"):
+        check([f"features.text={spec(**TEXT).name}", "features.level=frames"])
+
+
 def test_training_is_refused_before_it_begins_and_a_key_of_what_is_not_read_is_not(
     demo_cache: Path, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """Whether a feature set was made by the options that a configuration gives, as far as its spec tells.
 
-Keys that are left out ask for nothing: training takes what the cache holds.
+Keys that are left out ask for nothing: training takes what the cache holds. A set that is named by its folder is taken
+however it was made.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def refuse_other(options: FeatureOptions, spec: FeatureSpec) -> None:
         If there is such a key.
 
     """
-    made = _made(options, spec)
+    made = _made(options, spec) if getattr(options, spec.modality) != spec.name else {}
     for key in FeatureOptions.model_fields:
         asked = getattr(options, key)
         if key in options.model_fields_set and key in made and asked != made[key]:
