@@ -107,6 +107,18 @@ def test_an_override_that_a_variant_of_one_s_own_fixes_is_said() -> None:
     assert said(*own, "train.hidden=8") == []
 
 
+def test_keys_that_no_variant_reads_are_said_once() -> None:
+    for override, key in (
+        ("train.draw=3", "train.draw"),
+        ("train.modality_dropout=0.5", "train.modality_dropout"),
+        ("objective.temperature=2", "objective.temperature"),
+    ):
+        assert said("train.variants=[speech, text]", override) == [f"{key} has no effect on any variant here"]
+    assert said("train.variants=[speech, amber2]", "train.modality_dropout=0.5", "objective.temperature=2") == []
+    assert said("train.variants=[speech]", "train.draw=3", "train.votes=2") == []
+    assert said("train.variants=[speech]", "train.draw=0", "train.modality_dropout=0") == []
+
+
 def test_points_that_differ_in_something_else_stay_apart() -> None:
     made = resolved("train.variants=[ce]", "grid={objective.modality_weight: [0.25, 0.5], train.lr: [0.1, 0.2]}")
     assert {name: v.training.lr for name, v in made.items()} == {"ce,lr=0.1": 0.1, "ce,lr=0.2": 0.2}
@@ -128,7 +140,7 @@ def test_no_grid_and_no_override_changes_what_a_built_in_variant_fixes(name: str
         for made in by_grid:
             assert getattr(made.objective, key) == (getattr(plain.objective, key) if fixed or idle else value)
         # To ask for what it is anyway is not in vain.
-        in_vain = fixed and getattr(plain.objective, key) != value
+        in_vain = getattr(plain.objective, key) != value if fixed else idle
         assert bool(said(f"train.variants=[{name}]", f"objective.{key}={value}")) == in_vain
         assert bool(said(f"train.variants=[{name}]", f"grid={{objective.{key}: [{value}]}}")) == (fixed or idle)
 

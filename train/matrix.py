@@ -150,7 +150,7 @@ def variants(config: Config) -> list[Variant]:
 def without_effect(config: Config) -> list[str]:
     """Say what the configuration asks for and has no effect on a variant."""
     said = []
-    found = variants(config)
+    found, unread = variants(config), _changed(config)
     for name in config.train.variants:
         _, objective, training = _changes(name, config.variants, ())
         fixed = {"objective": objective, "train": training}
@@ -167,8 +167,12 @@ def without_effect(config: Config) -> list[str]:
             for key in sorted(getattr(config, section).model_fields_set & set(changes))
             if changes[key] != getattr(getattr(config, section), key)
         ]
+        unread -= {key for key in unread if _fixes(fixed, key)}
         if ignored:
             said.append(f"{abbreviate(ignored)} has no effect on {name}, which fixes it; define a variant of your own")
+    unread = {key for key in unread if all(key in _idle(variant) for variant in found)}
+    if unread:
+        said.append(f"{abbreviate(sorted(unread))} has no effect on any variant here")
     return said
 
 
@@ -293,6 +297,16 @@ def _idle(variant: Variant) -> set[str]:
     idle = draw | (set() if variant.objective.modality_weight else {"objective.temperature", "objective.weighting"})
     idle |= set() if "fusion" in variant.heads else {"train.modality_dropout"}
     return idle if variant.objective.target == "dirichlet" else idle | {"objective.concentration"}
+
+
+def _changed(config: Config) -> set[str]:
+    """Return the keys that could stand in a grid and that a configuration sets to other than their defaults."""
+    return {
+        f"{name}.{key}"
+        for name, section in (("objective", config.objective), ("train", config.train))
+        for key in section.model_fields_set
+        if getattr(section, key) != type(section).model_fields[key].default
+    }
 
 
 def _fixes(fixed: Mapping[str, Mapping[str, Any]], key: str) -> bool:

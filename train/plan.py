@@ -134,7 +134,12 @@ def prepare(config: Config, dataset: str | None) -> TrainingPlan:
         runs=runs(config, numbers),
         memory=max(needed for needed, _ in sizes),
         tight=any(tight for _, tight in sizes),
-        said=[*without_effect(config), *balance.without_effect(all_variants), *_said(sources, data)],
+        said=[
+            *without_effect(config),
+            *splits.without_effect(config.splits, {source.split.scheme for source in sources} or {split.scheme}),
+            *balance.without_effect(all_variants),
+            *_said(sources, data),
+        ],
     )
 
 
