@@ -37,7 +37,7 @@ def config(
     ] = False,
 ) -> None:
     """Print configuration keys with their defaults and meanings, or the values in force."""
-    from amber.config_file import load
+    from amber.config_file import load, origins
     from amber.reference import every_key
 
     chosen = [one for one in every_key() if key is None or one.name == key or one.name.startswith(f"{key}.")]
@@ -47,9 +47,9 @@ def config(
         print_result("\n".join(_described(one) for one in chosen))
         return
     found = load(config_file, overrides or ())
-    source = {**_given(load(config_file), str(config_file or "")), **_named(overrides or ())}
+    given = origins(config_file, overrides or ())
     values = found.model_dump(mode="json")
-    lines = [f"{one.name} = {_value(values, one)}  ({source.get(one.name, 'default')})" for one in chosen]
+    lines = [f"{one.name} = {_value(values, one)}  ({_origin(given, one)})" for one in chosen]
     print_result("\n".join([*lines, *_of_variants(found, [one.name for one in chosen])]))
 
 
@@ -97,20 +97,10 @@ def _described(key: Key) -> str:
     return f"{key.name} = {key.default}\n    {key.meaning}\n    allowed: {key.allowed}; read by: {key.stage}"
 
 
-def _given(config: Config, where: str) -> dict[str, str]:
-    """Return the keys that a file sets, by dotted name, and the file."""
-    return dict.fromkeys(_flat(config.model_dump(exclude_unset=True)), where) if where else {}
-
-
-def _named(overrides: Sequence[str]) -> dict[str, str]:
-    return {override.partition("=")[0].strip(): f"--set {override}" for override in overrides}
-
-
-def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for name, value in data.items():
-        yield f"{prefix}{name}"
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
+def _origin(given: Mapping[tuple[Any, ...], str], key: Key) -> str:
+    """Return where a key's value comes from; several places where it is a map that was changed entry by entry."""
+    place = tuple(key.name.split("."))
+    return ", ".join(dict.fromkeys(of for at, of in given.items() if at[: len(place)] == place)) or "default"
 
 
 def _value(values: Any, key: Key) -> str:

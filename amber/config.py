@@ -20,16 +20,23 @@ def _folder_name(name: str) -> str:
     return name
 
 
+def _not_empty(value: Any) -> Any:
+    if value == []:
+        raise ValueError("an empty list leaves nothing to do; leave the key out for its default")
+    return value
+
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1, lt=2**63)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 Divergence = Literal["kl", "reverse-kl", "js", "bhattacharyya", "hellinger"]
 Weighting = Literal["adaptive", "uniform", "confidence"]
 Layer = Literal["last", "mean", "all", "learned"] | Annotated[int, Field(ge=0)]
 LayerChoice = Layer | dict[Literal["speech", "text"], Layer]  # one choice for both modalities, or one for each
+NotEmpty = AfterValidator(_not_empty)
 FolderName = Annotated[str, AfterValidator(_folder_name)]
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 HeadName = Literal["speech", "text", "fusion"]
@@ -186,13 +193,13 @@ class Objective(Section):
 class CandidateOptions(Section):
     """A kind of head that every run trains; a list of layers or penalties makes one candidate of each."""
 
-    layer: LayerChoice | list[LayerChoice] = ["all", "last", "mean"]
+    layer: Annotated[LayerChoice | list[LayerChoice], NotEmpty] = ["all", "last", "mean"]
     """Layers that the head reads: `all` side by side, `last`, `mean`, `learned` weights, or a number."""
     hidden: Annotated[int, Field(ge=0)] = 0
     """Hidden units; 0 is a linear head."""
     dropout: Rate = 0.5
     """Dropout of hidden units."""
-    weight_decay: NotNegative | list[NotNegative] = [0.01, 0.1, 1.0]
+    weight_decay: Annotated[NotNegative | list[NotNegative], NotEmpty] = [0.01, 0.1, 1.0]
     """L2 penalty, part of what is minimised."""
     mixture: bool = False
     """Whether a head that reads both modalities is a gated mixture of one head per modality."""
@@ -218,7 +225,7 @@ ALONE = [CandidateOptions(layer="all", weight_decay=0.1, reads=modality) for mod
 class Training(Section):
     """How one run trains. Every key here can differ between variants."""
 
-    candidates: Annotated[list[CandidateOptions], Field(min_length=1)] = [LINEAR, RIDGE, MIXTURE, PERCEPTRON, *ALONE]
+    candidates: Annotated[list[CandidateOptions], NotEmpty] = [LINEAR, RIDGE, MIXTURE, PERCEPTRON, *ALONE]
     """The kinds of head that a run trains."""
     select: Literal["pool", "best"] = "pool"
     """What becomes of a run's candidates: pooled with weights from dev, or the best on dev alone."""
@@ -269,11 +276,11 @@ class Training(Section):
 class TrainOptions(Training):
     """Which runs there are, and how each trains."""
 
-    variants: list[str] = ["ce", "soft", "amber2"]
+    variants: Annotated[list[str], NotEmpty] = ["ce", "soft", "amber2"]
     """Variants to train; `amber variants` lists them."""
-    seeds: list[Seed] = [0, 1, 2]
+    seeds: Annotated[list[Seed], NotEmpty] = [0, 1, 2]
     """Seeds of each variant and fold."""
-    folds: Literal["all"] | list[Count] = "all"
+    folds: Annotated[Literal["all"] | list[Count], NotEmpty] = "all"
     """Folds to train."""
     device: str = "auto"
     """Where training runs: `auto`, `cpu`, `cuda`, …"""
@@ -322,6 +329,6 @@ class Config(Section):
     transfer: dict[FolderName, LabelOptions] = {}
     """Other datasets of the cache that the models are tested on, each with the labels that make its classes the same
     (docs/training.md), such as `crema-d: {preset: crema-4}`."""
-    grid: dict[str, list[Any]] = {}
+    grid: dict[str, Annotated[list[Any], NotEmpty]] = {}
     """Values to try of keys of `objective` and `train`, such as `objective.modality_weight: [0.25, 0.5]`."""
     evaluate: EvaluateOptions = EvaluateOptions()

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from amber import document
-from amber.config import Config
+from amber.config import Config, Section
 from amber.errors import UserError, nearest, printable
 
 M = TypeVar("M", bound=BaseModel)
+Place = tuple[Any, ...]  # the keys that lead to a value
+
+# Parts of the configuration whose keys are known; what else is a map is one value.
+SECTIONS = {
+    name
+    for name, field in Config.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+}
 
 # Keys of the objective in earlier versions, for the hint at today's.
 _RENAMED = {
@@ -29,7 +37,8 @@ def load(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
     path
         A YAML file; None for the defaults.
     overrides
-        `a.b=c` strings, applied in order; values are YAML.
+        `a.b=c` strings, applied in order; values are YAML. A map changes the keys of a section that it names; a map
+        that is a key's value, such as `grid`, replaces it.
 
     Raises
     ------
@@ -41,6 +50,25 @@ def load(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
     for override in overrides:
         _set(data, override)
     return validated(Config, data, where=str(path) if path else "--set")
+
+
+def origins(path: Path | None = None, overrides: Sequence[str] = ()) -> dict[Place, str]:
+    """Return where each value that `load` is given comes from, by its place: the file, or the override as it stands.
+
+    A place is the keys that lead to a value. A map has none of its own but those of its values, unless it is empty.
+
+    Raises
+    ------
+    UserError
+        As for `load`, but for keys and values that do not fit.
+
+    """
+    found = dict.fromkeys(_leaves(_read_yaml(path)), str(path)) if path else {}
+    for override in overrides:
+        for place, value in _changes(override):
+            found = {other: of for other, of in found.items() if not (_leads(place, other) or _leads(other, place))}
+            found |= dict.fromkeys(_leaves(value, place), f"--set {override}")
+    return found
 
 
 def validated(model: type[M], data: Any, where: str) -> M:
@@ -69,19 +97,42 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _set(data: dict[str, Any], override: str) -> None:
+    for place, value in _changes(override):
+        section = data
+        for part in place[:-1]:
+            below = section.setdefault(part, {})
+            if not isinstance(below, dict):
+                raise UserError(f"--set {_short(override)}: {part!r} is a value, not a section")
+            section = below
+        section[place[-1]] = value
+
+
+def _changes(override: str) -> list[tuple[Place, Any]]:
+    """Return what an override sets: one place; of a section that is given as a map, each key in it."""
     key, sign, value = override.partition("=")
-    parts = key.strip().split(".")
-    if not sign or not all(parts):
+    place = tuple(key.strip().split("."))
+    if not sign or not all(place):
         raise UserError(f"--set {_short(override)}: write it as section.key=value")
-    for part in parts[:-1]:
-        below = data.setdefault(part, {})
-        if not isinstance(below, dict):
-            raise UserError(f"--set {_short(override)}: {part!r} is a value, not a section")
-        data = below
     try:
-        data[parts[-1]] = document.parse(value)
+        parsed = document.parse(value)
     except document.DocumentError as error:
         raise UserError(f"--set {_short(override)}: {error}") from None
+    if place[0] in SECTIONS and len(place) == 1 and isinstance(parsed, dict):
+        return [((*place, key), below) for key, below in parsed.items()]
+    return [(place, parsed)]
+
+
+def _leaves(value: Any, place: Place = ()) -> Iterator[Place]:
+    if isinstance(value, dict) and value:
+        for key, below in value.items():
+            yield from _leaves(below, (*place, key))
+    else:
+        yield place
+
+
+def _leads(place: Place, other: Place) -> bool:
+    """Return whether a place is another, or a map that the other lies in."""
+    return other[: len(place)] == place
 
 
 def _short(text: str) -> str:

@@ -77,8 +77,12 @@ def _allowed(field: Mapping[str, Any], known: Mapping[str, Any]) -> str:
 
 def _bounds(field: Mapping[str, Any]) -> str:
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    found = [f"{sign} {field[name]:g}" for name, sign in signs.items() if name in field and field[name] < 2**62]
+    found = [f"{sign} {_number(field[name])}" for name, sign in signs.items() if name in field and field[name] < 2**62]
     return f" {', '.join(found)}" if found else ""
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else f"{value:g}"
 
 
 def markdown() -> str:

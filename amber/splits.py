@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from amber.config import SplitOptions
+from amber.config import Scheme, SplitOptions
 from amber.corpus import DIALOGUE, Corpus
 from amber.errors import UserError, abbreviate, nearest
 
@@ -92,6 +92,17 @@ def resolve(options: SplitOptions, corpus: Corpus) -> SplitOptions:
         else:
             scheme = "speaker-folds"
     return options.model_copy(update={"scheme": scheme})
+
+
+def without_effect(options: SplitOptions, schemes: Collection[Scheme | None]) -> list[str]:
+    """Say which keys are set and read by none of the schemes in use."""
+    read_by: dict[str, Scheme] = {"k": "speaker-folds", "column": "column"}
+    used = ", ".join(sorted(map(str, schemes)))
+    return [
+        f"splits.{key} has no effect: only the scheme {scheme} reads it, and this is {used}"
+        for key, scheme in read_by.items()
+        if key in options.model_fields_set and scheme not in schemes
+    ]
 
 
 def make_folds(options: SplitOptions, corpus: Corpus, test: str = "test1") -> list[Fold]:

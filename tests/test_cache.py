@@ -13,8 +13,10 @@ from conftest import Run, contents, demo_config, flip
 
 from amber.console import Console
 from amber.corpus import FILE, Corpus
+from amber.errors import UserError
 from amber.extract import stage
 from amber.features.store import FeatureStore, feature_sets
+from amber.train import stage as training
 
 
 def damage(store: FeatureStore, how: str) -> None:
@@ -136,6 +138,21 @@ def test_other_ids_and_another_name_are_found(run_cache: Run, cache: Path) -> No
     store.location.rename(cache / "demo" / "text-other-00000000.zarr")
     found = [f["what"] for f in json.loads(run_cache("verify", "--features", cache, "--json", code=1))["findings"]]
     assert any("folder's name is not that of its spec" in what for what in found)
+
+
+@pytest.mark.parametrize("how", ["copied", "renamed"])
+def test_a_dataset_s_folder_by_another_name_is_refused(run_cache: Run, cache: Path, tmp_path: Path, how: str) -> None:
+    if how == "copied":
+        shutil.copytree(cache / "demo", cache / "other")
+    else:
+        (cache / "demo").rename(cache / "other")
+    says = "other: the folder is called other and holds the dataset demo"
+    with pytest.raises(UserError, match=says):
+        training.plan(demo_config(cache, f"train.runs={tmp_path}"), "other")
+    assert says in run_cache("export", "--to", tmp_path / "f.h5", "--features", cache, "--dataset", "other", code=2)
+    assert says in run_cache("ls", "--features", cache)
+    assert says in run_cache("verify", "--features", cache, code=1)
+    assert "nothing to delete" in run_cache("gc", "--features", cache)
 
 
 def test_what_is_not_complete_is_no_damage(run_cache: Run, cache: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from amber.cli import main
 from amber.config import Config
 from amber.config_file import load
 from amber.errors import UserError
@@ -62,6 +63,49 @@ def test_mistakes_in_a_file(tmp_path: Path, text: str, says: str) -> None:
 def test_mistakes_in_an_override(override: str) -> None:
     with pytest.raises(UserError):
         load(None, ["train.lr=0.1", override])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "train.seeds=[]",
+        "train.variants=[]",
+        "train.folds=[]",
+        "train.candidates=[]",
+        "train.candidates=[{layer: []}]",
+        "train.candidates=[{weight_decay: []}]",
+        "grid={train.lr: []}",
+    ],
+)
+def test_an_empty_list_that_leaves_nothing_to_do_is_refused(override: str) -> None:
+    with pytest.raises(UserError, match="an empty list leaves nothing to do"):
+        load(None, [override])
+
+
+@pytest.mark.parametrize("option", ["--seeds", "--variants", "--folds"])
+def test_an_option_that_names_none_is_refused(option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["train", "--features", str(tmp_path), option, ""])
+    assert end.value.code == 2
+    assert "an empty list leaves nothing to do" in capsys.readouterr().err
+
+
+def test_a_map_changes_a_section_and_replaces_a_value(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "train: {seeds: [7], lr: 0.5}\nlabels: {classes: {a: [x], b: [y]}}\ngrid: {train.lr: [1, 2]}\n",
+    )
+    made = load(path, ["train={lr: 0.1, steps: 5}", "labels.classes={c: [z]}", "grid={train.steps: [3]}"])
+    assert (made.train.seeds, made.train.lr, made.train.steps) == ([7], 0.1, 5)
+    assert made.labels.classes == {"c": ["z"]}
+    assert made.grid == {"train.steps": [3]}
+    assert load(path, ["labels.classes.c=[z]"]).labels.classes == {"a": ["x"], "b": ["y"], "c": ["z"]}
+
+
+def test_a_map_in_the_place_of_a_section_has_its_mistakes_named() -> None:
+    for override, says in (("train={lrr: 1}", "did you mean 'lr'"), ("train=5", "train: "), ("train={lr: [", "--set")):
+        with pytest.raises(UserError, match=says):
+            load(None, [override])
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

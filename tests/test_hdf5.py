@@ -189,7 +189,10 @@ def test_import_joins_by_id_and_accounts_for_every_row(run_cache: Run, tmp_path:
             ("--speech", "{h}:/speech", "--ids", "{h}:/others"),
             "none of them (a, b, c and 1 more) is in the table (u0, u1, u2 and 1 more)",
         ),
-        (("--speech", "{d}/other.h5:/speech"), "in another order than the table"),
+        (("--speech", "{d}/other.h5:/speech"), "give --ids {d}/other.h5:/ids"),
+        (("--speech", "{d}/shifted.h5:/speech"), "give --ids {d}/shifted.h5:/ids"),
+        (("--speech", "{d}/twice.h5:/speech"), "others than the table's or in another order"),
+        (("--speech", "{h}:/speech", "--text", "{d}/longer.h5:/speech"), "rename /ids if it isn't of these rows"),
         (("--speech", "{h}:/speech", "--dataset", "../x"), "can't be the name of a folder"),
         (("--speech", "{h}:/speech", "--table", "{d}/none.csv"), "no such file"),
     ],
@@ -198,7 +201,9 @@ def test_mistakes_of_an_import_are_named_and_nothing_is_written(
     run_cache: Run, tmp_path: Path, options: tuple[str, ...], says: str
 ) -> None:
     good, ids = np.ones((4, 2), dtype=np.float32), ["u0", "u1", "u2", "u3"]
-    arrays(tmp_path, speech=good, ids=ids[::-1]).rename(tmp_path / "other.h5")
+    beside = {"other": ids[::-1], "shifted": [*ids[1:], "u4"], "twice": ["u1", *ids[1:]], "longer": [*ids, "u4"]}
+    for name, of in beside.items():
+        arrays(tmp_path, speech=good, ids=of).rename(tmp_path / f"{name}.h5")
     path = arrays(
         tmp_path,
         speech=good,
@@ -215,8 +220,28 @@ def test_mistakes_of_an_import_are_named_and_nothing_is_written(
     )
     here = ("--dataset", "mine", "--table", table(tmp_path, ids), "--features", tmp_path / "c")
     given_ = [option.format(h=path, d=tmp_path) for option in options]
-    assert says in run_cache("import", *here, *given_, code=2)
+    assert says.replace("{d}", str(tmp_path)) in run_cache("import", *here, *given_, code=2)
     assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    ("ids", "says"),
+    [
+        (["a", "b"], "none of these ids (a, b) is in the table (u0, u1)"),
+        ([0, 1], "ids must be strings"),
+        (["u0", "u1"], ""),
+        (None, ""),
+    ],
+)
+def test_rows_that_are_joined_by_position_beside_other_ids_are_said(
+    run_cache: Run, tmp_path: Path, ids: list[object] | None, says: str
+) -> None:
+    path = arrays(tmp_path, speech=np.ones((2, 3)), **({"ids": ids} if ids else {}))
+    asked = ("--dataset", "mine", "--table", table(tmp_path, ["u0", "u1"]), "--features", tmp_path / "c")
+    said = run_cache("import", *asked, "--speech", f"{path}:/speech")
+    assert says in said
+    assert ("by position" in said) == bool(says)
+    assert "2 ok" in said
 
 
 def test_another_dataset_s_utterances_are_not_replaced(run_cache: Run, cache: Path, tmp_path: Path) -> None:

@@ -107,6 +107,18 @@ def test_an_override_that_a_variant_of_one_s_own_fixes_is_said() -> None:
     assert said(*own, "train.hidden=8") == []
 
 
+def test_keys_that_no_variant_reads_are_said_once() -> None:
+    for override, key in (
+        ("train.draw=3", "train.draw"),
+        ("train.modality_dropout=0.5", "train.modality_dropout"),
+        ("objective.temperature=2", "objective.temperature"),
+    ):
+        assert said("train.variants=[speech, text]", override) == [f"{key} has no effect on any variant here"]
+    assert said("train.variants=[speech, amber2]", "train.modality_dropout=0.5", "objective.temperature=2") == []
+    assert said("train.variants=[speech]", "train.draw=3", "train.votes=2") == []
+    assert said("train.variants=[speech]", "train.draw=0", "train.modality_dropout=0") == []
+
+
 def test_points_that_differ_in_something_else_stay_apart() -> None:
     made = resolved("train.variants=[ce]", "grid={objective.modality_weight: [0.25, 0.5], train.lr: [0.1, 0.2]}")
     assert {name: v.training.lr for name, v in made.items()} == {"ce,lr=0.1": 0.1, "ce,lr=0.2": 0.2}
@@ -128,7 +140,7 @@ def test_no_grid_and_no_override_changes_what_a_built_in_variant_fixes(name: str
         for made in by_grid:
             assert getattr(made.objective, key) == (getattr(plain.objective, key) if fixed or idle else value)
         # To ask for what it is anyway is not in vain.
-        in_vain = fixed and getattr(plain.objective, key) != value
+        in_vain = getattr(plain.objective, key) != value if fixed else idle
         assert bool(said(f"train.variants=[{name}]", f"objective.{key}={value}")) == in_vain
         assert bool(said(f"train.variants=[{name}]", f"grid={{objective.{key}: [{value}]}}")) == (fixed or idle)
 
@@ -195,6 +207,23 @@ def test_guidance_that_would_be_none_is_refused(overrides: list[str], says: str)
         assert resolved("train.variants=[ce, soft, amber2-prior, pool]", *overrides)
 
 
+@pytest.mark.parametrize("name", ["ce", "soft", "speech", "pool", "amber2-prior"])
+def test_a_student_that_nothing_teaches_is_refused(name: str) -> None:
+    for zero in ("objective.rater_weight=0", "grid={objective.rater_weight: [1, 0]}"):
+        with pytest.raises(UserError, match=rf"variant {name}.*: objective.rater_weight is 0, .* no guidance"):
+            resolved(f"train.variants=[{name}]", zero)
+    # Experts teach a guided student, and nothing of a rival depends on it.
+    assert resolved("train.variants=[amber2, modality, prior, logistic]", "objective.rater_weight=0")
+
+
+MANY = [{"layer": "last", "hidden": 16, "dropout": 0.25, "weight_decay": 0.01}] * 5
+
+
+def test_a_name_that_a_folder_can_have_stays() -> None:
+    made = resolved("train.variants=[ce]", f"grid={{train.candidates: [{MANY[:3]}]}}")
+    assert list(made) == [f"ce,candidates={MANY[:3]}"]
+
+
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
@@ -207,6 +236,11 @@ def test_guidance_that_would_be_none_is_refused(overrides: list[str], says: str)
         (["grid={objective.modalty: [1]}"], "did you mean 'objective.modality_weight'"),
         (["grid={labels.other: [drop]}"], "unknown key 'labels.other'"),
         (["variants={'a/b': {}}", "train.variants=['a/b']"], "letters, digits"),
+        (
+            [f"grid={{train.candidates: [{MANY}]}}"],
+            r"variant ce,candidates=\[\{'layer'.*: its folder's name would have 3",
+        ),
+        ([f"variants={{{'é' * 128}: {{}}}}", f"train.variants=[{'é' * 128}]"], "would have 256 bytes, of 255 at most"),
     ],
 )
 def test_mistakes_are_named(overrides: list[str], says: str) -> None:

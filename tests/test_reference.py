@@ -54,6 +54,33 @@ def test_resolved_says_where_each_value_comes_from(amber: Amber, tmp_path: Path,
     assert line.format(file=file) in found.splitlines()
 
 
+@pytest.mark.parametrize(
+    ("overrides", "asked", "line"),
+    [
+        (["train={lr: 0.1}"], "train.lr", "train.lr = 0.1  (--set train={{lr: 0.1}})"),
+        (["train={lr: 0.1}"], "train.seeds", "train.seeds = [7]  ({file})"),
+        (["train={seeds: [8]}"], "train.seeds", "train.seeds = [8]  (--set train={{seeds: [8]}})"),
+        (["train.seeds=[8]", "train.seeds=[9]"], "train.seeds", "train.seeds = [9]  (--set train.seeds=[9])"),
+        (["labels.classes={a: [b], c: [d]}"], "labels.classes", "(--set labels.classes={{a: [b], c: [d]}})"),
+        (["labels.classes.sad=[s]"], "labels.classes", "({file}, --set labels.classes.sad=[s])"),
+        (["labels.classes.happy=[h]"], "labels.classes", "(--set labels.classes.happy=[h])"),
+        (["labels.classes=null"], "labels.classes", "labels.classes = null  (--set labels.classes=null)"),
+        ([], "grid", "({file})"),
+        ([], "transfer", "transfer = {{}}  (default)"),
+    ],
+)
+def test_resolved_names_the_source_of_maps_and_what_they_replace(
+    amber: Amber, tmp_path: Path, overrides: list[str], asked: str, line: str
+) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(
+        "train: {seeds: [7]}\nlabels: {classes: {happy: [joy]}}\ngrid: {objective.modality_weight: [0.25]}\n"
+    )
+    given = [part for override in overrides for part in ("--set", override)]
+    found = amber("config", asked, "--resolved", "--config", file, *given).stdout
+    assert found.splitlines()[0].endswith(line.format(file=file))
+
+
 def test_variants_are_listed_with_what_defines_them(amber: Amber) -> None:
     lines = amber("variants", "--set", "variants={mine: {base: amber2, train: {lr: 0.1}}}").stdout.splitlines()
     assert any(line.startswith("ce ") and 'objective.target="hard"' in line for line in lines)

@@ -20,6 +20,7 @@ from amber.train import linear, rivals
 from amber.train.batches import PooledSplit
 from amber.train.matrix import Run, variants
 from amber.train.member import TrainedMember
+from amber.train.streams import DROPOUT, generator
 
 TUNED = ("logistic", "svm", "mlp", "ridge")
 Floats = np.ndarray
@@ -152,6 +153,22 @@ def test_ridge_regression_is_scikit_learn_s(wide: bool) -> None:
     fitted, found = fit(run("ridge"), train, dev)
     model = Ridge(alpha=chosen(fitted)["alpha"]).fit(x_of(train), y_of(train))
     np.testing.assert_allclose(found, softmax(chosen(fitted)["factor"] * model.predict(x_of(dev)), axis=1), atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", [20240131, 2**32 - 1])
+def test_a_perceptron_starts_from_any_seed_of_a_configuration(seed: int) -> None:
+    train, dev = parts(n=60)
+    assert load(None, [f"train.seeds=[{seed}]"]).train.seeds == [seed]
+    first, other = (fit(run("mlp", seed=one), train, dev)[1] for one in (seed, 0))
+    assert np.isfinite(first).all()
+    assert not np.array_equal(first, other)
+    assert generator(run("soft", seed=seed).stream_seed, DROPOUT).device.type == "cpu"
+
+
+def test_seeds_beyond_32_bits_are_refused() -> None:
+    for key in ("train.seeds", "evaluate.seed"):
+        with pytest.raises(UserError, match="less than 4294967296"):
+            load(None, [f"{key}={[2**32] if key == 'train.seeds' else 2**32}"])
 
 
 @pytest.mark.parametrize("classes", [2, 3])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from amber.config import SplitOptions
 from amber.corpus import Corpus, Utterance
 from amber.errors import UserError
-from amber.splits import leaks, make_folds, resolve
+from amber.splits import leaks, make_folds, resolve, without_effect
 
 
 def corpus(rows: list[dict[str, object]], name: str = "test") -> Corpus:
@@ -158,3 +158,12 @@ def test_speaker_folds_of_any_corpus(speakers: list[str], k: int) -> None:
         parts = [keys(of, rows, "speaker") for rows in fold.parts().values()]
         assert sum(map(len, parts)) == len(set().union(*parts))
         assert sum(map(len, fold.parts().values())) == len(speakers)
+
+
+def test_keys_that_no_scheme_in_use_reads_are_said() -> None:
+    given = SplitOptions(k=4, column="part")
+    assert without_effect(given, {"official"}) == [
+        "splits.k has no effect: only the scheme speaker-folds reads it, and this is official",
+        "splits.column has no effect: only the scheme column reads it, and this is official",
+    ]
+    assert without_effect(given, {"speaker-folds", "column"}) == without_effect(SplitOptions(), {"official"}) == []

@@ -100,6 +100,7 @@ def test_train_on_one_corpus_and_test_on_another(both: Path, tmp_path: Path, cap
         (("--test-dataset", "demo"), "the models learn from it"),
         (("--set", "transfer.other.preset=iemocap-9"), "map its labels onto them with transfer.other.preset"),
         (("--set", "transfer.wide.preset=iemocap-4"), "dtype float32, not float16"),
+        (("--set", "transfer.other={preset: iemocap-4, smoothing: 0.1}"), "transfer.other.smoothing has no effect"),
     ],
 )
 def test_what_can_t_be_tested_on_is_refused_before_anything_trains(
@@ -182,6 +183,9 @@ def test_each_row_of_a_joint_set_reads_its_own_features_and_votes(both: Path) ->
     assert np.array_equal(np.sort(seen), np.arange(len(data.corpus)))
 
 
+MAPPED = ("--set", "transfer.other.preset=iemocap-4")
+
+
 @pytest.mark.parametrize(
     ("dataset", "more", "says"),
     [
@@ -190,6 +194,14 @@ def test_each_row_of_a_joint_set_reads_its_own_features_and_votes(both: Path) ->
         ("demo,other", ("--set", "transfer.other.preset=iemocap-9"), "map its labels onto them with transfer.other"),
         ("demo,other", ("--test-dataset", "other"), "--test-dataset: the models learn from other"),
         ("demo,wide", ("--set", "transfer.wide.preset=iemocap-4"), "--dataset wide: its speech features are not made"),
+        ("demo,other", (*MAPPED, "--set", "train.votes=2"), "train.votes: ce, soft, amber2 would see a few"),
+        ("demo,other", (*MAPPED, "--set", "grid={train.votes: [1, 2]}", "--dry-run"), "ce,votes=1"),
+        ("demo,other", (*MAPPED, "--set", "transfer.other.smoothing=0.1"), "transfer.other.smoothing has no effect"),
+        (
+            "demo,other",
+            (*MAPPED, "--set", "transfer.other.smoothing=0", "--set", "labels.smoothing=0.1"),
+            "has no effect",
+        ),
     ],
 )
 def test_corpora_that_can_t_be_joined_are_refused(

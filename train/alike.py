@@ -17,9 +17,14 @@ def space_of(own: LabelSpace, options: LabelOptions, corpus: Corpus, where: str)
     Raises
     ------
     UserError
-        If its classes are not those of `own`; `where` is the section that maps them.
+        If its classes are not those of `own`, or it has a smoothing of its own; `where` is the section that maps them.
 
     """
+    if "smoothing" in options.model_fields_set and options.smoothing != own.options.smoothing:
+        raise UserError(
+            f"{where}.smoothing has no effect: labels.smoothing is that of all training targets\n"
+            f"set labels.smoothing, and leave {where}.smoothing out"
+        )
     space = LabelSpace.resolve(options, corpus)
     if set(space.classes) != set(own.classes):
         raise UserError(

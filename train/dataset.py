@@ -21,6 +21,7 @@ from amber.labels import LabelSpace, distribution
 from amber.location import locate
 from amber.outside import Outside
 
+from .asked import refuse_other
 from .scaling import reduced_width
 
 # Options that say which of an encoder's feature sets is meant.
@@ -188,7 +189,8 @@ def find_stores(
     Raises
     ------
     UserError
-        If a modality has no inputs at all, or as for `amber.features.catalog.find_set`.
+        If a modality has no inputs at all, the set was made by other options than those given, or as for
+        `amber.features.catalog.find_set`.
 
     """
     found: dict[Modality, FeatureStore] = {}
@@ -200,10 +202,13 @@ def find_stores(
                     f"features: {corpus.name} has no {what}; train what needs none: --variants {other},prior"
                 )
         asked = getattr(options, modality) if modality in options.model_fields_set else None
-        preferred = {name: getattr(options, name) for name in PREFERRED}
+        preferred: dict[str, object] = {name: getattr(options, name) for name in PREFERRED}
+        if "dtype" in options.model_fields_set:
+            preferred["dtype"] = options.dtype
         if asked is not None:  # other encoders have no margin, and are not less wanted for that
             preferred["margin"] = options.heard_margin
         found[modality] = catalog.find_set(locate(options.cache), corpus, modality, asked, preferred)
+        refuse_other(options, found[modality].spec)
     return found
 
 

@@ -28,6 +28,7 @@ from amber.splits import Fold
 from .alike import refuse_different, space_of
 from .dataset import TrainingData, check_ids, find_stores, join
 from .joint_store import APART, JOINED, JointStore
+from .matrix import Variant
 
 SEPARATOR = ","  # between the names of corpora where they are asked for
 NAMED = ("speaker", "session", DIALOGUE)  # columns whose values carry the corpus's name
@@ -97,6 +98,23 @@ def read(config: Config, names: Sequence[str], modalities: Collection[Modality])
         data = join(corpus, space, stores)
         sources.append(Source(corpus, splits.resolve(config.splits, corpus), data))
     return sources
+
+
+def refuse_votes(variants: Sequence[Variant]) -> None:
+    """Refuse variants that see a few of an utterance's votes: votes are drawn by the labels of one corpus.
+
+    Raises
+    ------
+    UserError
+        If there is such a variant.
+
+    """
+    drawn = [variant.name for variant in variants if variant.training.votes is not None]
+    if drawn:
+        raise UserError(
+            f"train.votes: {abbreviate(drawn, 3)} would see a few of an utterance's votes, which are drawn of one "
+            "corpus alone\nname one corpus with --dataset, or leave train.votes out"
+        )
 
 
 def combine(sources: Sequence[Source]) -> TrainingData:

@@ -47,6 +47,7 @@ BUILT_IN: dict[str, VariantOptions] = {
 LATER: dict[str, Any] = {"modality_dropout": 0.0, "votes": None, "share": 1.0, "draw": 0, "balance": "none"}
 
 TRAINED = ("heads", "pool", "cross-fit", "experts")  # models that are heads; the others are rivals (`rivals.py`)
+LONGEST_NAME = 255  # bytes of a folder's name, on every common file system
 CONSTANT = ("uniform", "prior")  # models whose answer is always the same
 LAYERED = (*TRAINED, *CONSTANT)  # to which every level and layer choice is alike; other rivals read vectors
 
@@ -125,7 +126,7 @@ def variants(config: Config) -> list[Variant]:
     Raises
     ------
     UserError
-        For an unknown variant, a circle of bases, or a key or value that does not fit.
+        For an unknown variant, a circle of bases, a key or value that does not fit, or a name too long for a folder.
 
     """
     found: dict[str, Variant] = {}
@@ -137,6 +138,7 @@ def variants(config: Config) -> list[Variant]:
             variant = _at(point, name, model, fixed, config)
             read = {key: value for key, value in point.items() if key not in _idle(variant)}
             variant = _at(read, name, model, fixed, config)
+            _check_length(variant.name)
             points[variant.name] = variant
         twice = sorted(set(points) & set(found))
         if twice:
@@ -148,7 +150,7 @@ def variants(config: Config) -> list[Variant]:
 def without_effect(config: Config) -> list[str]:
     """Say what the configuration asks for and has no effect on a variant."""
     said = []
-    found = variants(config)
+    found, unread = variants(config), _changed(config)
     for name in config.train.variants:
         _, objective, training = _changes(name, config.variants, ())
         fixed = {"objective": objective, "train": training}
@@ -165,8 +167,12 @@ def without_effect(config: Config) -> list[str]:
             for key in sorted(getattr(config, section).model_fields_set & set(changes))
             if changes[key] != getattr(getattr(config, section), key)
         ]
+        unread -= {key for key in unread if _fixes(fixed, key)}
         if ignored:
             said.append(f"{abbreviate(ignored)} has no effect on {name}, which fixes it; define a variant of your own")
+    unread = {key for key in unread if all(key in _idle(variant) for variant in found)}
+    if unread:
+        said.append(f"{abbreviate(sorted(unread))} has no effect on any variant here")
     return said
 
 
@@ -234,9 +240,23 @@ def _variant(name: str, model: ModelName, changes: Mapping[str, dict[str, Any]],
         raise UserError(
             f"{where}: objective.experts_weight is 0: its student would be guided by experts that never learn"
         )
+    if model in TRAINED and resolved.rater_weight == 0 and resolved.modality_weight == 0:
+        raise UserError(
+            f"{where}: objective.rater_weight is 0, and its student has no guidance: it would learn nothing\n"
+            "leave the key out, or train variants with guidance alone, such as `amber2`"
+        )
     if config.objective.modality_weight == 0 and "modality_weight" not in changes["objective"]:
         raise UserError(f"{where}: objective.modality_weight is 0, which leaves no guidance; train `soft` instead")
     return Variant(name, resolved, training, model)
+
+
+def _check_length(name: str) -> None:
+    size = len(name.encode())
+    if size > LONGEST_NAME:
+        raise UserError(
+            f"variant {name[:80]}…: its folder's name would have {size} bytes, of {LONGEST_NAME} at most\n"
+            "give long values names of your own: variants: {NAME: {base: VARIANT, train: {candidates: …}}}"
+        )
 
 
 def _layers(training: Training) -> set[Layer]:
@@ -277,6 +297,16 @@ def _idle(variant: Variant) -> set[str]:
     idle = draw | (set() if variant.objective.modality_weight else {"objective.temperature", "objective.weighting"})
     idle |= set() if "fusion" in variant.heads else {"train.modality_dropout"}
     return idle if variant.objective.target == "dirichlet" else idle | {"objective.concentration"}
+
+
+def _changed(config: Config) -> set[str]:
+    """Return the keys that could stand in a grid and that a configuration sets to other than their defaults."""
+    return {
+        f"{name}.{key}"
+        for name, section in (("objective", config.objective), ("train", config.train))
+        for key in section.model_fields_set
+        if getattr(section, key) != type(section).model_fields[key].default
+    }
 
 
 def _fixes(fixed: Mapping[str, Mapping[str, Any]], key: str) -> bool:

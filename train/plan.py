@@ -100,6 +100,8 @@ def prepare(config: Config, dataset: str | None) -> TrainingPlan:
     require = config.features.require
     modalities = [m for m in MODALITIES if any(m in variant.reads for variant in all_variants)]
     sources = joint.read(config, joint.names_of(dataset), modalities)
+    if sources:
+        joint.refuse_votes(all_variants)
     everyone, corpus = _joint(sources) if sources else _single(config, dataset, modalities)
     data = used(everyone, all_variants, require)
     split = config.splits if sources else splits.resolve(config.splits, data.corpus)
@@ -132,7 +134,12 @@ def prepare(config: Config, dataset: str | None) -> TrainingPlan:
         runs=runs(config, numbers),
         memory=max(needed for needed, _ in sizes),
         tight=any(tight for _, tight in sizes),
-        said=[*without_effect(config), *balance.without_effect(all_variants), *_said(sources, data)],
+        said=[
+            *without_effect(config),
+            *splits.without_effect(config.splits, {source.split.scheme for source in sources} or {split.scheme}),
+            *balance.without_effect(all_variants),
+            *_said(sources, data),
+        ],
     )
 
 

@@ -187,7 +187,8 @@ def _mlp(x: Floats, y: Floats, penalty: float, seed: int) -> Iterator[Candidate]
     share, rng = y[utterance, label], np.random.default_rng(seed)
     n = len(label)
     batch = min(200, max(64, n // 32))
-    model = MLPClassifier(HIDDEN, alpha=penalty, batch_size=batch, random_state=seed)
+    # scikit-learn takes 32 bits; a seed of a configuration has as many, and a run's is a multiple of it.
+    model = MLPClassifier(HIDDEN, alpha=penalty, batch_size=batch, random_state=seed % 2**32)
     for number in range(1, ROUNDS + 1):
         rows = np.resize(rng.permutation(n), max(ROUND, n // 4))
         model.partial_fit(x[utterance[rows]], label[rows], classes=np.arange(y.shape[1]), sample_weight=share[rows])

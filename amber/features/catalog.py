@@ -124,7 +124,8 @@ def find_corpus(cache: Path, dataset: str | None) -> Corpus:
     Raises
     ------
     UserError
-        If there is no such dataset, there are several and none is named, or its utterances can't be read.
+        If there is no such dataset, there are several and none is named, or its utterances can't be read or are those
+        of a dataset by another name.
 
     """
     there = sorted(path.parent.name for path in cache.glob(f"*/{FILE}"))
@@ -135,7 +136,10 @@ def find_corpus(cache: Path, dataset: str | None) -> Corpus:
     name = dataset or there[0]
     if name not in there:
         raise UserError(f"--features {cache}: no dataset {name!r} there; it holds {abbreviate(there)}")
-    return Corpus.read(cache / name / FILE)
+    corpus = Corpus.read(cache / name / FILE)
+    if corpus.name != name:
+        raise UserError(_misnamed(cache / name, corpus))
+    return corpus
 
 
 def read_corpus(folder: Path) -> tuple[Corpus | None, str]:
@@ -148,8 +152,18 @@ def read_corpus(folder: Path) -> tuple[Corpus | None, str]:
         return None, f"{folder / FILE}: can't be read: {error}"
 
 
+def _misnamed(folder: Path, corpus: Corpus) -> str:
+    """Say that a dataset's folder was renamed or copied: features are looked for under the dataset's own name."""
+    return (
+        f"{folder}: the folder is called {folder.name} and holds the dataset {corpus.name}\n"
+        "rename it back, or, if it is a copy, move it out of the cache"
+    )
+
+
 def _look_at(cache: Path, name: str, words: Words) -> Dataset:
     corpus, trouble = read_corpus(cache / name)
+    if corpus and corpus.name != name:
+        trouble, corpus = _misnamed(cache / name, corpus), None
     whose = words(cache / name, corpus) if corpus else {}
     return Dataset(name, corpus, trouble, [_entry(path, corpus, whose) for path in set_folders(cache, name)])
 

@@ -25,12 +25,10 @@ from amber.features.catalog import read_corpus
 from amber.features.fill import fill
 from amber.features.hdf5_array import Hdf5Array
 from amber.features.hdf5_path import Hdf5Path, reading
-from amber.features.spec import FeatureSpec
+from amber.features.spec import UNKNOWN, FeatureSpec
 from amber.features.store import FeatureStore, writing
 from amber.features.unit import Status, Unit
 from amber.names import fold
-
-UNKNOWN = "unknown"  # how arrays from elsewhere were made
 
 
 @dataclass(frozen=True)
@@ -87,6 +85,9 @@ def import_(
         arrays = {modality: _open(place, corpus, ids, files) for modality, place in places.items()}
         if ids:
             _account_for(corpus, ids, ledger, console)
+        else:
+            for place in places.values():
+                _check_order(place, corpus, files, console)
         synthetic = any(array.is_synthetic() for array in arrays.values())
         corpus.synthetic = corpus.synthetic or synthetic
         for modality, array in arrays.items():
@@ -103,6 +104,14 @@ def import_(
 
 
 def _read_ids(place: Hdf5Path, files: ExitStack) -> list[str]:
+    ids = _read_strings(place, files)
+    twice = [name for name, count in Counter(ids).items() if count > 1]
+    if twice:
+        raise UserError(f"{place.option} {place}: {count(len(twice), 'id')} there more than once: {abbreviate(twice)}")
+    return ids
+
+
+def _read_strings(place: Hdf5Path, files: ExitStack) -> list[str]:
     source = place.open(files)
     with reading(place):
         is_strings = source.ndim == 1 and h5py.check_string_dtype(source.dtype) is not None
@@ -110,13 +119,9 @@ def _read_ids(place: Hdf5Path, files: ExitStack) -> list[str]:
         raise UserError(f"{place.option} {place}: ids must be strings (N,), found {source.dtype} {source.shape}")
     with reading(place):
         try:
-            ids = [name.strip() for name in source.asstr("utf-8")[:].tolist()]
+            return [name.strip() for name in source.asstr("utf-8")[:].tolist()]
         except UnicodeDecodeError:
             raise UserError(f"{place.option} {place}: ids must be UTF-8") from None
-    twice = [name for name, count in Counter(ids).items() if count > 1]
-    if twice:
-        raise UserError(f"{place.option} {place}: {count(len(twice), 'id')} there more than once: {abbreviate(twice)}")
-    return ids
 
 
 def _open(place: Hdf5Path, corpus: Corpus, ids: list[str] | None, files: ExitStack) -> Hdf5Array:
@@ -132,7 +137,6 @@ def _open(place: Hdf5Path, corpus: Corpus, ids: list[str] | None, files: ExitSta
                 f"{where}: {len(source)} rows, but {len(corpus)} in the table; join by id with --ids FILE:/PATH"
                 + ("\nits second axis is as long as the table: are the axes swapped?" if swapped else "")
             )
-        _refuse_other_order(place, corpus, files)
         return Hdf5Array(place, source, np.arange(len(corpus)))
     if len(source) != len(ids):
         raise UserError(f"{where}: {len(source)} rows, but {len(ids)} ids")
@@ -140,16 +144,27 @@ def _open(place: Hdf5Path, corpus: Corpus, ids: list[str] | None, files: ExitSta
     return Hdf5Array(place, source, np.array([row_of.get(name, -1) for name in corpus.ids], dtype=np.int64))
 
 
-def _refuse_other_order(place: Hdf5Path, corpus: Corpus, files: ExitStack) -> None:
-    """Refuse to join by position if `/ids` beside the array lists these utterances in another order."""
+def _check_order(place: Hdf5Path, corpus: Corpus, files: ExitStack, console: Console) -> None:
+    """Refuse to join by position if `/ids` in the array's file says otherwise; warn if it names no utterance at all."""
+    beside = Hdf5Path(place.option, place.file, "ids")
     try:
-        ids = _read_ids(Hdf5Path(place.option, place.file, "ids"), files)
-    except UserError:  # there are no usable ids
+        if not beside.is_there():
+            return
+        ids = _read_strings(beside, files)
+    except UserError as error:
+        console.warn(f"{error}; {place} is joined to the table by position")
         return
-    if set(ids) == set(corpus.ids) and ids != list(corpus.ids):
+    if ids == list(corpus.ids):
+        return
+    if set(ids) & set(corpus.ids):
         raise UserError(
-            f"{place.option} {place}: its rows are in another order than the table\ngive --ids {place.file}:/ids"
+            f"{place.option} {place}: its rows are those of {beside}, which are others than the table's or in another "
+            f"order\ngive --ids {beside}, or rename /ids if it isn't of these rows"
         )
+    console.warn(
+        f"{beside}: none of these ids ({abbreviate(ids, 3)}) is in the table ({abbreviate(corpus.ids, 3)}); {place} is "
+        "joined to it by position"
+    )
 
 
 def _account_for(corpus: Corpus, ids: list[str], ledger: Ledger, console: Console) -> None:

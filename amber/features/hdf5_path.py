@@ -45,6 +45,11 @@ class Hdf5Path:
     def __str__(self) -> str:
         return f"{self.file}:/{self.inner}"
 
+    def is_there(self) -> bool:
+        """Return whether the file has something at this path."""
+        with reading(self), h5py.File(self.file, "r") as file:
+            return _resolve(file, self.inner, self) is not None
+
     def open(self, files: ExitStack) -> h5py.Dataset:
         """Open the dataset until `files` closes.
 

@@ -14,6 +14,7 @@ from amber.config import Section
 from amber.corpus import Corpus, Modality
 
 SCHEMA_VERSION = 1
+UNKNOWN = "unknown"  # how arrays from elsewhere were made
 UNIT_BYTES = 2 << 20  # of a unit's features, one chunk: large enough to read fast, small enough to do again
 UNIT_ROWS = (64, 1024)  # least and most utterances in a unit
 UNITS_WANTED = 16  # at least, of a small corpus, so that a killed run keeps most of its work
