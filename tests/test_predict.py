@@ -202,8 +202,8 @@ def test_a_final_model_that_can_t_be_had_is_refused(amber: Amber, experiment: Pa
     assert "leave out --final" in amber(*asked, "--variant", "logistic", code=2).stderr
     assert "give it with --features" in amber(*asked, "--features", tmp_path / "none", code=2).stderr
     changed = Path(shutil.copytree(experiment, tmp_path / "demo"))
-    config = changed / "amber2" / "fold1-seed0" / "config.yaml"
-    config.write_text(config.read_text().replace("modality_weight: 0.5", "modality_weight: 0.6"))
+    for config in (changed / "amber2").glob("*/config.yaml"):
+        config.write_text(config.read_text().replace("modality_weight: 0.5", "modality_weight: 0.6"))
     vouch(changed)
     refused = amber("export", "--runs", changed, "--final", "--to", tmp_path / "bundle", code=2).stderr
     assert "does not hold what" in refused
