@@ -216,7 +216,7 @@ class CandidateOptions(Section):
 
 
 LINEAR = CandidateOptions()
-RIDGE = CandidateOptions(layer="all", ridge=True)
+RIDGE = CandidateOptions(ridge=True)
 MIXTURE = CandidateOptions(layer="all", weight_decay=[0.03, 0.1], mixture=True)
 PERCEPTRON = CandidateOptions(layer="all", hidden=128, weight_decay=0.03)
 ALONE = [CandidateOptions(layer="all", weight_decay=0.1, reads=modality) for modality in ("speech", "text")]

@@ -42,7 +42,9 @@ def test_the_defaults_are_linear_heads_of_several_kinds_and_a_perceptron() -> No
         (both("all"), 0, False, "speech"): 1,
         (both("all"), 0, False, "text"): 1,
     }
-    assert [c for c in found if c.ridge] == [Candidate(both("all"), 0, 0.0, 0.0, ridge=True)]
+    assert [c for c in found if c.ridge] == [
+        Candidate(both(layer), 0, 0.0, 0.0, ridge=True) for layer in ("all", "last", "mean")
+    ]
     linear = [c for c in found if not c.hidden and not c.mixture and not c.reads and not c.ridge]
     assert {c.weight_decay for c in linear} == {0.01, 0.1, 1.0}
     assert {c.weight_decay for c in found if c.mixture} == {0.03, 0.1}
@@ -133,14 +135,14 @@ def test_a_choice_by_modality() -> None:
 
 def test_what_trains_in_one_step_differs_in_penalty_and_reading_alone() -> None:
     kinds = structures(made())
-    assert len(kinds) == 6  # linear ones on three layer choices, a ridge regression, mixtures and a perceptron
+    assert len(kinds) == 8  # linear ones and a ridge regression on three layer choices, mixtures and a perceptron
     for kind in kinds:
         assert len({(c.layers, c.hidden, c.dropout, c.mixture, c.ridge) for c in kind}) == 1
     assert Counter(c.reads for kind in kinds for c in kind)["text"] == 1
     assert any(len({c.reads for c in kind}) == 3 for kind in kinds)
     # Where modalities are dropped, what reads one of them loses none.
     apart = structures(made(), modality_dropout=0.1)
-    assert len(apart) == 7
+    assert len(apart) == 9
     assert [sorted(c.reads for c in kind if c.reads) for kind in apart if kind[0].reads] == [["speech", "text"]]
     assert all(len({c.reads is None for c in kind}) == 1 for kind in apart)
 
