@@ -23,6 +23,7 @@ from amber import (
     cli_matrix,
     cli_predict,
     cli_transcribe,
+    interrupt,
 )
 from amber import cli_options as options
 from amber.cli_config import dataset_of as _dataset
@@ -301,7 +302,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")
     arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        code = app(args=list(arguments), prog_name="amber", standalone_mode=False)
+        with interrupt.remembered():
+            code = app(args=list(arguments), prog_name="amber", standalone_mode=False)
     except _UsageError as error:
         code = _fail(f"{error.format_message()} (see `{_command(error)} --help`)", 2)
     except UserError as error:

@@ -14,6 +14,8 @@ from typing import Protocol
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from amber import interrupt
+
 PLAIN_INTERVAL = 5.0  # seconds between two plain progress lines, so that a log file stays short
 
 
@@ -53,14 +55,17 @@ class Console:
 
     @contextmanager
     def progress(self, label: str, total: int, done: int = 0) -> Iterator[Advance]:
-        """Show progress in `total` steps, of which `done` were done before, until the context ends."""
+        """Show progress in `total` steps, of which `done` were done before, until the context ends.
+
+        Reporting a step raises `KeyboardInterrupt` if the command was interrupted before.
+        """
         if self.quiet:
-            yield ignore
+            yield _interruptible(ignore)
         elif self._rich.is_terminal:
             with self._bar(label, total, done) as advance:
-                yield advance
+                yield _interruptible(advance)
         else:
-            yield self._plain(label, total, done)
+            yield _interruptible(self._plain(label, total, done))
 
     def _print(self, line: str) -> None:
         self._rich.print(line, markup=False)
@@ -100,6 +105,14 @@ class Console:
             self._print(f"{label}: {count}/{total}  {_pace(count - done, total - count, now - started)}{tail}")
 
         return advance
+
+
+def _interruptible(advance: Advance) -> Advance:
+    def checked(n: int = 1, note: str = "") -> None:
+        interrupt.check()
+        advance(n, note)
+
+    return checked
 
 
 def _pace(did: int, left: int, seconds: float) -> str:

@@ -192,9 +192,9 @@ def test_the_candidates_of_the_defaults_all_train(demo_cache: Path) -> None:
     """Speech has one stored layer here and text several; every other test has candidates of its own."""
     of, (run, _) = context(demo_cache, "amber2")
     (found,) = train([run], of)
-    assert len(found.components) == 3 * 3 + 1 + 2 + 1 + 2
+    assert len(found.components) == 3 * 3 + 3 + 2 + 1 + 2
     assert {c.candidate for c in found.components} == set(of.candidates(run))
-    assert {record["candidate"] for record in found.records} == set(range(1, 16))
+    assert {record["candidate"] for record in found.records} == set(range(1, 18))
     n = len(of.fold.dev)
     for head, p in found.probabilities.items():
         total = sum(c.weights["student" if head == "fusion" else head] for c in found.components)
