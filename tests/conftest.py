@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,9 @@ import pytest
 # No test is timed: on a busy machine a deadline says nothing of the code.
 hypothesis.settings.register_profile("amber", deadline=None)
 hypothesis.settings.load_profile("amber")
+
+# A shell ignores interrupts for what it starts in the background, and so would the processes that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The tensors here are tiny: threads would only wait for one another. The model hub is out of reach in CI: asking it
 # would only cost time. Lines of help and of progress are as long as they like.
