@@ -99,8 +99,10 @@ def _described(key: Key) -> str:
 
 def _origin(given: Mapping[tuple[Any, ...], str], key: Key) -> str:
     """Return where a key's value comes from; several places where it is a map that was changed entry by entry."""
+    from amber.config_file import leads
+
     place = tuple(key.name.split("."))
-    return ", ".join(dict.fromkeys(of for at, of in given.items() if at[: len(place)] == place)) or "default"
+    return ", ".join(dict.fromkeys(of for at, of in given.items() if leads(place, at))) or "default"
 
 
 def _value(values: Any, key: Key) -> str:

@@ -66,7 +66,7 @@ def origins(path: Path | None = None, overrides: Sequence[str] = ()) -> dict[Pla
     found = dict.fromkeys(_leaves(_read_yaml(path)), str(path)) if path else {}
     for override in overrides:
         for place, value in _changes(override):
-            found = {other: of for other, of in found.items() if not (_leads(place, other) or _leads(other, place))}
+            found = {other: of for other, of in found.items() if not (leads(place, other) or leads(other, place))}
             found |= dict.fromkeys(_leaves(value, place), f"--set {override}")
     return found
 
@@ -130,7 +130,7 @@ def _leaves(value: Any, place: Place = ()) -> Iterator[Place]:
         yield place
 
 
-def _leads(place: Place, other: Place) -> bool:
+def leads(place: Place, other: Place) -> bool:
     """Return whether a place is another, or a map that the other lies in."""
     return other[: len(place)] == place
 

@@ -111,7 +111,7 @@ def load_predictions(runs: str | Path) -> Any:
     Raises
     ------
     UserError
-        If there are no finished runs, or a file of one is not as it was written.
+        If there are no finished runs, or a file of one is not as it was written or is of another version.
 
     """
     found = sorted(path.parent for path in locate(runs).rglob(done.FILE))
@@ -120,6 +120,7 @@ def load_predictions(runs: str | Path) -> Any:
         raise UserError(f"{runs}: no finished runs there; give the folder of a run or an experiment")
     for run in finished:
         done.refuse_damaged(run)
+        predictions.read(run / predictions.FILE)  # refuses those of another version
     tables = [parquet.read(run / predictions.FILE).replace_schema_metadata(None) for run in finished]
     return data_frame(pa.concat_tables(tables, promote_options="default"))
 

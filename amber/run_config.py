@@ -36,7 +36,9 @@ def read(run: Path) -> dict[str, Any]:
         config = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         raise damaged(path) from None
-    if not isinstance(config, dict) or not all(key in config for key in ("variant", "fold", "seed", *OF_EXPERIMENT)):
+    if not isinstance(config, dict) or not all(key in config for key in ("variant", *OF_EXPERIMENT)):
+        raise damaged(path)
+    if not all(isinstance(config.get(key), int) for key in ("fold", "seed")):
         raise damaged(path)
     return config
 
