@@ -97,7 +97,7 @@ def test_a_student_starts_from_the_same_weights_whichever_experts_it_has() -> No
 
 def test_dropout_drops_the_stated_share_and_differs_between_runs() -> None:
     mask = dropout_mask(0.3, 50, 401, [generator(s, DROPOUT) for s in (0, 1)])
-    assert mask.shape == (2, 50, 401)
+    assert mask.shape == (2, 401, 50)
     assert float((mask == 0).float().mean()) == pytest.approx(0.3, abs=0.02)
     assert float(mask.mean()) == pytest.approx(1, abs=0.02)
     assert not torch.equal(mask[0], mask[1])

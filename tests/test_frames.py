@@ -59,7 +59,7 @@ def test_pooling_is_what_a_plain_loop_computes() -> None:
     for run in range(3):
         for i, x in enumerate(of):
             scores = [
-                torch.tanh(frame @ module.weight[run] + module.bias[run, 0]) @ module.score[run, :, 0] for frame in x
+                torch.tanh(module.weight[run] @ frame + module.bias[run, :, 0]) @ module.score[run, 0] for frame in x
             ]
             weights = torch.stack(scores).exp()
             weights = weights / weights.sum()

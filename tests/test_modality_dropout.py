@@ -91,7 +91,7 @@ def test_training_with_it_answers_better_with_one_modality(candidate: Candidate)
     for rate in (0.0, 0.5):
         (one,) = fitted(*members(run(0, "soft", modality_dropout=rate, steps=200, patience=99), candidate=candidate))
         heads = Heads(("fusion",), DIMS, 0, CLASSES, [0], mixture=candidate.mixture)
-        heads.load_state_dict({name: value[None] for name, value in one.state.items()})
+        heads.load([one.state])
         x = {m: values[None] for m, values in DEV.inputs.items()}
         with torch.no_grad():
             log_p = heads(x, [1], present=only("speech"))["fusion"][0]  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from threadpoolctl import threadpool_info
 
 from amber.console import Advance
-from amber.train.parallel import for_each, side_by_side, workers_for
+from amber.train.parallel import TURN, for_each, side_by_side, workers_for
 
 
 def nothing(n: int = 1, note: str = "") -> None: ...
@@ -17,11 +18,12 @@ def nothing(n: int = 1, note: str = "") -> None: ...
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_every_item_is_done_and_threads_are_given_back(workers: int) -> None:
-    before, done = torch.get_num_threads(), []
+    before, turn, done = torch.get_num_threads(), sys.getswitchinterval(), []
     counted: list[int] = []
 
     def work(item: int, advance: Advance) -> None:
         assert torch.get_num_threads() == 1
+        assert sys.getswitchinterval() == pytest.approx(TURN)
         assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {1}
         advance(2)
         done.append(item)
@@ -30,6 +32,7 @@ def test_every_item_is_done_and_threads_are_given_back(workers: int) -> None:
     assert sorted(done) == list(range(20))
     assert sum(counted) == 40
     assert torch.get_num_threads() == before
+    assert sys.getswitchinterval() == turn
 
 
 def test_a_failure_ends_what_goes_on_beside_it() -> None:

@@ -35,11 +35,11 @@ def plain_perceptron(of: Member) -> nn.Sequential:
     """A head as anyone would write it, from the same initialisation."""
     start = Heads(("fusion",), DIMS, of.candidate.hidden, CLASSES, [of.seed]).heads["fusion"]
     model = nn.Sequential(nn.Linear(11, 16), nn.GELU(), nn.Linear(16, CLASSES))
-    first = torch.cat([start.weight1["speech"], start.weight1["text"]], dim=1)
+    first = torch.cat([start.weight1["speech"], start.weight1["text"]], dim=2)
     with torch.no_grad():
         for layer, weight, bias in ((model[0], first, start.bias1), (model[2], start.weight2, start.bias2)):
-            layer.weight.copy_(weight[0].T)
-            layer.bias.copy_(bias[0, 0])
+            layer.weight.copy_(weight[0])
+            layer.bias.copy_(bias[0, :, 0])
     return model
 
 

@@ -36,17 +36,17 @@ class AttentivePooling(nn.Module):
     def __init__(self, dim: int, generators: Sequence[torch.Generator], attention: int = ATTENTION) -> None:
         super().__init__()
         runs = len(generators)
-        self.weight = nn.Parameter(torch.empty(runs, dim, attention))
-        self.bias = nn.Parameter(torch.empty(runs, 1, attention))
-        self.score = nn.Parameter(torch.empty(runs, attention, 1))
+        self.weight = nn.Parameter(torch.empty(runs, attention, dim))
+        self.bias = nn.Parameter(torch.empty(runs, attention, 1))
+        self.score = nn.Parameter(torch.empty(runs, 1, attention))
         start([(self.weight, dim), (self.bias, dim), (self.score, attention)], generators)
 
     def forward(self, x: Padded) -> Tensor:
         """Return mean and standard deviation side by side, (R, B, 2D); padding changes nothing."""
         (utterances, length, dim), runs = x.frames.shape, len(self.weight)
         flat = x.frames.reshape(1, -1, dim).expand(runs, -1, -1)  # (R, B * T, D), no copy
-        hidden = torch.baddbmm(self.bias, flat, self.weight).tanh()  # (R, B * T, A)
-        energy = torch.bmm(hidden, self.score).view(runs, utterances, length)
+        hidden = torch.baddbmm(self.bias, self.weight, flat.transpose(1, 2)).tanh()  # (R, A, B * T)
+        energy = torch.bmm(self.score, hidden).view(runs, utterances, length)
         weights = energy.masked_fill(~x.mask, float("-inf")).softmax(dim=-1)  # (R, B, T)
         mean, square = (torch.einsum("rbt,btd->rbd", weights, power) for power in (x.frames, x.frames.square()))
         return torch.cat([mean, (square - mean.square()).clamp_min(SMALLEST_VARIANCE).sqrt()], dim=-1)

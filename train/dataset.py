@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from amber.arrays import Mask
@@ -174,11 +173,6 @@ class TrainingData:
             rows = row_of[start : start + len(features)]
             there = rows >= 0
             yield (rows, features) if there.all() else (rows[there], features[there])
-
-    def mean_blocks(self, modality: Modality) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
-        """Read the mean of the layers of a pooled modality piece by piece: rows (b,), and (b, D)."""
-        for rows, features in self.blocks(modality):
-            yield rows, torch.from_numpy(features).float().mean(dim=1).numpy()  # on all cores; NumPy's is on one
 
 
 def find_stores(

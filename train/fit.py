@@ -21,7 +21,7 @@ from amber.corpus import Modality
 from . import least_squares
 from .adam import Adam
 from .batches import Batch, FoldSplit
-from .group_heads import dev_scores, new_heads, weights_of
+from .group_heads import dev_scores, new_heads
 from .head_names import INPUTS
 from .heads import Heads, of_runs
 from .least_squares import Designs
@@ -108,7 +108,7 @@ def fit(
             scores |= dev_scores(heads, dev, votes_of, [state.member for state in active])
         for place, state in enumerate(active):
             if state.improves({"step": step, **{name: score[place] for name, score in scores.items()}}):
-                state.weights = weights_of(heads, place)
+                state.weights = heads.state_of(place)
         _swap(heads, means)
         on_evaluation()
         going = dev is None or step < schedule.steps
@@ -174,7 +174,7 @@ class _Losses:
         return present_modalities(rate, rows, both, self.losing) if rate and both else None
 
     def _dropout(self, rows: int) -> dict[str, Tensor] | None:
-        """Return the dropout masks (R, rows, H) of a step by head; None where nothing is dropped."""
+        """Return the dropout masks (R, H, rows) of a step by head; None where nothing is dropped."""
         candidate = self.states[0].member.candidate
         if not candidate.dropout:
             return None

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .batches import FoldSplit
 from .heads import Heads
-from .member import Member, State, TrainedMember
+from .member import Member, TrainedMember
 from .objective import GroupLoss, bhattacharyya_coefficient
 from .targets import MemberVotes, distribution
 
@@ -29,8 +29,7 @@ def new_heads(group: Sequence[Member], part: FoldSplit) -> Heads:
 def predict(group: Sequence[Member], fitted: Sequence[TrainedMember], part: FoldSplit) -> dict[str, Tensor]:
     """Return the log-probabilities (R, m, C) of every head of fitted members, for the m rows of a part."""
     heads = new_heads(group, part)
-    states = [one.state for one in fitted]
-    heads.load_state_dict({name: torch.stack([state[name] for state in states]) for name in states[0]})
+    heads.load([one.state for one in fitted])
     return forward(heads.to(part.rows.device), part, len(fitted))
 
 
@@ -77,8 +76,3 @@ def forward(heads: Heads, part: FoldSplit, members: int) -> dict[str, Tensor]:
             found[name][:, done : done + values.shape[1]] = values
         done += next(iter(log_p.values())).shape[1]
     return found
-
-
-def weights_of(heads: Heads, place: int) -> State:
-    """Return the parameters of the member in a place, on the CPU."""
-    return {name: value[place].detach().clone().cpu() for name, value in heads.state_dict().items()}

@@ -7,9 +7,10 @@ layer are absorbed by it), so it is computed once for all runs and steps. The la
 starts from the uniform distribution. Parameters of run r are drawn from that run's own generator and its gradients
 come from its own loss, so a run learns the same alone and in company; R = 1 is the plain case.
 
-Inputs have a leading axis of S streams instead: neighbouring runs that read the same utterances share one. Where a
-layer is narrow, the weights of a stream's runs stand side by side in one matrix product, which takes a tenth to a third
-of the time of a product for each; of a wide layer, copying the weights would cost more than that saves.
+Inputs have a leading axis of S streams instead: neighbouring runs that read the same utterances share one, and their
+weights stand side by side in one matrix product. A weight is (outputs, inputs), as in `torch.nn.Linear`, and what a
+layer gives is (R, outputs, B): then neither a product nor its gradient has to turn a matrix, which for a few outputs
+takes longer than to multiply it. In a `State`, and so in files, a weight is (inputs, outputs).
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from .batches import Batch
 from .head_names import HEADS, INPUTS
 from .streams import POOLING, generator, start
 
-NARROW = 32  # outputs of a layer up to which weights are put side by side
+State = dict[str, Tensor]  # the parameters of one run by name
+
 GATE_PENALTY = 10.0  # of a mixture's gate: it has few utterances in doubt to learn from (docs/LOG.md)
 GATE_SPEED = 10.0  # scale of its bias: Adam takes steps of one size, and a gate that shuts has a long way to go
 
@@ -51,11 +53,11 @@ class Head(nn.Module):
         super().__init__()
         runs, inputs, width = len(generators), sum(dims.values()), hidden or classes
         self.inputs, self.hidden = tuple(dims), hidden
-        self.weight1 = nn.ParameterDict({m: nn.Parameter(torch.zeros(runs, d, width)) for m, d in dims.items()})
-        self.bias1 = nn.Parameter(torch.zeros(runs, 1, width))
+        self.weight1 = nn.ParameterDict({m: nn.Parameter(torch.zeros(runs, width, d)) for m, d in dims.items()})
+        self.bias1 = nn.Parameter(torch.zeros(runs, width, 1))
         if hidden:
-            self.weight2 = nn.Parameter(torch.zeros(runs, hidden, classes))
-            self.bias2 = nn.Parameter(torch.zeros(runs, 1, classes))
+            self.weight2 = nn.Parameter(torch.zeros(runs, classes, hidden))
+            self.bias2 = nn.Parameter(torch.zeros(runs, classes, 1))
             start([(p, inputs) for p in (*self.weight1.values(), self.bias1)], generators)
         self._limit(reads)
 
@@ -83,7 +85,7 @@ class Head(nn.Module):
         streams
             How many runs read each stream, S numbers whose sum is R.
         mask
-            The dropout mask, (R, B, H), which multiplies the hidden units.
+            The dropout mask, (R, H, B), which multiplies the hidden units.
 
         """
         h: Tensor = self.bias1
@@ -91,13 +93,13 @@ class Head(nn.Module):
             weight = self.weight1[modality]
             if self.limited:
                 weight = weight * self.get_buffer(f"sees_{modality}")  # and so is the gradient
-            h = h + product(x[modality], weight, streams)  # (R, B, H), or (R, B, C)
+            h = h + product(x[modality], weight, streams)  # (R, H, B), or (R, C, B)
         if self.hidden:
             h = gelu(h)
             if mask is not None:
                 h = h * mask
-            h = torch.baddbmm(self.bias2, h, self.weight2)
-        return log_softmax(h, dim=-1)  # (R, B, C)
+            h = torch.baddbmm(self.bias2, self.weight2, h)  # (R, C, B)
+        return log_softmax(h, dim=1).transpose(1, 2)
 
 
 class Mixture(nn.Module):
@@ -117,8 +119,8 @@ class Mixture(nn.Module):
         runs = len(generators)
         self.inputs = tuple(dims)
         self.experts = nn.ModuleDict({m: Head({m: d}, hidden, classes, generators) for m, d in dims.items()})
-        self.gate = nn.ParameterDict({m: nn.Parameter(torch.zeros(runs, d, len(dims))) for m, d in dims.items()})
-        self.gate_bias = nn.Parameter(torch.zeros(runs, 1, len(dims)))
+        self.gate = nn.ParameterDict({m: nn.Parameter(torch.zeros(runs, len(dims), d)) for m, d in dims.items()})
+        self.gate_bias = nn.Parameter(torch.zeros(runs, len(dims), 1))
 
     @property
     def penalised(self) -> list[tuple[nn.Parameter, float]]:
@@ -139,12 +141,12 @@ class Mixture(nn.Module):
         """
         scores: Tensor = GATE_SPEED * self.gate_bias
         for modality in self.inputs:
-            scores = scores + product(x[modality], self.gate[modality], streams)  # (R, B, M)
+            scores = scores + product(x[modality], self.gate[modality], streams)  # (R, M, B)
         if present:
-            there = torch.stack([of_runs(present[modality], streams) for modality in self.inputs], dim=-1)
+            there = torch.stack([of_runs(present[modality], streams) for modality in self.inputs], dim=1)
             scores = scores.masked_fill(~there, float("-inf"))
-        log_p = torch.stack([expert(x, streams, mask) for expert in self.experts.values()], dim=-2)  # (R, B, M, C)
-        return torch.logsumexp(log_p + log_softmax(scores, dim=-1).unsqueeze(-1), dim=-2)
+        log_p = torch.stack([expert(x, streams, mask) for expert in self.experts.values()], dim=1)  # (R, M, B, C)
+        return torch.logsumexp(log_p + log_softmax(scores, dim=1).unsqueeze(-1), dim=1)
 
 
 class Heads(nn.Module):
@@ -209,6 +211,17 @@ class Heads(nn.Module):
         """Return what the L2 penalty is on in all heads, and its factor for each."""
         return [one for head in self.heads.values() for one in head.penalised]  # type: ignore[union-attr]
 
+    def state_of(self, place: int) -> State:
+        """Return the parameters of the run in a place, on the CPU."""
+        return {
+            name: value[place].detach().t().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in self.state_dict().items()
+        }
+
+    def load(self, states: Sequence[State]) -> None:
+        """Take the parameters of R runs."""
+        self.load_state_dict({name: torch.stack([state[name].t() for state in states]) for name in states[0]})
+
     def forward(
         self,
         inputs: Batch,
@@ -225,7 +238,7 @@ class Heads(nn.Module):
         streams
             How many runs read each stream.
         masks
-            The dropout masks (R, B, H) by head.
+            The dropout masks (R, H, B) by head.
         present
             Which utterances have each modality, (S, B), for heads that read more than one. They see zeros in the place
             of an absent one: about its mean over the training part, as inputs are standardised. None: all have both.
@@ -270,14 +283,9 @@ def of_runs(x: Tensor, streams: Sequence[int]) -> Tensor:
 
 
 def product(x: Tensor, weight: Tensor, streams: Sequence[int]) -> Tensor:
-    """Multiply what each run reads by its weights: (S, B, D), (R, D, W) -> (R, B, W); or x (R, B, D), run by run."""
-    if len(x) < len(weight) and weight.shape[2] > NARROW:
-        x = of_runs(x, streams)
-    if len(x) == len(weight):
-        return torch.bmm(x, weight)
-    if len(set(streams)) > 1:
+    """Multiply what each run reads by its weights: (S, B, D), (R, W, D) -> (R, W, B); or x (R, B, D), run by run."""
+    if len(x) < len(weight) and len(set(streams)) > 1:
         of_streams = torch.split(weight, list(streams))
-        return torch.cat([product(one[None], w, [len(w)]) for one, w in zip(x, of_streams, strict=True)])
-    (number, rows, dim), width = x.shape, weight.shape[2]
-    side_by_side = weight.view(number, -1, dim, width).transpose(1, 2).reshape(number, dim, -1)  # (S, D, R / S * W)
-    return torch.bmm(x, side_by_side).view(number, rows, -1, width).transpose(1, 2).reshape(-1, rows, width)
+        return torch.cat([product(one[None], own, [len(own)]) for one, own in zip(x, of_streams, strict=True)])
+    side_by_side = weight.reshape(len(x), -1, weight.shape[2])  # (S, R / S * W, D)
+    return torch.bmm(side_by_side, x.transpose(1, 2)).view(*weight.shape[:2], -1)

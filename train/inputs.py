@@ -6,6 +6,7 @@ import gc
 from collections.abc import Mapping
 from functools import lru_cache, partial
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from .batches import FoldSplit, PooledSplit
 from .candidates import Layers
 from .dataset import TrainingData
 from .frames import FrameReader, FramesSplit, ScaledFrames
-from .scaling import Blocks, Scaling, in_blocks
+from .scaling import Scaling, in_blocks
 
 Scaled = Tensor | ScaledFrames
 IN_MEMORY = 1 << 30  # bytes of a modality's layers that are read once for all folds
@@ -47,7 +48,7 @@ class Inputs:
         self._lock = Lock()  # of threads that want the same, one computes it
         self._advance: Advance = ignore  # of the thread that has the lock
         entries = choices if keep else len(MODALITIES)
-        self._read = lru_cache(entries if keep else 1)(data.inputs)
+        self._read = lru_cache(entries if keep else 0)(data.inputs)
         self._frames = lru_cache(entries)(self._reader)
         self._scaled = lru_cache(entries)(self._scale)
         self._choice: object = None  # the fold and layers in memory, where it is one at a time
@@ -89,18 +90,20 @@ class Inputs:
             reader = self._frames(modality, layer)
             scaling = reader.scaling(train)
             return ScaledFrames(reader, scaling), scaling
-        blocks = self._blocks(modality, layer)
+        raw = self._raw(modality, layer)
+        blocks = partial(self._data.blocks, modality) if raw is None else in_blocks(raw)
         scaling = Scaling.fit(blocks, train, side_by_side=layer == "all")
-        return scaling.apply_all(blocks, len(self._data.corpus)).to(self._device), scaling
+        # A mean is as large as what it becomes: where nothing else reads it, it is scaled in its place.
+        own = torch.from_numpy(raw) if raw is not None and layer == "mean" and not self._keep else None
+        return scaling.apply_all(blocks, len(self._data.corpus), own).to(self._device), scaling
 
-    def _blocks(self, modality: Modality, layer: Layer) -> Blocks:
-        if layer == "mean" and not self._keep:  # their mean, too, is more than has to be in memory
-            return partial(self._data.mean_blocks, modality)
+    def _raw(self, modality: Modality, layer: Layer) -> NDArray[Any] | None:
+        """Return a layer choice as it is stored; None for layers side by side that are more than fits into memory."""
         if layer != "all":
-            return in_blocks(self._read(modality, layer))
+            return self._read(modality, layer)
         if self._keep and self._data.size(modality, "learned") <= IN_MEMORY:
-            return in_blocks(self._read(modality, "learned"))
-        return partial(self._data.blocks, modality)
+            return self._read(modality, "learned")
+        return None
 
 
 def split(

@@ -30,7 +30,7 @@ from amber.corpus import Modality
 
 from .batches import FoldSplit, PooledSplit
 from .calibration import fit_factor
-from .group_heads import dev_scores, new_heads, weights_of
+from .group_heads import dev_scores, new_heads
 from .head_names import read_by
 from .heads import Head
 from .member import Member, Record, TrainedMember
@@ -87,7 +87,7 @@ def fit(
             for record, value in zip(records, values, strict=True):
                 record[score] = value
     return [
-        TrainedMember(member.run, weights_of(heads, place), [record], best=1)
+        TrainedMember(member.run, heads.state_of(place), [record], best=1)
         for place, (member, record) in enumerate(zip(group, records, strict=True))
     ]
 
@@ -108,10 +108,10 @@ def _put(solution: Solution, head: nn.Module, place: int) -> None:
     """Make a regression the head of the member in a place."""
     assert isinstance(head, Head)  # noqa: S101 (a ridge regression is no mixture)
     weight, bias = solution.weight_and_bias()
-    dims = [head.weight1[modality].shape[1] for modality in solution.design.read]
+    dims = [head.weight1[modality].shape[2] for modality in solution.design.read]
     for modality, own in zip(solution.design.read, torch.split(weight, dims), strict=True):
-        head.weight1[modality].data[place] = own.float()
-    head.bias1.data[place] = bias.float()
+        head.weight1[modality].data[place] = own.T.float()
+    head.bias1.data[place] = bias[:, None].float()
 
 
 class Design:

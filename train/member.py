@@ -12,12 +12,12 @@ from amber.errors import RunFailure
 
 from .candidates import Candidate
 from .head_names import HEADS
+from .heads import State
 from .matrix import Run
 from .streams import DROPOUT, ORDER, RATERS, generator
 
 DIVERGED = 100.0  # nats per vote: no model that has learned anything is so wrong, e^-100 for what raters say
 
-State = dict[str, Tensor]  # parameters by name, without the run axis
 Record = dict[str, float]  # one evaluation on dev, by name
 
 

@@ -121,7 +121,7 @@ def expert_weights(
     if weighting == "confidence":
         penalty = -(experts.exp() * experts).sum(dim=-1)
     else:
-        penalty = DIVERGENCES[divergence](y.expand_as(experts), experts)
+        penalty = DIVERGENCES[divergence](y, experts)
     return torch.softmax(-penalty / temperature, dim=0)
 
 
@@ -210,7 +210,7 @@ def loss(
 
     def from_raters(log_q: Tensor) -> Tensor:
         if votes is None:
-            return distance(y.expand_as(log_q), log_q)
+            return distance(y, log_q)
         return dirichlet_multinomial(votes, log_q, weights["concentration"]) / votes_each
 
     names = [name for name in log_p if name != student]

@@ -5,6 +5,7 @@ The operations of a step are too small to be divided between cores: they would w
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -18,6 +19,10 @@ from amber.console import Advance
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+# Seconds after which a thread of several has to let another use the interpreter. Operations take a hundredth of
+# Python's 5 ms, and a thread that waits for as long between two of them trains a quarter slower (docs/LOG.md).
+TURN = 1e-4
 
 
 class StoppedError(Exception):
@@ -48,7 +53,7 @@ def for_each(
         with lock:
             advance(n, note)
 
-    with threads_of(threads), ThreadPoolExecutor(workers) as pool:
+    with threads_of(threads), turns_of(TURN), ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(function, item, advance_or_stop) for item in items]
         try:
             for future in as_completed(futures):
@@ -75,6 +80,17 @@ def side_by_side(
 
     for_each(one, order, advance, workers, threads=1)
     return [found[place] for place in range(len(items))]
+
+
+@contextmanager
+def turns_of(seconds: float) -> Iterator[None]:
+    """Let threads take turns in the interpreter after this time within the context."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(seconds)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 @contextmanager

@@ -41,8 +41,9 @@ from .batches import FoldSplit
 from .calibration import fit_factor
 from .group_heads import student_scores
 from .head_names import INPUTS
+from .heads import State
 from .matrix import CONSTANT, Run
-from .member import Record, State, TrainedMember
+from .member import Record, TrainedMember
 from .targets import make_targets
 
 Floats = NDArray[np.floating]

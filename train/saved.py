@@ -87,8 +87,7 @@ class SavedCandidate:
         frames = {m: x.frames.shape[-1] for m, x in read.items() if isinstance(x, Padded)}
         heads = Heads(names, dims, self.hidden, classes, [0], layers, frames, self.mixture, [self.reads])
         unread = {f"heads.{h}.weight1.{m}" for h in names for m in INPUTS[h] if m not in read_by(h, self.reads)}
-        own = heads.state_dict()
-        heads.load_state_dict({n: torch.zeros_like(own[n]) if n in unread else self.state[n][None] for n in own})
+        heads.load([{name: zeros if name in unread else self.state[name] for name, zeros in heads.state_of(0).items()}])
         batch = {m: x if isinstance(x, Padded) else x[None] for m, x in read.items()}  # one stream
         with torch.no_grad():
             found = heads(batch, [1], present=present)

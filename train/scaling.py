@@ -113,10 +113,13 @@ class Scaling:
         flat = scaled.flatten(1)
         return flat @ torch.from_numpy(self.projection) if self.projection.size else flat
 
-    def apply_all(self, blocks: Blocks, size: int) -> Tensor:
-        """Scale `size` utterances, read block by block; (n, D), (n, L, D) or (n, K)."""
+    def apply_all(self, blocks: Blocks, size: int, into: Tensor | None = None) -> Tensor:
+        """Scale `size` utterances, read block by block; (n, D), (n, L, D) or (n, K).
+
+        `into` takes them, and may be what the blocks are read from.
+        """
         shape = self.mean.shape if self.projection is None else (self.width,)
-        scaled = torch.empty(size, *shape)
+        scaled = torch.empty(size, *shape) if into is None else into
         for rows, features in blocks():
             scaled[torch.from_numpy(rows)] = self.apply(features)
         return scaled

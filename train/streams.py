@@ -36,13 +36,14 @@ def generator(seed: int, stream: int, device: str = "cpu") -> torch.Generator:
 
 
 def start(parameters: Sequence[tuple[nn.Parameter, int]], generators: Sequence[torch.Generator]) -> None:
-    """Draw every run's part of parameters (R, ...), given with their fan-in, as `torch.nn.Linear` starts.
+    """Draw every run's part of parameters (R, out, in), given with their fan-in, as `torch.nn.Linear` starts.
 
     Each run draws from its own generator: uniformly between -1 / sqrt(fan-in) and 1 / sqrt(fan-in).
     """
     for run, own in enumerate(generators):
         for parameter, fan_in in parameters:
-            nn.init.uniform_(parameter.data[run], -(fan_in**-0.5), fan_in**-0.5, generator=own)
+            drawn = torch.empty(parameter.shape[:0:-1]).uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=own)
+            parameter.data[run] = drawn.t()
 
 
 def present_modalities(
@@ -55,7 +56,7 @@ def present_modalities(
 
 
 def dropout_mask(rate: float, rows: int, units: int, generators: Sequence[torch.Generator]) -> Tensor:
-    """Return what dropout multiplies hidden units by, (R, rows, units): 0, or 1 / (1 - rate).
+    """Return what dropout multiplies hidden units by, (R, units, rows): 0, or 1 / (1 - rate).
 
     A unit is dropped with `rate` rounded to a multiple of 2^-16: four units are decided by one draw of 64 bits, which
     costs a tenth of a draw for each.
@@ -66,4 +67,4 @@ def dropout_mask(rate: float, rows: int, units: int, generators: Sequence[torch.
         bits[run].random_(-(2**63), None, generator=own)
     below = round(rate * 2**16) - 2**15
     kept = bits.view(torch.int16)[:, : rows * units] >= below
-    return kept.view(len(generators), rows, units) / (1 - rate)
+    return kept.view(len(generators), rows, units).transpose(1, 2) / (1 - rate)

@@ -226,7 +226,9 @@ class FeatureReader:
 
     def mean_of_layers(self) -> Floats32:
         """Return the mean of `pooled` over the stored layers, (N, D)."""
-        return self._by_piece("float32", lambda part: part.astype(np.float32).mean(axis=1))
+        import torch  # late, as most commands need no tensors; it takes the mean on all cores, NumPy on one
+
+        return self._by_piece("float32", lambda part: torch.from_numpy(part).float().mean(dim=1).numpy())
 
     def pieces(self) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield the first row and the features (n, L, D) of pieces of `pooled`: whole units, in order."""

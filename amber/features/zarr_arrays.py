@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class ZarrArrays:
             if not layout.fits(array) or (checksums and not layout.has_checksums(array)):
                 raise damaged_metadata(f"{self.location}/{name}")
 
-    def read(self, name: str, selection: Any = slice(None), chunk: str = "") -> NDArray[Any]:
+    def read(self, name: str, selection: slice = slice(None), chunk: str = "") -> NDArray[Any]:
         """Return a selection of an array.
 
         Raises
@@ -58,6 +59,11 @@ class ZarrArrays:
 
         """
         array = self[name]
+        if is_local(self.location) and selection == slice(None) and self.layouts[name].dtype is not str:
+            with suppress(chunks.ChunkError):  # then Zarr says what is wrong, or reads another format
+                found = np.empty(array.shape, dtype=array.dtype)
+                chunks.read(self.location / name, 0, found, array.chunks[0])
+                return found
         where, fix = f"{self.location}/{name}{chunk}", "" if chunk else f"; {_FIX}"
         try:
             with zarr.config.set(_READING):
