@@ -212,14 +212,14 @@ class Heads(nn.Module):
         return [one for head in self.heads.values() for one in head.penalised]  # type: ignore[union-attr]
 
     def state_of(self, place: int) -> State:
-        """Return the parameters of the run in a place, on the CPU."""
+        """Return the parameters of the run in a place, on the CPU; its weights are (inputs, outputs)."""
         return {
             name: value[place].detach().t().cpu().clone(memory_format=torch.contiguous_format)
             for name, value in self.state_dict().items()
         }
 
     def load(self, states: Sequence[State]) -> None:
-        """Take the parameters of R runs."""
+        """Take the parameters of R runs, as `state_of` returns them."""
         self.load_state_dict({name: torch.stack([state[name].t() for state in states]) for name in states[0]})
 
     def forward(

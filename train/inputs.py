@@ -98,7 +98,7 @@ class Inputs:
         return scaling.apply_all(blocks, len(self._data.corpus), own).to(self._device), scaling
 
     def _raw(self, modality: Modality, layer: Layer) -> NDArray[Any] | None:
-        """Return a layer choice as it is stored; None for layers side by side that are more than fits into memory."""
+        """Return a layer choice before it is scaled; None for layers side by side that are read piece by piece."""
         if layer != "all":
             return self._read(modality, layer)
         if self._keep and self._data.size(modality, "learned") <= IN_MEMORY:
